@@ -1,0 +1,82 @@
+"""Records, and the one way to split them into private, holdout and public parts that share none."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled records: `x` float32 (n, *shape) with every feature in [0, 1], `y` int64 (n,), labels below `classes`.
+
+    `shape` and `classes` are properties of the schema, public like it; an empty part still knows both.
+    Raises UserError, naming the first bad record, where a value is not finite or a label is out of range.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    classes: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", np.ascontiguousarray(self.x, np.float32))
+        object.__setattr__(self, "y", np.ascontiguousarray(self.y, np.int64))
+        if len(self.x) != len(self.y):
+            raise UserError(f"{len(self.x)} records came with {len(self.y)} labels: give every record one label.")
+        flat = self.x.reshape(len(self.x), -1)
+        bad = np.flatnonzero(~np.isfinite(flat).all(1))
+        if len(bad):
+            raise UserError(f"record {bad[0]} holds a value that is not a finite number: repair or remove it.")
+        bad = np.flatnonzero((self.y < 0) | (self.y >= self.classes))
+        if len(bad):
+            raise UserError(f"record {bad[0]} has label {self.y[bad[0]]}, outside of 0 to {self.classes - 1}.")
+        self.x.setflags(write=False)
+        self.y.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Examples:
+        return Examples(self.x[rows], self.y[rows], self.classes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one record."""
+        return self.x.shape[1:]
+
+
+@dataclass(frozen=True)
+class Data:
+    """One data set, split: `private` trains, `holdout` is never shown to a defense, `public` is everybody's."""
+
+    name: str
+    private: Examples
+    holdout: Examples
+    public: Examples
+
+
+def record_keys(examples: Examples) -> list[bytes]:
+    """A digest of each record's features, by which two records are the same record (labels do not matter)."""
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in examples.x]
+
+
+def split(name: str, records: Examples, rng: np.random.Generator, *, private: int, holdout: int, public: int) -> Data:
+    """Split records at random into three parts that share no content; later copies of a record are dropped first.
+
+    Raises UserError where the distinct records do not suffice for the sizes asked for.
+    """
+    first = {key: i for i, key in reversed(list(enumerate(record_keys(records))))}
+    distinct = np.array(sorted(first.values()), np.int64)
+    if min(private, holdout, public) < 1 or private + holdout + public > len(distinct):
+        raise UserError(
+            f"{name} has {len(distinct)} distinct records, but private={private}, holdout={holdout}, "
+            f"public={public} were asked for: each must be at least 1 and their sum at most {len(distinct)}."
+        )
+    order = rng.permutation(distinct)
+    ends = np.cumsum([private, holdout, public])
+    parts = np.split(order[: ends[-1]], ends[:-1])
+    return Data(name, *(records[part] for part in parts))

@@ -1,0 +1,21 @@
+"""What a person can get wrong, said in one sentence; and the doubts that travel with a number."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend; the message is one sentence that says what to do. The program exits with 2."""
+
+
+class Doubt(UserWarning):
+    """A reason to believe a number less; the runner stores it with the number and the table marks it."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an "unknown X" sentence: the nearest known name if one is near, else all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "known: " + (", ".join(known) or "none") + "."

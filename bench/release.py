@@ -1,0 +1,53 @@
+"""Everything that a defense lets out. The field names are the vocabulary of access."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.data import Examples
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is published; a field that stays inside is None.
+
+    predict: records (n, *shape) -> class probabilities (n, classes): black box.
+    model: the Keras model behind it: white box.
+    encode, decode: records -> codes (n, d), codes -> records.
+    generate: (n, seed) -> Examples, as many synthetic records as one likes.
+    synthetic: a fixed synthetic set.
+    join: sit in the rounds of collaborative training as a client.
+    retrain: (private Examples, seed) -> Release, the public procedure on the attacker's own records, for shadow
+        models; the bench fills it in for every defense.
+    spent: what was done to the private records, as a DpEvent (never an epsilon: the bench computes that).
+    """
+
+    spent: DpEvent
+    predict: Map | None = None
+    model: Any | None = None
+    encode: Map | None = None
+    decode: Map | None = None
+    generate: Callable[[int, int], Examples] | None = None
+    synthetic: Examples | None = None
+    join: Callable[..., Any] | None = None
+    retrain: Callable[[Examples, int], Release] | None = None
+
+    def published(self) -> frozenset[str]:
+        """The names of the fields that are let out."""
+        return frozenset(name for name in ACCESS if getattr(self, name) is not None)
+
+    def only(self, names: Iterable[str]) -> Release:
+        """The same release with every other access hidden: the threat model, enforced."""
+        return Release(self.spent, **{name: getattr(self, name) for name in names})
+
+
+ACCESS = frozenset(field.name for field in fields(Release)) - {"spent"}
