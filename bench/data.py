@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.errors import UserError
 
@@ -18,8 +21,8 @@ class Examples:
     Raises UserError, naming the first bad record, where a value is not finite or a label is out of range.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: NDArray[Any]
+    y: NDArray[Any]
     classes: int
 
     def __post_init__(self) -> None:
@@ -27,8 +30,8 @@ class Examples:
         object.__setattr__(self, "y", np.ascontiguousarray(self.y, np.int64))
         if len(self.x) != len(self.y):
             raise UserError(f"{len(self.x)} records came with {len(self.y)} labels: give every record one label.")
-        flat = self.x.reshape(len(self.x), -1)
-        bad = np.flatnonzero(~np.isfinite(flat).all(1))
+        # Not by reshape(n, -1), which an empty part does not know how to answer.
+        bad = np.flatnonzero(~np.isfinite(self.x).all(axis=tuple(range(1, self.x.ndim))))
         if len(bad):
             raise UserError(f"record {bad[0]} holds a value that is not a finite number: repair or remove it.")
         bad = np.flatnonzero((self.y < 0) | (self.y >= self.classes))
@@ -40,7 +43,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, rows: np.ndarray | slice) -> Examples:
+    def __getitem__(self, rows: NDArray[Any] | slice) -> Examples:
         return Examples(self.x[rows], self.y[rows], self.classes)
 
     @property
@@ -57,6 +60,14 @@ class Data:
     private: Examples
     holdout: Examples
     public: Examples
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where records may come from: a folder of official files, and whether the network is out of bounds."""
+
+    data_dir: Path | None = None
+    offline: bool = False
 
 
 def record_keys(examples: Examples) -> list[bytes]:
@@ -80,3 +91,9 @@ def split(name: str, records: Examples, rng: np.random.Generator, *, private: in
     ends = np.cumsum([private, holdout, public])
     parts = np.split(order[: ends[-1]], ends[:-1])
     return Data(name, *(records[part] for part in parts))
+
+
+def shared(data: Data) -> int:
+    """How many distinct records occur in more than one part, by content: 0 for every sound split."""
+    parts = [set(record_keys(part)) for part in (data.private, data.holdout, data.public)]
+    return sum(map(len, parts)) - len(set().union(*parts))

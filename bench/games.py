@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bench import metrics
 from bench.data import Data, Examples
+from bench.errors import Doubt, UserError
 
 
 @dataclass(frozen=True)
 class Targets:
     """What an attack is asked about: `records`, and other records of which the adversary already knows the truth.
 
-    `known` are never scored, so an attack may be fitted on them; `known_member` (len(known),) says which were trained on.
+    `known` are never scored, so an attack may be fitted on them;
+    `known_member` (len(known),) says which were trained on.
     """
 
     records: Examples
     known: Examples
-    known_member: np.ndarray
+    known_member: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,125 @@ class Game:
 
     name: str
     one_line: str
-    challenge: Callable[[Data, np.random.Generator], tuple[Targets, np.ndarray]]
-    blind: Callable[[Targets, np.ndarray, int], np.ndarray]
-    judge: Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], Mapping[str, Any]]
+    challenge: Callable[[Data, np.random.Generator], tuple[Targets, NDArray[Any]]]
+    blind: Callable[[Targets, NDArray[Any], int], NDArray[Any]]
+    judge: Callable[[NDArray[Any], NDArray[Any], NDArray[Any], np.random.Generator], Mapping[str, Any]]
+
+
+KNOWN = 0.25  # of either side, the share whose truth the adversary is told
+FOLDS = 5
+FIT_ROWS = 4000
+FEWEST = 100
+# The folds share the records that they are fitted on, so their errors go together: for a linear score on noise the
+# pooled AUC has up to twice the variance that DeLong's formula, which takes scores to be independent, gives it.
+CROSS_FITTED = math.sqrt(2)
+
+
+def _challenge(data: Data, rng: np.random.Generator) -> tuple[Targets, NDArray[Any]]:
+    private, holdout = data.private, data.holdout
+    if min(len(private), len(holdout)) < 4:
+        raise UserError(
+            f"{data.name} has {len(private)} private and {len(holdout)} holdout records: ask for at least 4 of each."
+        )
+    everyone = Examples(np.concatenate([private.x, holdout.x]), np.concatenate([private.y, holdout.y]), private.classes)
+    member = np.arange(len(everyone)) < len(private)
+    known = np.zeros(len(everyone), bool)
+    for side in (member, ~member):
+        rows = rng.permutation(np.flatnonzero(side))
+        known[rows[: round(KNOWN * len(rows))]] = True
+    told, asked = (rng.permutation(np.flatnonzero(part)) for part in (known, ~known))
+    return Targets(everyone[asked], everyone[told], member[told]), member[asked]
+
+
+def _blind(targets: Targets, secret: NDArray[Any], seed: int) -> NDArray[Any]:
+    rng = np.random.default_rng(seed)
+    features = np.concatenate([_plain(targets.records), _plain(targets.known)])
+    truth = np.concatenate([secret, targets.known_member])
+    fold = np.full(len(truth), -1)  # the known records, in no fold, are fitted on every time
+    for side in (True, False):
+        rows = rng.permutation(np.flatnonzero(secret == side))
+        fold[rows] = np.arange(len(rows)) % FOLDS
+    answer = np.empty(len(secret))
+    for k in range(fold.max() + 1):
+        fit = _fit_rows(np.flatnonzero(fold != k), truth, rng)
+        held = np.flatnonzero(fold == k)
+        answer[held] = _told_apart(features[fit], truth[fit], features[held], int(rng.integers(2**31)))
+    return answer
+
+
+def _plain(examples: Examples) -> NDArray[Any]:
+    label = np.eye(examples.classes, dtype=np.float32)[examples.y]
+    return np.concatenate([examples.x.reshape(len(examples), -1), label], axis=1)
+
+
+def _fit_rows(rows: NDArray[Any], truth: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """At most FIT_ROWS of rows at random, as even between the two sides as there are records for."""
+    sides = [rng.permutation(rows[truth[rows]]), rng.permutation(rows[~truth[rows]])]
+    fewer = min(len(side) for side in sides)
+    most = max(FIT_ROWS // 2, FIT_ROWS - fewer)
+    return np.concatenate([side[:most] for side in sides])
+
+
+def _told_apart(x: NDArray[Any], member: NDArray[Any], held: NDArray[Any], seed: int) -> NDArray[Any]:
+    """Scores in (0, 1) of held records: the mean rank that a linear and a forest classifier give them."""
+    from scipy.stats import rankdata
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    total = np.zeros(len(held))
+    for model in (
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)),
+        RandomForestClassifier(100, min_samples_leaf=5, random_state=seed, n_jobs=1),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # not at its optimum it still tells apart what it can
+            model.fit(x, member)
+        total += (rankdata(model.predict_proba(held)[:, 1]) - 0.5) / len(held)
+    return total / 2
+
+
+def _judge(answer: NDArray[Any], blind: NDArray[Any], secret: NDArray[Any], rng: np.random.Generator) -> dict[str, Any]:
+    found = metrics.auc(answer, secret)
+    blindly = metrics.auc(blind, secret, spread=CROSS_FITTED)
+    advantage = metrics.advantage(answer, secret, rng)
+    members, others = int(secret.sum()), int((~secret).sum())
+    for doubt in _doubts(found, blindly, members, others):
+        warnings.warn(Doubt(doubt), stacklevel=2)
+    return {
+        "auc": found,
+        "balanced_accuracy": metrics.balanced_accuracy(advantage),
+        "advantage": advantage,
+        "blind_auc": blindly,
+        "gain": metrics.paired_gain(answer, blind, secret, spread=CROSS_FITTED),
+        "tpr_at_fpr_0.01": metrics.tpr_at_fpr(answer, secret, 0.01),
+        "tpr_at_fpr_0.001": metrics.tpr_at_fpr(answer, secret, 0.001),
+        "members": members,
+        "non_members": others,
+        "roc": metrics.roc(answer, secret),
+    }
+
+
+def _doubts(found: metrics.Figure, blind: metrics.Figure, members: int, others: int) -> list[str]:
+    doubts = []
+    if min(members, others) < FEWEST:
+        doubts.append(f"only {members} members and {others} non-members: fewer than {FEWEST} of a side say little")
+    if abs(_deviations(blind)) > 3.2905:  # p < 1e-3, two-sided
+        doubts.append(
+            "the split itself can be told apart: a classifier that never sees the release reaches "
+            f"AUC {blind['value']:.3f}"
+        )
+    if _deviations(found) < -3.0902:  # p < 1e-3, one-sided
+        doubts.append(f"below chance (AUC {found['value']:.3f}): the sign of the scores may be inverted")
+    return doubts
+
+
+def _deviations(figure: metrics.Figure) -> float:
+    """Standard errors above chance; scores that are all equal are at chance exactly."""
+    return (figure["value"] - 0.5) / figure["se"] if figure["se"] else 0.0
+
+
+MEMBERSHIP = Game("membership", "Was this record among the private records?", _challenge, _blind, _judge)
+GAMES = {game.name: game for game in (MEMBERSHIP,)}

@@ -1,0 +1,59 @@
+"""Learned black-box membership inference of the Adversarial Robustness Toolbox (Shokri et al. 2017 in spirit)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.data import Examples
+from bench.errors import UserError
+from bench.games import MEMBERSHIP, Targets
+from bench.registry import attack
+from bench.release import Release
+
+LEARNERS = ("rf", "gb", "lr", "dt", "knn", "svm")  # "nn" would need PyTorch
+INPUTS = ("prediction", "loss")
+
+
+@attack("art_membership", game=MEMBERSHIP, needs={"predict"})
+def art_membership(
+    release: Release, targets: Targets, public: Examples, *, seed: int, learner: str = "rf", input_type: str = "prediction"
+) -> np.ndarray:
+    """ART's MembershipInferenceBlackBox: a learner (rf, gb, lr, dt, knn, svm) on predictions or losses.
+
+    It is fitted on the records whose membership the adversary knows and scored on the others: scored on its own fit it
+    would read near 1 on pure noise.
+    """
+    if learner not in LEARNERS or input_type not in INPUTS:
+        raise UserError(
+            f"art_membership takes learner={'|'.join(LEARNERS)} and input_type={'|'.join(INPUTS)}, "
+            f"not learner={learner}, input_type={input_type}."
+        )
+    from art.attacks.inference.membership_inference import MembershipInferenceBlackBox
+    from art.estimators.classification import BlackBoxClassifierNeuralNetwork
+    from art.utils import to_categorical
+
+    known, member, records = targets.known, targets.known_member, targets.records
+    # ART's KerasClassifier fails on Keras 2.15, and black-box estimators know no loss: predictions (or losses in
+    # their place) are handed over as `pred`, so ART's own learner does the rest.
+    estimator = BlackBoxClassifierNeuralNetwork(release.predict, known.shape, known.classes, channels_first=False)
+    attack = MembershipInferenceBlackBox(estimator, attack_model_type=learner, input_type="prediction")
+    if "random_state" in attack.attack_model.get_params():
+        attack.attack_model.set_params(random_state=seed % 2**32)
+
+    def features(part: Examples) -> np.ndarray:
+        probabilities = estimator.predict(part.x)
+        if input_type == "prediction":
+            return np.asarray(probabilities, np.float32)
+        chosen = np.maximum(probabilities[np.arange(len(part)), part.y], 1e-30)
+        return -np.log(chosen, dtype=np.float32)[:, None]
+
+    seen, unseen = known[member], known[~member]
+    attack.fit(
+        pred=features(seen),
+        y=to_categorical(seen.y, known.classes),
+        test_pred=features(unseen),
+        test_y=to_categorical(unseen.y, known.classes),
+    )
+    y = to_categorical(records.y, known.classes)
+    scores = attack.infer(None, y, pred=features(records), probabilities=True)
+    return np.asarray(scores, np.float64).reshape(len(records), -1)[:, -1]

@@ -1,0 +1,19 @@
+"""The loss threshold: members are those on whom the model is surest of the truth (Yeom et al. 2018, section 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.data import Examples
+from bench.games import MEMBERSHIP, Targets
+from bench.registry import attack
+from bench.release import Release
+
+
+@attack("confidence", game=MEMBERSHIP, needs={"predict"})
+def confidence(release: Release, targets: Targets, public: Examples, *, seed: int) -> np.ndarray:
+    """Loss threshold: the log probability of the true label, higher for members."""
+    assert release.predict is not None
+    records = targets.records
+    probabilities = release.predict(records.x)[np.arange(len(records)), records.y]
+    return np.log(np.maximum(probabilities.astype(np.float64), 1e-30))

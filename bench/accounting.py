@@ -1,0 +1,151 @@
+"""The guarantee, computed in one place: one accountant (PLD), one rule for delta, one neighbouring relation.
+
+dp_accounting is imported inside the functions, because the table is drawn without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import Doubt, UserError
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+RELATION = "add/remove one record"
+DELTA_RULE = "delta = 1e-5, or the largest power of ten not above 1/n where that is smaller (n: private records)"
+
+
+def delta_for(n: int) -> float:
+    """The board's one rule for delta, see DELTA_RULE."""
+    exponent = -5
+    while n * 10.0**exponent > 1:
+        exponent -= 1
+    return float(f"1e{exponent}")
+
+
+def training_event(rate: float, noise_multiplier: float, steps: int) -> DpEvent:
+    """What DP-SGD does: `steps` Gaussian sums, each over a Poisson sample in which every record is with chance `rate`."""
+    import dp_accounting as dp
+
+    if noise_multiplier == 0:
+        return dp.NonPrivateDpEvent()
+    return dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(noise_multiplier)), steps)
+
+
+def no_access() -> DpEvent:
+    """The private records were not touched at all."""
+    import dp_accounting as dp
+
+    return dp.NoOpDpEvent()
+
+
+def no_privacy() -> DpEvent:
+    """The private records were used without protection."""
+    import dp_accounting as dp
+
+    return dp.NonPrivateDpEvent()
+
+
+def epsilon(event: DpEvent, delta: float, accountant: str = "pld") -> float:
+    """The smallest epsilon that `accountant` ("pld" or "rdp") can promise for `event` at `delta`, add/remove adjacency."""
+    return _epsilon(event, delta, accountant, 1e-4)
+
+
+def _epsilon(event: DpEvent, delta: float, accountant: str, interval: float) -> float:
+    import dp_accounting as dp
+    from dp_accounting import pld, rdp
+
+    relation = dp.NeighboringRelation.ADD_OR_REMOVE_ONE
+    if accountant == "pld":
+        # Pessimistic rounding: a coarser interval can only overstate epsilon.
+        judge = pld.PLDAccountant(relation, value_discretization_interval=interval)
+    else:
+        judge = rdp.RdpAccountant(neighboring_relation=relation)
+    judge.compose(event)
+    return float(judge.get_epsilon(delta))
+
+
+def claim(event: DpEvent, n: int) -> dict[str, float]:
+    """Epsilon by PLD and by RDP at the board's delta for n private records; a Doubt where the cross-check fails."""
+    delta = delta_for(n)
+    by_pld, by_rdp = epsilon(event, delta), epsilon(event, delta, "rdp")
+    if by_pld > by_rdp * 1.01 + 1e-9:
+        warnings.warn(Doubt(f"PLD gives epsilon {by_pld:.3f}, above the {by_rdp:.3f} of the looser RDP"), stacklevel=2)
+    return {"epsilon": by_pld, "epsilon_rdp": by_rdp, "delta": delta}
+
+
+@functools.lru_cache(maxsize=256)
+def noise_multiplier(target: float, delta: float, rate: float, steps: int) -> float:
+    """The smallest noise multiplier (to 0.1 %) with which training keeps epsilon at or below `target`; 0 for inf.
+
+    Raises UserError where the target is not above 0.
+    """
+    import dp_accounting as dp
+
+    if math.isinf(target):
+        return 0.0
+    if not target > 0:
+        raise UserError(f"epsilon must be above 0, not {target:g}; inf trains without privacy.")
+
+    def spent(sigma: float) -> float:
+        return _epsilon(training_event(rate, sigma, steps), delta, "pld", 1e-3)
+
+    # Brackets from above: PLD is slow where there is nearly no noise.
+    high = 1.0
+    while spent(high) > target:
+        high *= 2
+    low = high / 2
+    while spent(low) <= target:
+        high, low = low, low / 2
+    from dp_accounting import pld
+
+    return float(
+        dp.calibrate_dp_mechanism(
+            lambda: pld.PLDAccountant(value_discretization_interval=1e-3),
+            lambda sigma: training_event(rate, sigma, steps),
+            target,
+            delta,
+            dp.ExplicitBracketInterval(low, high),
+            tol=1e-3 * low,
+        )
+    )
+
+
+def parallel(events: Sequence[DpEvent], parts: Sequence[np.ndarray]) -> DpEvent:
+    """Compose events on parts of the records (row numbers), parallel where that is sound, else one after the other.
+
+    On disjoint parts a record that is added or removed touches one event only, so the largest counts (McSherry 2009);
+    that holds for add/remove adjacency alone. All events must then be alike, so that the largest is the largest at
+    every delta; unlike events, or parts that share a record, are composed sequentially.
+    """
+    import dp_accounting as dp
+
+    rows = np.concatenate([np.asarray(part, np.int64) for part in parts])
+    disjoint = len(np.unique(rows)) == len(rows)
+    if disjoint and all(event == events[0] for event in events):
+        return events[0]
+    return dp.ComposedDpEvent(list(events))
+
+
+def describe(event: DpEvent) -> str:
+    """How batches were drawn and noised, in words for the board."""
+    import dp_accounting as dp
+
+    match event:
+        case dp.SelfComposedDpEvent(event=dp.PoissonSampledDpEvent() as sample, count=steps):
+            sigma = sample.event.noise_multiplier
+            return f"Poisson, rate {sample.sampling_probability:.4g}, {steps} steps, noise multiplier {sigma:.4g}"
+        case dp.NoOpDpEvent():
+            return "no access"
+        case dp.NonPrivateDpEvent():
+            return "none"
+        case dp.ComposedDpEvent(events=events):
+            return " + ".join(dict.fromkeys(describe(part) for part in events))
+    return type(event).__name__

@@ -1,0 +1,278 @@
+"""What the stored cells say about each defense, worked out without drawing anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.metrics import over_seeds
+
+if TYPE_CHECKING:
+    from bench.registry import Registry
+    from bench.store import Result, Store
+
+Key = tuple[str, str, str, int]
+DELTA_RULE = "min(1e-5, the largest power of ten not above 1/n), n private records"
+WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
+TPRS = {"tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One defense against one attack; `state` is "number" or the word that stands in its place.
+
+    `results`: the seeds that count, `figures`: by metric, a Figure or why there is none, `doubts`: to be marked.
+    """
+
+    attack: str
+    state: str
+    results: tuple[Result, ...] = ()
+    figures: Mapping[str, Figure | str] | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def auc(self) -> Figure | None:
+        """Area under the ROC curve over the seeds, None where the cell holds no number."""
+        auc = (self.figures or {}).get("auc")
+        return auc if self.state == "number" and isinstance(auc, Figure) else None
+
+    @property
+    def above_blind(self) -> bool:
+        """Whether the attack beats both chance and the blind answer beyond noise: this is what bold says."""
+        gain = (self.figures or {}).get("gain")
+        return self.auc is not None and self.auc.low > 0.5 and isinstance(gain, Figure) and gain.low > 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One defense on one data set: what it costs (`utility`), what it claims, and a cell an attack."""
+
+    defense: str
+    utility: Figure | str
+    epsilon: str
+    delta: str
+    sampler: str
+    cells: tuple[Cell, ...]
+    seeds: int
+
+    @property
+    def worst(self) -> Cell | None:
+        """The cell with the largest AUC, None where the row holds no number."""
+        measured = [(cell.auc.value, cell) for cell in self.cells if cell.auc is not None]
+        return max(measured, key=lambda pair: pair[0])[1] if measured else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One game on one data set; `doubts` are numbered from 1 in the order in which the rows show them."""
+
+    data: str
+    game: str
+    attacks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    blind: Figure | None
+    doubts: tuple[str, ...]
+
+    def marks(self, cell: Cell) -> str:
+        """The footnote marks of a cell, as " (1) (3)"."""
+        return "".join(f" ({self.doubts.index(doubt) + 1})" for doubt in cell.doubts)
+
+
+@dataclass(frozen=True)
+class Board:
+    """All sections, the `notes` below them, and every stored result with whether it is fresh."""
+
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+    results: tuple[tuple[Result, bool], ...]
+
+
+def mean(figures: Sequence[Mapping[str, Any]], least: float = 0.0) -> Figure:
+    """The mean over seeds of figures with intervals, kept within `least` and 1; one seed keeps its own interval."""
+    if len(figures) == 1:
+        over: Mapping[str, Any] = figures[0]
+    else:
+        # a figure that brings no standard error has it read off its 95 % interval
+        ses = [figure.get("se", (figure["high"] - figure["low"]) / WIDTH) for figure in figures]
+        over = over_seeds([figure["value"] for figure in figures], ses)
+    return Figure(float(over["value"]), max(least, float(over["low"])), min(1.0, float(over["high"])))
+
+
+def name_of(label: str) -> str:
+    """The component in a label: "dp_sgd" of "dp_sgd,epsilon=1"."""
+    return label.split(",")[0]
+
+
+def build(
+    store: Store,
+    registry: Registry | None,
+    failed: Mapping[Key, str] = {},
+    fresh: Callable[[Result], bool] | None = None,
+) -> Board:
+    """The board of all that is stored, and of what the registry knows and nobody has run yet.
+
+    `failed` gives the message of each cell (data, defense, attack, seed) that failed just now. Without a registry
+    only stored cells are shown.
+    """
+    results = tuple(
+        (result, fresh is None or fresh(result))
+        for result in sorted(store.results(), key=lambda r: (r.data, r.game, r.defense, r.attack, r.seed))
+    )
+    where = {(result.data, result.game) for result, _ in results}
+    where |= {(data, _game(registry, attack)) for data, _, attack, _ in failed}
+    sections = tuple(_section(data, game, results, registry, failed) for data, game in sorted(where))
+    return Board(sections, _notes([result for result, _ in results]), results)
+
+
+def _game(registry: Registry | None, attack: str) -> str:
+    """The game that an attack plays, "unknown" where nobody registered the attack."""
+    component = registry.attacks.get(name_of(attack)) if registry else None
+    return component.game.name if component and component.game else "unknown"
+
+
+def _section(
+    data: str,
+    game: str,
+    results: tuple[tuple[Result, bool], ...],
+    registry: Registry | None,
+    failed: Mapping[Key, str],
+) -> Section:
+    here = [(result, new) for result, new in results if (result.data, result.game) == (data, game)]
+    bad = {key: why for key, why in failed.items() if key[0] == data and _game(registry, key[2]) == game}
+    defenses = {result.defense for result, _ in here} | {key[1] for key in bad}
+    attacks = {result.attack for result, _ in here} | {key[2] for key in bad}
+    if registry:
+        # what is known under any options needs no second, empty line under its own
+        defenses |= set(registry.defenses) - {name_of(label) for label in defenses}
+        playing = {name for name in registry.attacks if _game(registry, name) == game}
+        attacks |= playing - {name_of(label) for label in attacks}
+    columns = tuple(sorted(attacks))
+    rows = []
+    for defense in defenses:
+        cells = []
+        for attack in columns:
+            seeds = [(result, new) for result, new in here if (result.defense, result.attack) == (defense, attack)]
+            wrong = {key[3]: why for key, why in bad.items() if key[1:3] == (defense, attack)}
+            cells.append(_cell(attack, seeds, wrong, _missing(registry, defense, attack)))
+        rows.append(_row(defense, tuple(cells)))
+    rows.sort(key=_order)
+    doubts = tuple(dict.fromkeys(doubt for row in rows for cell in row.cells for doubt in cell.doubts))
+    return Section(data, game, columns, tuple(rows), _blind([result for result, new in here if new]), doubts)
+
+
+def _missing(registry: Registry | None, defense: str, attack: str) -> tuple[str, ...]:
+    """What the attack needs and the defense does not publish."""
+    if not registry:
+        return ()
+    one, other = registry.defenses.get(name_of(defense)), registry.attacks.get(name_of(attack))
+    return tuple(sorted(other.needs - one.publishes)) if one and other else ()
+
+
+def _cell(
+    attack: str, seeds: Sequence[tuple[Result, bool]], failed: Mapping[int, str], missing: tuple[str, ...]
+) -> Cell:
+    used = tuple(result for result, new in seeds if new)
+    doubts = [f"seed {seed} failed: {failed[seed]}" for seed in sorted(failed)]
+    if not used:
+        if missing:
+            return Cell(attack, "n/a: " + ", ".join(missing))
+        state = "failed" if failed else "stale" if seeds else "not run"
+        return Cell(attack, state, doubts=tuple(doubts))
+    if len(used) < len(seeds):
+        doubts.append(f"{len(seeds) - len(used)} of {len(seeds)} seeds stale and left out")
+    doubts += [doubt for result in used for doubt in result.doubts]
+    figures = {
+        "auc": _figure(used, "auc"),
+        "gain": _figure(used, "gain", -1.0),
+        "blind_auc": _figure(used, "blind_auc"),
+        "advantage": _figure(used, "advantage", -1.0),
+        "balanced_accuracy": _figure(used, "balanced_accuracy"),
+        **{key: _figure(used, key) for key in TPRS},
+    }
+    auc = figures["auc"]
+    if isinstance(auc, str):
+        doubts.append(auc)
+    state = "not measurable" if isinstance(auc, str) else "number"
+    return Cell(attack, state, used, figures, tuple(dict.fromkeys(doubts)))
+
+
+def _figure(results: Sequence[Result], key: str, least: float = 0.0) -> Figure | str:
+    """The mean over the seeds where the figure could be measured, or why it could not on any."""
+    found = [result.metrics.get(key, {"not_measurable": "not recorded"}) for result in results]
+    measured = [figure for figure in found if "not_measurable" not in figure]
+    return mean(measured, least) if measured else f"not measurable: {found[0]['not_measurable']}"
+
+
+def _row(defense: str, cells: tuple[Cell, ...]) -> Row:
+    used = [result for cell in cells for result in cell.results]
+    if not used:
+        return Row(defense, "-", "-", "-", "-", cells, 0)
+    # every attack on one seed met the same release, so one utility a seed counts
+    by_seed = {result.seed: result.utility for result in used}
+    measured = [utility["accuracy"] for utility in by_seed.values() if "accuracy" in utility]
+    utility: Figure | str = mean(measured) if measured else "not measurable"
+    claims = [result.privacy for result in used]
+    epsilon = max(float(claim["epsilon"]) for claim in claims)
+    delta = max(float(claim["delta"]) for claim in claims)
+    sampler = "; ".join(dict.fromkeys(str(claim["sampler"]) for claim in claims))
+    return Row(defense, utility, spell_epsilon(epsilon), f"{delta:g}", sampler, cells, len(by_seed))
+
+
+def spell_epsilon(epsilon: float) -> str:
+    """An epsilon with two digits, rounded up: a claim is never rounded in its own favour."""
+    return "inf" if math.isinf(epsilon) else f"{math.ceil(round(epsilon * 100, 6)) / 100:.2f}"
+
+
+def _order(row: Row) -> tuple[bool, float, float, str]:
+    """Least leakage first, the more useful of equals first, rows without a number last."""
+    auc = row.worst.auc if row.worst else None
+    utility = row.utility.value if isinstance(row.utility, Figure) else -1.0
+    return auc is None, auc.value if auc else 0.0, -utility, row.defense
+
+
+def _blind(results: Sequence[Result]) -> Figure | None:
+    """The blind answer over seeds; within a seed the cells are averaged, as they judge the same records."""
+    seeds: dict[int, list[Mapping[str, Any]]] = {}
+    for result in results:
+        if "value" in result.metrics.get("blind_auc", {}):
+            seeds.setdefault(result.seed, []).append(result.metrics["blind_auc"])
+    each = [
+        {key: sum(figure[key] for figure in found) / len(found) for key in ("value", "low", "high")}
+        for _, found in sorted(seeds.items())
+    ]
+    return mean(each) if each else None
+
+
+def _notes(results: Sequence[Result]) -> tuple[str, ...]:
+    public: dict[str, set[str]] = {}
+    for result in results:
+        for fact in result.privacy["assumes"]:
+            public.setdefault(str(fact), set()).add(name_of(result.defense))
+    facts = (f"{fact} ({', '.join(sorted(names))})" for fact, names in sorted(public.items()))
+    return (
+        "Utility: accuracy on the holdout records. A cell: AUC of the attack; larger leaks more, 0.5 is chance.",
+        "Figures are means over seeds with 95 % intervals.",
+        f"delta: {DELTA_RULE}.",
+        f"Neighbouring relation: {_join(str(result.privacy['relation']) for result in results)}.",
+        "Sampler: as each row says; the accountant assumes that very sampler.",
+        f"Assumed public: {'; '.join(facts) or 'nothing'}.",
+        "Runs are reproducible because noise is seeded: not private to whoever knows the seed.",
+    )
+
+
+def _join(words: Iterable[str]) -> str:
+    return "; ".join(sorted(set(words))) or "none"

@@ -1,0 +1,248 @@
+"""TensorFlow Privacy's DP Keras optimizers, made to do exactly what is accounted.
+
+What is TensorFlow Privacy's: the optimizer classes and the Gaussian sum query. What is replaced, and why (each was
+measured to go wrong silently): noise comes from a seed handed in, one stream a model; sums are divided by a public
+constant, for a batch's own size tells how many records there are; a record without a finite gradient counts nothing;
+gradients that were not clipped and noised are refused; K models side by side are clipped and noised each for itself.
+This module imports TensorFlow: import it inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow_privacy import (
+    GaussianSumQuery,
+    VectorizedDPKerasAdamOptimizer,
+    VectorizedDPKerasSGDOptimizer,
+)
+
+from bench.nets import stacked_dense
+
+
+@dataclass(frozen=True)
+class Site:
+    """One dense layer in one forward pass: its variables, its input `a` and its output `z` before the activation."""
+
+    kernel: Any
+    bias: Any
+    a: Any
+    z: Any
+
+
+class SeededGaussianSumQuery(GaussianSumQuery):  # type: ignore[misc]
+    """TensorFlow Privacy's Gaussian sum, with noise from seeds (models, 2) and the step instead of a global generator.
+
+    A model's noise depends on its own seed, the step and the place of the number alone, so models that train together
+    get the noise that they would get alone, and no two models, steps or variables share any.
+    """
+
+    def __init__(self, l2_norm_clip: float, stddev: float, seeds: Any) -> None:
+        super().__init__(l2_norm_clip, stddev)
+        self._seeds = [tf.constant(seed, tf.int32) for seed in seeds]
+        self.step: Any = None
+
+    def get_noised_result(self, sample_state: Any, global_state: Any) -> Any:
+        """The clipped sums with one draw of noise a model, cut to the variables' shapes."""
+        sizes = [v.shape.num_elements() // len(self._seeds) for v in sample_state]
+        noise = tf.stack(
+            [
+                tf.random.stateless_normal(
+                    [sum(sizes)], tf.random.experimental.stateless_fold_in(seed, self.step), alg="philox"
+                )
+                for seed in self._seeds
+            ]
+        )
+        pieces = tf.split(noise * global_state.stddev, sizes, axis=1)
+        noised = [v + tf.reshape(piece, v.shape) for v, piece in zip(sample_state, pieces, strict=True)]
+        return noised, global_state, None
+
+
+def clip_factors(square_norms: Any, l2_norm_clip: float) -> Any:
+    """What to multiply each record's gradient with so that its norm is at most the clip; 0 where it is not finite."""
+    norms = tf.sqrt(square_norms)
+    return tf.where(tf.math.is_finite(norms), l2_norm_clip / tf.maximum(norms, l2_norm_clip), 0.0)
+
+
+def _zero_where_dropped(values: Any, factors: Any) -> Any:
+    """`values` with the rows of dropped records set to zero, because 0 * NaN is NaN."""
+    keep = tf.reshape(factors > 0, tf.concat([tf.shape(factors), tf.ones(tf.rank(values) - tf.rank(factors), tf.int32)], 0))
+    return tf.where(keep, values, tf.zeros_like(values))
+
+
+def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: float) -> list[Any]:
+    """Clipped sums of per-record gradients of dense layers from one backward pass, kernels and biases in turn.
+
+    The gradient of a dense layer for one record is the outer product of its input a and its output's gradient d, so its
+    squared norm is |a|^2 |d|^2 and the weighted sum of records is one matrix product (Goodfellow 2015; Bu et al. 2022,
+    "book-keeping"). Memory is linear in the batch. Works alike on (n, units) and (models, n, units).
+    """
+    deltas = tape.gradient(loss, [site.z for site in sites])  # of a vector: the gradient of its sum
+    if any(d is None for d in deltas):
+        raise ValueError("a dense layer takes no part in the loss: nothing of it would be trained but by noise")
+    square_norms = tf.add_n(
+        [
+            tf.reduce_sum(tf.square(d), -1) * (tf.reduce_sum(tf.square(site.a), -1) + 1.0)
+            for site, d in zip(sites, deltas, strict=True)
+        ]
+    )
+    factors = clip_factors(square_norms, l2_norm_clip)
+    sums = []
+    for site, d in zip(sites, deltas, strict=True):
+        d = _zero_where_dropped(d, factors) * factors[..., None]
+        sums.append(tf.matmul(_zero_where_dropped(site.a, factors), d, transpose_a=True))
+        sums.append(tf.reshape(tf.reduce_sum(d, -2), site.bias.shape))
+    return sums
+
+
+def vectorized_clipped_sums(loss: Any, variables: Sequence[Any], tape: Any, l2_norm_clip: float) -> list[Any]:
+    """The reference: every record's whole gradient by a Jacobian, as TensorFlow Privacy does it; any layers, slow.
+
+    A stacked loss (models, n) is first summed over models: their variables are apart, so row i of the Jacobian holds
+    record i's gradient in every model.
+    """
+    stacked = loss.shape.rank == 2
+    with tape:
+        rows = tf.reduce_sum(loss, 0) if stacked else loss
+    jacobians = tape.jacobian(rows, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    lead = 2 if stacked else 1
+    square_norms = tf.add_n([tf.reduce_sum(tf.square(j), list(range(lead, j.shape.rank))) for j in jacobians])
+    factors = clip_factors(square_norms, l2_norm_clip)
+    letters = "nk" if stacked else "n"
+    out = "k..." if stacked else "..."
+    return [tf.einsum(f"{letters},{letters}...->{out}", factors, _zero_where_dropped(j, factors)) for j in jacobians]
+
+
+def _poisson(base: Any) -> Any:
+    class PoissonDPOptimizer(base):  # type: ignore[misc]
+        """A DP Keras optimizer for padded Poisson batches, divided by the public constant `batch_size`.
+
+        noise_seeds: int32 (models, 2), one stream a model; num_microbatches: only None (one a record), since fewer
+        double the sensitivity without a word. `minimize(loss, variables, tape=, sites=)` takes per-record losses
+        (n,) or (models, n); with `sites` clipping needs one pass, without it goes through the Jacobian.
+        """
+
+        def __init__(
+            self,
+            *,
+            l2_norm_clip: float,
+            noise_multiplier: float,
+            batch_size: float,
+            noise_seeds: Any,
+            num_microbatches: None = None,
+            **keras_options: Any,
+        ) -> None:
+            if num_microbatches is not None:
+                raise ValueError(
+                    "num_microbatches must be None (one a record): microbatches of several records "
+                    "double the sensitivity that the accountant assumes"
+                )
+            super().__init__(l2_norm_clip, noise_multiplier, **keras_options)
+            self._dp_sum_query = SeededGaussianSumQuery(l2_norm_clip, l2_norm_clip * noise_multiplier, noise_seeds)
+            self._models = len(noise_seeds)
+            self._batch_size = batch_size
+            self._noised: list[Any] = []
+
+        def minimize(
+            self, loss: Any, var_list: Any, grad_loss: Any = None, name: Any = None, tape: Any = None, sites: Any = None
+        ) -> Any:
+            """One noised step on per-record losses."""
+            return self.apply_gradients(self._compute_gradients(loss, var_list, tape=tape, sites=sites))
+
+        def _compute_gradients(
+            self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None, sites: Any = None
+        ) -> list[tuple[Any, Any]]:
+            if callable(loss):
+                tape = tf.GradientTape(persistent=True)
+                with tape:
+                    loss = loss()
+            self._check_loss(loss)
+            if sites is None:
+                sums = vectorized_clipped_sums(loss, var_list, tape, self._l2_norm_clip)
+            else:
+                sums = onepass_clipped_sums(loss, sites, tape, self._l2_norm_clip)
+                var_list = [v for site in sites for v in (site.kernel, site.bias)]  # the order of the sums
+            self._was_dp_gradients_called = True
+            self._dp_sum_query.step = self.iterations
+            state = self._dp_sum_query.initial_global_state()
+            noised, _, _ = self._dp_sum_query.get_noised_result(sums, state)
+            self._noised = [v / self._batch_size for v in noised]
+            return list(zip(self._noised, var_list, strict=True))
+
+        def _check_loss(self, loss: Any) -> None:
+            wanted = 1 if self._models == 1 else 2
+            if loss.shape.rank not in (wanted, 2) or loss.shape.rank == 0:
+                raise ValueError(
+                    f"the loss must be one number a record, shape (n,) or (models, n), not {loss.shape}: "
+                    "a reduced loss hides the records and nothing would be clipped"
+                )
+            if loss.shape.rank == 2 and loss.shape[0] != self._models:
+                raise ValueError(f"the loss has shape {loss.shape}, but there are noise seeds for {self._models} models")
+
+        def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
+            """Apply what the last `_compute_gradients` returned, once; anything else was not noised and is refused."""
+            pairs = list(grads_and_vars)
+            if not pairs or len(pairs) != len(self._noised) or any(
+                g is not n for (g, _), n in zip(pairs, self._noised, strict=True)
+            ):
+                raise ValueError(
+                    "these gradients were not clipped and noised by this optimizer: call minimize() "
+                    "(a DP model is never trained through ART or a plain training loop)"
+                )
+            self._noised = []
+            return super().apply_gradients(pairs, *args, **kwargs)
+
+        @classmethod
+        def from_config(cls, config: Any, custom_objects: Any = None) -> Any:
+            """Refused: a configuration does not carry clip, noise and streams."""
+            raise TypeError("a DP optimizer cannot be rebuilt from its configuration: make a new one from the recipe")
+
+    PoissonDPOptimizer.__name__ = f"Poisson{base.__name__}"
+    return PoissonDPOptimizer
+
+
+PoissonDPAdam = _poisson(VectorizedDPKerasAdamOptimizer)
+PoissonDPSGD = _poisson(VectorizedDPKerasSGDOptimizer)
+
+
+def dense_layers(model: Any) -> list[Any]:
+    """The trainable layers of a model in which one-pass clipping is known to be right; ValueError names another."""
+    found = []
+    for layer in model.layers:
+        if not layer.trainable_weights:
+            continue
+        plain = isinstance(layer, keras.layers.Dense) and layer.activation is keras.activations.linear and layer.use_bias
+        if not (plain and layer.input.shape.rank == 2) and not isinstance(layer, stacked_dense()):
+            raise ValueError(f"one-pass clipping does not know layer {layer.name!r}: train with engine='vectorized'")
+        if len(layer.inbound_nodes) > 1:
+            raise ValueError(f"layer {layer.name!r} is used twice: train with engine='vectorized'")
+        found.append(layer)
+    return found
+
+
+def check_private(model: Any, losses: Any, x: Any) -> None:
+    """Refuse what breaks the clip bound: batch normalisation, add_loss, and any layer through which records mix.
+
+    losses: function of records (…, n, *shape) to per-record losses (…, n), probed on x with n >= 2. The gradient of one
+    record's loss by another record must be exactly zero. Raises ValueError.
+    """
+    for layer in model.submodules:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            raise ValueError(f"layer {layer.name!r} keeps raw batch means, which no noise covers: leave it out")
+    if model.losses:
+        raise ValueError("a loss given through add_loss gets no gradient under DP training: put it in the net's loss")
+    for w in model.weights:
+        if not w.trainable:
+            raise ValueError(f"weight {w.name!r} is changed outside of the noised step: leave its layer out")
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        first = tf.reduce_sum(losses(x)[..., 0])
+    by_record = tape.gradient(first, x, unconnected_gradients="zero")
+    axis = 0 if losses(x).shape.rank == 1 else 1
+    others = tf.gather(by_record, tf.range(1, tf.shape(x)[axis]), axis=axis)
+    if bool(tf.reduce_any(tf.not_equal(others, 0.0))):
+        raise ValueError("a layer mixes records: the loss of one depends on another, so clipping bounds nothing")

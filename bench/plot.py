@@ -1,0 +1,221 @@
+"""The pictures: what privacy costs in utility, and what an attack finds at each rate of false alarms."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.board import Figure, Row, Section, build
+from bench.errors import UserError
+from bench.store import write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+    from numpy.typing import NDArray
+
+    from bench.store import Result, Store
+
+MARKERS = "osD^vP*Xp<>h"
+GRID = 200
+RARE = 10  # fewer false alarms than this say nothing about a rate
+
+
+def draw(store: Store, fresh: Callable[[Result], bool] | None = None) -> list[Path]:
+    """Write plots/privacy_utility.png and plots/roc_<data>.png into the store's folder; returns their paths.
+
+    Raises UserError where no result is stored (or none is fresh).
+    """
+    board = build(store, None, fresh=fresh)
+    sections = [section for section in board.sections if any(row.seeds for row in section.rows)]
+    if not sections:
+        raise UserError(f"there is nothing to draw in {store.root}: run `bench run` first.")
+    several = len({section.game for section in sections}) > 1
+    paths = [_save(store, "privacy_utility.png", _privacy_utility(sections))]
+    for section in sections:
+        # the store knows how a label becomes a file name
+        name = store.path(section.data, "-", "-", 0).relative_to(store.root).parts[0]
+        paths.append(_save(store, f"roc_{name}{'.' + section.game if several else ''}.png", _roc(section)))
+    return paths
+
+
+def _save(store: Store, name: str, picture: Picture) -> Path:
+    data = io.BytesIO()
+    # no version of the library inside: the same figures give the same bytes
+    picture.savefig(data, format="png", dpi=130, metadata={"Software": None})
+    path = store.root / "plots" / name
+    if not path.exists() or path.read_bytes() != data.getvalue():
+        write(path, data.getvalue())
+    return path
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Picture, list[Axes]]:
+    """A picture with `count` panels, at most three side by side, that no window ever shows."""
+    import seaborn as sns
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Picture
+
+    across = min(count, 3)
+    down = math.ceil(count / across)
+    picture = Picture(figsize=(width * across, height * down), layout="constrained")
+    FigureCanvasAgg(picture)
+    with sns.axes_style("whitegrid"):
+        axes = list(picture.subplots(down, across, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return picture, axes[:count]
+
+
+# Privacy against utility
+
+
+def _privacy_utility(sections: Sequence[Section]) -> Picture:
+    from matplotlib.colors import Normalize
+
+    drawn = [(section, [row for row in section.rows if isinstance(row.utility, Figure)]) for section in sections]
+    drawn = [(section, rows) for section, rows in drawn if rows] or [(sections[0], [])]
+    aucs = [row.worst.auc.value for _, rows in drawn for row in rows if row.worst and row.worst.auc]
+    colours = Normalize(0.5, max([0.6, *aucs]))
+    kinds = sorted({_kind(row.defense) for _, rows in drawn for row in rows})
+    markers = {kind: MARKERS[i % len(MARKERS)] for i, kind in enumerate(kinds)}
+    picture, axes = _panels(len(drawn), 5.6, 4.6)
+    for ax, (section, rows) in zip(axes, drawn, strict=True):
+        _scatter(ax, rows, markers, colours)
+        ax.set_title(section.data if len({s.game for s in sections}) == 1 else f"{section.data}: {section.game}")
+    _keys(picture, axes, markers, colours)
+    return picture
+
+
+def _kind(defense: str) -> str:
+    """A label without its epsilon, which the x axis shows already."""
+    return ",".join(part for part in defense.split(",") if not part.startswith("epsilon="))
+
+
+def _scatter(ax: Axes, rows: Sequence[Row], markers: dict[str, str], colours: Any) -> None:
+    """Zero and infinity have no place on a log axis: each gets one, behind a dotted line, at its end."""
+    epsilons = [float(row.epsilon) for row in rows]
+    finite = [math.log10(epsilon) for epsilon in epsilons if 0 < epsilon < math.inf]
+    first, last = math.floor(min(finite, default=0.0)), math.ceil(max(finite, default=1.0) + 1e-9)
+    at = {0.0: first - 0.5, math.inf: last + 0.5}
+    tens = [10.0**power for power in range(first, last + 1)]
+    steps = [ten * by for ten in tens for by in (1, 2, 5) if ten * by <= tens[-1]]
+    ticks = {math.log10(step): f"{step:g}" for step in steps}
+    for epsilon, x in at.items():
+        if epsilon in epsilons:
+            ticks[x] = "0" if epsilon == 0 else "inf"
+            ax.axvline(x + math.copysign(0.25, 1 - epsilon), color="0.6", linestyle=":", linewidth=1)
+    groups: dict[float, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.defense):
+        epsilon = float(row.epsilon)
+        groups.setdefault(at[epsilon] if epsilon in at else round(math.log10(epsilon), 2), []).append(row)
+    for x, group in groups.items():
+        for i, row in enumerate(group):
+            # rows with (nearly) one epsilon stand side by side, or they would hide one another
+            _point(ax, x + min(0.065, 0.4 / len(group)) * (i - (len(group) - 1) / 2), row, markers, colours)
+    ax.set_xticks(list(ticks), list(ticks.values()))
+    ax.set_xlim(min(ticks) - 0.3, max(ticks) + 0.3)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel("claimed epsilon (log scale; equal values side by side)")
+    ax.set_ylabel("utility: holdout accuracy, 95 % interval")
+
+
+def _point(ax: Axes, x: float, row: Row, markers: dict[str, str], colours: Any) -> None:
+    import seaborn as sns
+
+    if not isinstance(row.utility, Figure):
+        return
+    auc = row.worst.auc.value if row.worst and row.worst.auc else None
+    shade = "white" if auc is None else sns.color_palette("flare", as_cmap=True)(colours(auc))
+    ax.plot([x, x], [row.utility.low, row.utility.high], color="0.35", linewidth=1.2, zorder=2)
+    ax.scatter([x], [row.utility.value], s=42, color=shade, marker=markers[_kind(row.defense)], ec="0.2", zorder=3)
+
+
+def _keys(picture: Picture, axes: list[Axes], markers: dict[str, str], colours: Any) -> None:
+    import seaborn as sns
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.lines import Line2D
+
+    scale = ScalarMappable(colours, sns.color_palette("flare", as_cmap=True))
+    bar = picture.colorbar(scale, ax=axes, pad=0.02)
+    bar.set_label("AUC of the worst attack (0.5 is chance)")
+    keys = [
+        Line2D([], [], linestyle="", marker=shape, markersize=7, color="0.75", markeredgecolor="0.2", label=kind)
+        for kind, shape in markers.items()
+    ]
+    across = max(1, min(len(keys), 5 * len(axes), int(5.6 * len(axes) * 10 / max(map(len, markers), default=1))))
+    picture.legend(handles=keys, loc="outside lower center", ncols=across, frameon=False)
+
+
+# ROC
+
+
+def _roc(section: Section) -> Picture:
+    """A panel an attack, a line a defense."""
+    import seaborn as sns
+
+    attacks = [name for name in section.attacks if any(_curves(row, name) for row in section.rows)] or ["none"]
+    defenses = sorted(row.defense for row in section.rows)
+    palette = sns.color_palette("colorblind" if len(defenses) <= 10 else "husl", len(defenses))
+    shades = dict(zip(defenses, palette, strict=True))
+    picture, axes = _panels(len(attacks), 5.0, 5.0)
+    for ax, attack in zip(axes, attacks, strict=True):
+        _roc_panel(ax, section, attack, shades)
+    handles, labels = axes[0].get_legend_handles_labels()
+    for ax in axes[1:]:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            if label not in labels:
+                handles, labels = [*handles, handle], [*labels, label]
+    across = max(1, min(len(labels), int(5.0 * len(axes) * 10 / (6 + max(map(len, labels), default=1)))))
+    picture.legend(handles, labels, loc="outside lower center", ncols=across, frameon=False)
+    picture.suptitle(f"{section.data}: ROC, mean over seeds")
+    return picture
+
+
+def _curves(row: Row, attack: str) -> list[dict[str, Any]]:
+    return [
+        dict(result.metrics)
+        for cell in row.cells
+        if cell.attack == attack
+        for result in cell.results
+        if "roc" in result.metrics
+    ]
+
+
+def _roc_panel(ax: Axes, section: Section, attack: str, shades: dict[str, Any]) -> None:
+    import seaborn as sns
+
+    found = {row.defense: curves for row in section.rows if (curves := _curves(row, attack))}
+    others = min((curve["non_members"] for curves in found.values() for curve in curves), default=100)
+    members = max((curve["members"] for curves in found.values() for curve in curves), default=100)
+    start = 1 / others
+    grid = np.geomspace(start, 1, GRID)
+    for i, (defense, curves) in enumerate(sorted(found.items())):
+        tpr = mean_roc(curves, grid)
+        style = ("-", "--", "-.", ":")[i % 4]
+        shown = tpr > 0  # a log axis has no place for zero
+        look = {"color": shades[defense], "linestyle": style, "drawstyle": "steps-post"}
+        sns.lineplot(x=grid[shown], y=tpr[shown], ax=ax, label=defense, legend=False, **look)
+    ax.plot([1e-9, 1], [1e-9, 1], color="0.5", linewidth=1, linestyle=(0, (1, 2)), label="chance")
+    rare = min(1.0, RARE / others)
+    label = f"not measurable (under {RARE} false alarms)"
+    ax.axvspan(start / 2, rare, color="0.5", alpha=0.15, linewidth=0, label=label)
+    ax.set(xscale="log", yscale="log", xlim=(start, 1), ylim=(min(start, 1 / members), 1.1), title=attack)
+    ax.set(xlabel="false positive rate", ylabel="true positive rate")
+
+
+def mean_roc(curves: Sequence[dict[str, Any]], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over seeds of the best true positive rate at no more than each false positive rate of `grid`."""
+    rates = []
+    for curve in curves:
+        fp = np.array([0, *curve["roc"]["fp"], curve["non_members"]])
+        tp = np.maximum.accumulate([0, *curve["roc"]["tp"], curve["members"]])
+        # a little slack, or rounding of the grid would lose a corner
+        last = np.searchsorted(fp, grid * curve["non_members"] + 1e-6, side="right") - 1
+        rates.append(tp[last] / curve["members"])
+    mean: NDArray[np.float64] = np.mean(rates, axis=0)
+    return mean

@@ -1,0 +1,54 @@
+"""What is going on, on stderr: one moving line on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+EVERY = 5.0
+
+
+class Progress:
+    """Lines to keep (`say`) and the step that is running (`step`); a context manager that clears its moving line."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.spoken = float("-inf")
+        self.bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self.console.print(line, markup=False)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are finished and what is next; off a terminal every 5 s, and first and last."""
+        if self.console.is_terminal:
+            self._move(what, done, total)
+        elif done >= total or time.monotonic() - self.spoken >= EVERY:
+            self.spoken = time.monotonic()
+            self.say(f"[{done}/{total}] {what}")
+
+    def _move(self, what: str, done: int, total: int) -> None:
+        if self.bar is None:
+            columns = SpinnerColumn(), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn()
+            self.bar = Bar(
+                *columns, TextColumn("{task.description}", markup=False), console=self.console, transient=True
+            )
+            self.bar.add_task(what, total=total)
+            self.bar.start()
+        self.bar.update(self.bar.task_ids[0], description=what, completed=done, total=total)

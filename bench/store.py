@@ -1,0 +1,353 @@
+"""Cells and remembered weights on disk: what is there is complete, whatever was killed, full or run twice at once."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import secrets
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from bench.errors import Doubt, UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+_DAY = 86_400.0
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (int, float),
+    "Sequence[str]": (list,),
+    "Mapping[str, Any]": (dict,),
+}
+# The table reads these without asking, so a file edited by hand must not lack one.
+_PARTS: Mapping[str, tuple[set[str], ...]] = {
+    "options": ({"data", "defense", "attack"},),
+    "utility": ({"accuracy", "n"}, {"not_measurable"}),
+    "privacy": ({"epsilon", "epsilon_rdp", "delta", "relation", "sampler", "assumes"},),
+    "seconds": ({"defense", "attack"},),
+}
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a sentence about the folder."""
+    try:
+        yield
+    except OSError as error:
+        reason = "a file is in its place" if isinstance(error, FileExistsError) else error.strerror or str(error)
+        raise UserError(
+            f"cannot write to {folder} ({reason}): free space there, make it writable or choose another folder, "
+            "then run the same command again."
+        ) from error
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put data at path whole or not at all; two writers do not mix. Raises UserError where the disk refuses."""
+    # A name of its own, and not mkstemp: its mode 0600 would hide the results from everybody else.
+    temporary = path.parent / f"{secrets.token_hex(8)}.tmp"
+    with _blaming(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # else the new name may outlive a power cut and its content not
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):  # gone when all went well; otherwise the first error is the one to tell
+                temporary.unlink()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One cell: what was run, under which code, and what came out. Numbers are finite; an infinite epsilon is "inf"."""
+
+    data: str
+    defense: str
+    attack: str
+    game: str
+    seed: int
+    options: Mapping[str, Any]
+    digest: str
+    code: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    machine: str
+    device: str
+    utility: Mapping[str, Any]
+    privacy: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    seconds: Mapping[str, Any]
+    peak_memory_mib: float
+    doubts: Sequence[str]
+    reproducible: bool = True
+    schema: int = SCHEMA
+
+    def to_json(self) -> bytes:
+        """Strict JSON. Raises ValueError on what from_json would refuse, so that no such file is ever written."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        text = json.dumps(values, sort_keys=True, indent=1, allow_nan=False, default=_plain)
+        data = text.encode() + b"\n"
+        Result.from_json(data)
+        return data
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Result:
+        """The result in a file. Raises ValueError, saying why, unless it has all keys, no other and the right types."""
+        try:
+            values = json.loads(
+                data.decode(),
+                object_pairs_hook=_no_twins,
+                parse_constant=_finite,
+                parse_float=_finite,
+                parse_int=_whole,
+            )
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        if not isinstance(values, dict):
+            raise ValueError("it is not an object")
+        if type(values.get("schema")) is not int or values["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {values.get('schema')!r}, not {SCHEMA}")
+        _same_keys("it", values, ({field.name for field in fields(cls)},))
+        for field in fields(cls):
+            value = values[field.name]
+            if type(value) not in _KINDS[str(field.type)]:
+                raise ValueError(f"{field.name} is a {type(value).__name__}, not a {field.type}")
+            if field.name in _PARTS:
+                _same_keys(field.name, value, _PARTS[field.name])
+        if not all(values[name] for name in ("data", "defense", "attack")):
+            raise ValueError("it does not name its data, defense and attack")
+        if not all(type(doubt) is str for doubt in values["doubts"]):
+            raise ValueError("doubts holds something else than sentences")
+        return cls(**values)
+
+
+def _same_keys(what: str, values: Mapping[str, Any], allowed: tuple[set[str], ...]) -> None:
+    if set(values) not in allowed:
+        wrong = sorted(set(values) ^ allowed[0])
+        raise ValueError(f"{what} must hold exactly {', '.join(sorted(allowed[0]))}; wrong: {', '.join(wrong)}")
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key occurs twice")  # json keeps the last one silently
+    return values
+
+
+def _finite(text: str) -> float:
+    value = float(text)  # json takes NaN and Infinity for numbers, and reads 1e400 as inf
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} cannot be stored in a result")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results: <data>/<defense>/<attack>/<seed>.json, and .local/ for what concerns this checkout only."""
+
+    root: Path
+
+    @property
+    def _local(self) -> Path:
+        return self.root / ".local"
+
+    def path(self, data: str, defense: str, attack: str, seed: int) -> Path:
+        """Where a cell is or will be."""
+        return self.root / _folder(data) / _folder(defense) / _folder(attack) / f"{seed}.json"
+
+    def save(self, result: Result) -> Path:
+        """Write one cell, over an older one if there is one. Raises UserError where the disk refuses."""
+        path = self.path(result.data, result.defense, result.attack, result.seed)
+        write(path, result.to_json())
+        return path
+
+    def load(self, data: str, defense: str, attack: str, seed: int) -> Result | None:
+        """One cell, or None where it is missing or, with a Doubt, unreadable."""
+        return self._read(self.path(data, defense, attack, seed))
+
+    def results(self) -> list[Result]:
+        """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Doubt."""
+        found = []
+        for folder, folders, names in os.walk(self.root, onerror=_unlistable):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            paths = (Path(folder, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
+            found += [result for path in paths if (result := self._read(path)) is not None]
+        return sorted(found, key=lambda cell: (cell.data, cell.defense, cell.attack, cell.seed))
+
+    def _read(self, path: Path) -> Result | None:
+        try:
+            result = Result.from_json(path.read_bytes())
+            if self.path(result.data, result.defense, result.attack, result.seed) != path:
+                raise ValueError("it holds the result of another cell")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{path} is left out ({error}): delete it or run its cell again.", Doubt, stacklevel=3)
+            return None
+        return result
+
+    def check_writable(self) -> None:
+        """Raise UserError now rather than after hours of training; clear away what killed writers left a day ago."""
+        for folder in (self.root, self._local):
+            probe = folder / f"{secrets.token_hex(8)}.tmp"
+            write(probe, bytes(1 << 16))
+            with _blaming(folder):
+                probe.unlink(missing_ok=True)
+        for path in self.root.rglob("*.tmp"):
+            with suppress(OSError):  # another process may have been quicker
+                if re.fullmatch(r"[0-9a-f]{16}\.tmp", path.name) and time.time() - path.stat().st_mtime > _DAY:
+                    path.unlink()
+
+    @property
+    def machine(self) -> str:
+        """The random id of this checkout (32 hex digits), made on first use; all processes get the same."""
+        path = self._local / "machine"
+        with suppress(OSError, ValueError):  # reading must work where nothing can be written
+            if _is_id(known := path.read_text("ascii")):
+                return known
+        # Not exclusive creation: whoever comes second could read the file before the first has filled it.
+        with _blaming(self._local):
+            self._local.mkdir(parents=True, exist_ok=True)
+            with open(path, "a+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                known = file.read().decode("ascii", "replace")
+                if not _is_id(known):
+                    known = secrets.token_hex(16)
+                    file.truncate(0)
+                    file.write(known.encode())
+        return known
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Wait until no other process is inside; for reading all cells and then writing the board. Not reentrant."""
+        with _blaming(self._local):
+            self._local.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._local / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with _blaming(self._local):
+                fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go when the process dies, however it dies
+            yield
+        finally:
+            os.close(lock)
+
+    def _fit(self, key: str) -> Path:
+        return self._local / "fits" / f"{key}.npz"
+
+    def save_fit(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Remember weights under a digest. Raises ValueError on arrays of objects, UserError where the disk refuses."""
+        for name, array in arrays.items():
+            if array.dtype.hasobject:  # numpy would pickle it
+                raise ValueError(f"{name} holds objects, not numbers")
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        write(self._fit(key), buffer.getvalue())
+
+    def load_fit(self, key: str) -> dict[str, NDArray[Any]] | None:
+        """The weights under a digest, or None where there are none that can be read without running foreign code."""
+        try:
+            with open(self._fit(key), "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except Exception:  # noqa: BLE001 (zipfile and numpy fail on foreign files in a dozen ways: all mean, fit again)
+            return None
+        return arrays if all(isinstance(array, np.ndarray) for array in arrays.values()) else None
+
+
+def _folder(label: str) -> str:
+    """A file name for a label: no separator, never hidden, never "..", within the 255 bytes of file systems."""
+    name = quote(label, safe=",=.+-_")
+    name = "%2E" + name[1:] if name.startswith(".") else name
+    return name if len(name) <= 200 else f"{name[:160]}~{digest(label)}"
+
+
+def _is_id(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
+
+
+def _unlistable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        warnings.warn(f"{error.filename} is left out ({error.strerror}): make it readable.", Doubt, stacklevel=4)
+
+
+def digest(value: object) -> str:
+    """32 hex digits that stand for a value: frozen dataclasses (with class name), mappings, sequences, arrays, scalars.
+
+    A list and a tuple of the same items are the same, as in JSON. Raises TypeError on anything else, paths included:
+    what a file is called says nothing about what it holds.
+    """
+    return _digest(value).hex()
+
+
+def _digest(value: object) -> bytes:
+    hashed = hashlib.blake2b(digest_size=16)
+    for part in _parts(value.item() if isinstance(value, np.generic) else value):
+        hashed.update(len(part).to_bytes(8, "big"))  # lengths, so that no two values run into the same bytes
+        hashed.update(part)
+    return hashed.digest()
+
+
+def _parts(value: Any) -> list[bytes]:
+    """Kind and content; what is nested comes as its digest."""
+    if value is None or isinstance(value, bool):
+        return [b"constant", repr(value).encode()]
+    if isinstance(value, str):
+        return [b"str", value.encode("utf-8", "surrogatepass")]
+    if isinstance(value, int):
+        return [b"int", str(int(value)).encode()]
+    if isinstance(value, float):
+        return [b"float", float(value).hex().encode()]
+    if isinstance(value, (list, tuple)):
+        return [b"sequence", *map(_digest, value)]
+    if isinstance(value, Mapping):
+        pairs = sorted((_digest(key), _digest(item)) for key, item in value.items())
+        return [b"mapping", *(half for pair in pairs for half in pair)]
+    if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject:
+        return [b"array", repr(value.dtype.descr).encode(), repr(value.shape).encode(), value.tobytes()]
+    if is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        named = ((field.name.encode(), _digest(getattr(value, field.name))) for field in fields(value))
+        return [b"dataclass", type(value).__qualname__.encode(), *(half for pair in named for half in pair)]
+    raise TypeError(f"a {type(value).__name__} has no stable digest")
+
+
+@cache
+def source_digest(path: Path) -> str:
+    """Digest of what a Python file does: comments, docstrings and layout do not count. Read once a process."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return digest(ast.dump(tree))

@@ -1,0 +1,233 @@
+"""The leaderboard in the terminal, in Markdown and in CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bench.board import TPRS, Board, Cell, Figure, Row, Section, build
+from bench.store import write as put
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from bench.store import Result, Store
+
+__all__ = ["Board", "build", "show", "write"]
+
+EMPTY = "Nothing is stored yet: `bench run` measures the first cells."
+
+
+def write(board: Board, store: Store) -> None:
+    """Write leaderboard.md and leaderboard.csv into the store's folder, each only when it changes."""
+    path = store.root / "leaderboard.md"
+    text = _markdown(board).encode()
+    if not path.exists() or path.read_bytes() != text:
+        put(path, text)
+    path = store.root / "leaderboard.csv"
+    records = [_record(result, new) for result, new in board.results]
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    if not _holds(path, columns, records):
+        put(path, _csv(columns, records))
+
+
+def show(board: Board, console: Console | None = None) -> None:
+    """Print the board: as a table where the terminal is wide enough, else a short paragraph a defense."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = console or Console()
+    if not board.sections:
+        console.print(Text(EMPTY))
+        return
+    for section in board.sections:
+        _show_section(section, console)
+    for note in ("* beats chance and the blind answer beyond noise.", *board.notes):
+        console.print(Text(note, style="dim"))
+
+
+def _value(section: Section, cell: Cell) -> str:
+    return (str(cell.auc) if cell.auc else cell.state) + section.marks(cell)
+
+
+def _worst(row: Row) -> str:
+    worst = row.worst
+    return f"{worst.auc.value:.3f} {worst.attack}" if worst and worst.auc else "-"
+
+
+def _blind(section: Section) -> str:
+    return f"Blind answer (never sees the release): AUC {section.blind or 'not measured'}"
+
+
+# Terminal
+
+
+def _show_section(section: Section, console: Console) -> None:
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in ("defense", "utility", "epsilon", "delta"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("sampler", width=24, overflow="fold")
+    for name in (*section.attacks, "worst attack", "seeds"):
+        table.add_column(name, no_wrap=True)
+    for row in section.rows:
+        cells = [_styled(section, cell) for cell in row.cells]
+        claims = [Text(word) for word in (row.defense, str(row.utility), row.epsilon, row.delta, row.sampler)]
+        table.add_row(*claims, *cells, Text(_worst(row)), Text(str(row.seeds)))
+    console.print(Text(f"{section.data}: {section.game}", style="italic"))
+    # a number must never be cut: where the table does not fit, the same words go below one another
+    if Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width:
+        console.print(table)
+    else:
+        _show_narrow(section, console)
+    console.print(Text(_blind(section)))
+    for i, doubt in enumerate(section.doubts, 1):
+        console.print(Text(f"({i}) {doubt}"))
+    console.print()
+
+
+def _show_narrow(section: Section, console: Console) -> None:
+    from rich.text import Text
+
+    console.print()
+    width = max(len(name) for name in (*section.attacks, "utility", "sampler"))
+    for row in section.rows:
+        console.print(Text(row.defense, style="bold underline"))
+        if row.seeds:
+            claim = f"epsilon {row.epsilon}  delta {row.delta}  seeds {row.seeds}"
+            console.print(Text(f"  {'claims':{width}}  {claim}"))
+            console.print(Text(f"  {'sampler':{width}}  {row.sampler}"))
+            console.print(Text(f"  {'utility':{width}}  {row.utility}"))
+        for cell in row.cells:
+            console.print(Text(f"  {cell.attack:{width}}  ") + _styled(section, cell))
+        if row.worst:
+            console.print(Text(f"  {'worst':{width}}  {_worst(row)}"))
+        console.print()
+
+
+def _styled(section: Section, cell: Cell) -> Text:
+    from rich.text import Text
+
+    # the star says what bold says where the output goes to a file
+    star = " *" if cell.above_blind else ""
+    text = (str(cell.auc) if cell.auc else cell.state) + star + section.marks(cell)
+    return Text(text, style="bold" if star else "" if cell.auc else "dim")
+
+
+# Markdown
+
+
+def _markdown(board: Board) -> str:
+    lines = ["# Leaderboard", ""]
+    if not board.sections:
+        return "\n".join([*lines, EMPTY, ""])
+    lines += ["Written by `bench table`; results/README.md of the project says what each column means.", ""]
+    for section in board.sections:
+        lines += [f"## {section.data}: {section.game}", "", *_main(section), "", _blind(section) + ".", ""]
+        lines += [f"- ({i}) {_escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
+        lines += [""] * bool(section.doubts)
+        details = list(_details(section))
+        if details:
+            head = ["defense", "attack", "advantage", "balanced accuracy", *TPRS.values(), "blind AUC", "gain"]
+            lines += ["### Details", "", *_grid(head, details), ""]
+    lines += ["## Notes", "", "- **Bold**: beats chance and the blind answer beyond noise."]
+    return "\n".join([*lines, *(f"- {_escape(note)}" for note in board.notes), ""])
+
+
+def _main(section: Section) -> list[str]:
+    head = ["defense", "utility", "epsilon", "delta", "sampler", *section.attacks, "worst attack", "seeds"]
+    rows = []
+    for row in section.rows:
+        cells = [
+            f"**{cell.auc}**{section.marks(cell)}" if cell.above_blind else _value(section, cell) for cell in row.cells
+        ]
+        claims = [row.defense, str(row.utility), row.epsilon, row.delta, row.sampler]
+        rows.append([*claims, *cells, _worst(row), str(row.seeds)])
+    return _grid(head, rows)
+
+
+def _details(section: Section) -> Iterator[list[str]]:
+    """One line a cell that was measured."""
+    for row in section.rows:
+        for cell in row.cells:
+            if cell.figures is None:
+                continue
+            plain = [str(cell.figures[key]) for key in ("advantage", "balanced_accuracy")]
+            rates = [_rate(cell, key) for key in TPRS]
+            blind = [str(cell.figures[key]) for key in ("blind_auc", "gain")]
+            yield [row.defense, cell.attack, *plain, *rates, *blind]
+
+
+def _rate(cell: Cell, key: str) -> str:
+    """A true positive rate with the false positive rate it came at, and the counts of all seeds."""
+    figure = (cell.figures or {})[key]
+    if not isinstance(figure, Figure):
+        return figure
+    found = [result.metrics[key] for result in cell.results if "value" in result.metrics.get(key, {})]
+    realised = sum(one["fpr"] for one in found) / len(found)
+    hits, members, alarms, others = (
+        sum(one[name] for one in found) for name in ("true_positives", "members", "false_positives", "non_members")
+    )
+    return f"{figure} at FPR {realised:.4f} ({hits}/{members} members, {alarms}/{others} non-members)"
+
+
+def _grid(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    return [_line(head), "|" + "---|" * len(head), *(_line(row) for row in rows)]
+
+
+def _line(words: list[str]) -> str:
+    return "| " + " | ".join(map(_escape, words)) + " |"
+
+
+def _escape(word: str) -> str:
+    return " ".join(word.replace("|", "\\|").split())
+
+
+# CSV
+
+
+def _record(result: Result, new: bool) -> dict[str, Any]:
+    """One cell and seed, flat: a column is named by its path in the JSON."""
+    keys = ("data", "game", "defense", "attack", "seed")
+    record: dict[str, Any] = {key: getattr(result, key) for key in keys}
+    record["state"] = "fresh" if new else "stale"
+    for key in ("utility", "privacy", "metrics", "seconds"):
+        _flatten(key, getattr(result, key), record)
+    record["peak_memory_mib"] = result.peak_memory_mib
+    record["device"] = result.device
+    record["doubts"] = "; ".join(result.doubts)
+    record["digest"] = result.digest
+    return record
+
+
+def _flatten(path: str, value: Any, record: dict[str, Any]) -> None:
+    if path == "metrics.roc":  # a curve is no figure; the JSON and the plots hold it
+        return
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _flatten(f"{path}.{key}", inner, record)
+    else:
+        record[path] = "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _holds(path: Any, columns: list[str], records: list[dict[str, Any]]) -> bool:
+    """Whether the file says this already, found out without the half second that importing pandas takes."""
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_bytes().decode())))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    return rows == [columns, *([str(record.get(key, "")) for key in columns] for record in records)]
+
+
+def _csv(columns: list[str], records: list[dict[str, Any]]) -> bytes:
+    import pandas as pd
+
+    # as objects, or a column with a gap would turn its counts into floats
+    frame = pd.DataFrame([[record.get(key) for key in columns] for record in records], columns=columns, dtype=object)
+    return bytes(frame.to_csv(index=False, lineterminator="\n").encode())

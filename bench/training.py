@@ -1,0 +1,311 @@
+"""One deep function: train(recipe, parts, seeds) -> fits. Every network that is trained anywhere is trained here.
+
+What was trained once is remembered as weights under a digest of recipe, records, seeds and this code, so that a new
+attack retrains nothing and a killed run loses one fit. TensorFlow is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import accounting, nets
+from bench.data import Examples
+from bench.store import Store, digest, source_digest
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+Say = Callable[[str, int, int], None]
+_memory: ContextVar[Store | None] = ContextVar("memory", default=None)
+_say: ContextVar[Say | None] = ContextVar("say", default=None)
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """The two numbers of the Gaussian mechanism: clip of one record's gradient, and noise in multiples of it."""
+
+    l2_norm_clip: float
+    noise_multiplier: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: `steps` Poisson batches, each record with chance `rate`, sums divided by the constant `batch_size`.
+
+    batch_size is a public constant (the expected size, from public numbers only); privacy None trains plainly;
+    engine "onepass" clips dense layers from one backward pass, "vectorized" is the reference for any layers.
+    """
+
+    net: nets.Net
+    steps: int
+    rate: float
+    batch_size: float
+    learning_rate: float
+    optimizer: str = "adam"
+    momentum: float = 0.0
+    privacy: Privacy | None = None
+    engine: str = "onepass"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Trained weights (as of one Keras model, in its order), the steps that ran, and what they cost the records."""
+
+    weights: nets.Weights
+    steps: int
+    seconds: float
+    spent: DpEvent
+
+
+def private_training(epsilon: float, n: int, rate: float, steps: int, l2_norm_clip: float) -> Privacy | None:
+    """The clip and the least noise that keep `steps` Poisson steps within epsilon at the board's delta; None for inf."""
+    if epsilon == float("inf"):
+        return None
+    delta = accounting.delta_for(n)
+    return Privacy(l2_norm_clip, accounting.noise_multiplier(epsilon, delta, rate, steps))
+
+
+@contextlib.contextmanager
+def remembering(store: Store | None, say: Say | None = None) -> Iterator[None]:
+    """Within this block fits are remembered in `store`, and `say(what, done, total)` hears of progress."""
+    tokens = _memory.set(store), _say.set(say)
+    try:
+        yield
+    finally:
+        _memory.reset(tokens[0])
+        _say.reset(tokens[1])
+
+
+def tensorflow() -> Any:
+    """TensorFlow, quiet, deterministic, and taking GPU memory only as it needs it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its results change with the number of free threads
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # already in use, and then already set
+            tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_op_determinism()
+    tf.get_logger().setLevel("ERROR")
+    return tf
+
+
+def device() -> str:
+    """The name of the device that trains: a GPU's, or CPU."""
+    tf = tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else "CPU"
+
+
+def train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what: str = "training") -> list[Fit]:
+    """Train one network a part, all in one program, each with its own records, batches, noise and seed.
+
+    Returns fits in the order of the parts; each equals, to float accuracy, what training it alone would give. Raises
+    ValueError for equal seeds (equal noise would cancel) and FloatingPointError where plain training diverges.
+    """
+    if len(set(seeds)) != len(seeds) or len(seeds) != len(parts):
+        raise ValueError("every model needs a seed of its own: equal seeds give equal noise")
+    key = digest((recipe, [(part.x, part.y) for part in parts], list(seeds), _code()))
+    store = _memory.get()
+    found = store.load_fit(key) if store else None
+    if found is None:
+        found = _train(recipe, parts, seeds, what)
+        if store:
+            store.save_fit(key, found)
+    return [_fit(recipe, found, k) for k in range(len(parts))]
+
+
+def _code() -> tuple[str, ...]:
+    here = Path(__file__).parent
+    files = [source_digest(here / name) for name in ("training.py", "nets.py", "optimizer.py", "randomness.py")]
+    return (*files, version("tensorflow"), version("tensorflow-privacy"), device())
+
+
+def _fit(recipe: Recipe, found: dict[str, np.ndarray], k: int) -> Fit:
+    steps = int(found["steps"])
+    if steps != recipe.steps:
+        raise ValueError(f"{steps} steps ran, but {recipe.steps} would be accounted")
+    count = len([name for name in found if name.startswith("w")])
+    sigma = recipe.privacy.noise_multiplier if recipe.privacy else 0.0
+    spent = accounting.training_event(recipe.rate, sigma, steps)
+    return Fit([found[f"w{i}"][k] for i in range(count)], steps, float(found["seconds"]), spent)
+
+
+def _streams(seed: int) -> tuple[int, np.random.Generator, np.ndarray, np.ndarray]:
+    """Seed of the initial weights, generator of the batches, and stateless seeds of noise and of sampling layers."""
+    init, batches, noise, draws = np.random.SeedSequence(seed).spawn(4)
+    words = [s.generate_state(2).astype(np.int64) % 2**31 for s in (noise, draws)]
+    return int(init.generate_state(1)[0]), np.random.default_rng(batches), *(w.astype(np.int32) for w in words)
+
+
+def _poisson_rows(recipe: Recipe, sizes: Sequence[int], generators: Sequence[np.random.Generator]) -> np.ndarray:
+    """Rows of every batch (steps, models, width), -1 for padding; the width holds the largest batch, so none is cut."""
+    rows = [
+        [np.flatnonzero(rng.random(n) < recipe.rate) for n, rng in zip(sizes, generators, strict=True)]
+        for _ in range(recipe.steps)
+    ]
+    width = max(1, max(len(r) for step in rows for r in step))
+    out = np.full((recipe.steps, len(sizes), width), -1, np.int32)
+    for t, step in enumerate(rows):
+        for k, r in enumerate(step):
+            out[t, k, : len(r)] = r
+    return out
+
+
+def _pad(parts: Sequence[Examples]) -> tuple[np.ndarray, np.ndarray]:
+    """Records (models, n, *shape) and labels (models, n), short parts filled with zeros that no batch ever names."""
+    n = max(1, max(len(part) for part in parts))
+    x = np.zeros((len(parts), n, *parts[0].shape), np.float32)
+    y = np.zeros((len(parts), n), np.int64)
+    for k, part in enumerate(parts):
+        x[k, : len(part)], y[k, : len(part)] = part.x, part.y
+    return x, y
+
+
+def _initial(net: nets.Net, seeds: Sequence[int], model: Any) -> None:
+    """Give each model of a stack the initial weights that it would have alone."""
+    tf = tensorflow()
+    alone = []
+    for seed in seeds:
+        tf.keras.utils.set_random_seed(seed % 2**32)
+        alone.append(nets.build(net, nets.Single()).get_weights())
+    shapes = [w.shape for w in model.get_weights()]
+    model.set_weights([np.stack([w[i] for w in alone]).reshape(shape) for i, shape in enumerate(shapes)])
+
+
+def _train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what: str) -> dict[str, np.ndarray]:
+    tf = tensorflow()
+    start = time.perf_counter()
+    models = len(parts)
+    streams = [_streams(seed) for seed in seeds]
+    layers = nets.Stacked(models) if models > 1 else nets.Single()
+    model = nets.build(recipe.net, layers)
+    _initial(recipe.net, [s[0] for s in streams], model)
+    x, y = _pad(parts)
+    rows = _poisson_rows(recipe, [len(part) for part in parts], [s[1] for s in streams])
+    step, iterations = _step(recipe, model, models, x, y, streams)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, models, rows.shape[2]], tf.int32)])  # type: ignore[untyped-decorator]
+    def run(batches: Any) -> None:
+        for t in tf.range(tf.shape(batches)[0]):
+            step(batches[t])
+
+    stride = max(1, recipe.steps // 20)
+    say = _say.get()
+    for t in range(0, recipe.steps, stride):
+        run(tf.constant(rows[t : t + stride]))
+        if say:
+            say(what, min(t + stride, recipe.steps), recipe.steps)
+    weights = model.get_weights()
+    if not all(np.isfinite(w).all() for w in weights):
+        raise FloatingPointError(f"{what} diverged: the weights are not finite; use a smaller learning rate")
+    shapes = [w.shape for w in nets.build(recipe.net, nets.Single()).get_weights()]
+    out = {f"w{i}": w.reshape(models, *shape) for i, (w, shape) in enumerate(zip(weights, shapes, strict=True))}
+    out["steps"] = np.array(iterations.numpy())
+    out["seconds"] = np.array(time.perf_counter() - start)
+    return out
+
+
+def _step(recipe: Recipe, model: Any, models: int, x: np.ndarray, y: np.ndarray, streams: Sequence[Any]) -> Any:
+    """The function of one step on batch rows (models, width), and the variable that counts executed steps."""
+    tf = tensorflow()
+    from bench.optimizer import check_private
+
+    net, privacy = recipe.net, recipe.privacy
+    records, labels = tf.constant(x), tf.constant(y)
+    optimizer = _optimizer(recipe, np.stack([s[2] for s in streams]))
+    draw_seeds = [tf.constant(s[3]) for s in streams]
+
+    def normals(width: Any) -> Any:
+        # drawn here and handed to the network, so that a sampling layer runs once and a model draws as if alone
+        seeds = [tf.random.experimental.stateless_fold_in(seed, optimizer.iterations) for seed in draw_seeds]
+        return tf.stack([tf.random.stateless_normal([width, net.draws], s, alg="philox") for s in seeds])
+
+    view, layers = _view(recipe, model)
+
+    def forward(bx: Any, by: Any, width: Any) -> tuple[Any, list[Any], list[Any]]:
+        inputs = [bx]
+        if net.draws:
+            draw = normals(width)
+            inputs.append(draw if models > 1 else draw[0])
+        out = tf.nest.flatten(view(inputs, training=True))  # Keras unwraps a list of one
+        count = len(model.outputs)
+        return net.loss(out[:count], bx, by), out[count : count + len(layers)], out[count + len(layers) :]
+
+    if privacy:
+        probe = tf.random.stateless_uniform((models, 3, *net.shape), [0, 1])
+        zeros = tf.zeros((models, 3), tf.int64)
+        single = models == 1
+        check_private(
+            model, lambda p: forward(p, zeros[0] if single else zeros, 3)[0], probe[0] if single else probe
+        )
+
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+    def step(rows: Any) -> None:
+        present = rows >= 0
+        rows = tf.maximum(rows, 0)
+        bx, by = tf.gather(records, rows, batch_dims=1), tf.gather(labels, rows, batch_dims=1)
+        if models == 1:
+            bx, by, present = bx[0], by[0], present[0]
+        with tf.GradientTape(persistent=recipe.engine == "vectorized") as tape:
+            losses, a, z = forward(bx, by, tf.shape(rows)[1])
+            losses.shape.assert_is_compatible_with(present.shape)
+            losses = tf.where(present, losses, 0.0)
+            total = tf.reduce_sum(losses) / recipe.batch_size
+        variables = model.trainable_variables
+        if privacy is None:
+            optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        elif recipe.engine == "onepass":
+            optimizer.minimize(losses, variables, tape=tape, sites=_sites(layers, a, z))
+        else:
+            optimizer.minimize(losses, variables, tape=tape)
+
+    return step, optimizer.iterations
+
+
+def _view(recipe: Recipe, model: Any) -> tuple[Any, list[Any]]:
+    """The model with every dense layer's input and output among its outputs, and those layers, for one-pass clipping."""
+    from bench.optimizer import dense_layers
+
+    if recipe.privacy is None or recipe.engine != "onepass":
+        return model, []
+    layers = dense_layers(model)
+    tf = tensorflow()
+    outputs = [*model.outputs, *(layer.input for layer in layers), *(layer.output for layer in layers)]
+    return tf.keras.Model(model.inputs, outputs), layers
+
+
+def _sites(layers: Sequence[Any], a: Sequence[Any], z: Sequence[Any]) -> list[Any]:
+    from bench.optimizer import Site
+
+    return [Site(layer.kernel, layer.bias, ai, zi) for layer, ai, zi in zip(layers, a, z, strict=True)]
+
+
+def _optimizer(recipe: Recipe, noise_seeds: np.ndarray) -> Any:
+    tf = tensorflow()
+    from bench.optimizer import PoissonDPAdam, PoissonDPSGD
+
+    options: dict[str, Any] = {"learning_rate": recipe.learning_rate}
+    if recipe.optimizer == "sgd":
+        options["momentum"] = recipe.momentum
+    if recipe.privacy is None:
+        legacy = tf.keras.optimizers.legacy
+        return (legacy.Adam if recipe.optimizer == "adam" else legacy.SGD)(**options)
+    kind = PoissonDPAdam if recipe.optimizer == "adam" else PoissonDPSGD
+    return kind(
+        l2_norm_clip=recipe.privacy.l2_norm_clip,
+        noise_multiplier=recipe.privacy.noise_multiplier,
+        batch_size=recipe.batch_size,
+        noise_seeds=noise_seeds,
+        **options,
+    )

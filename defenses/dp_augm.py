@@ -1,0 +1,50 @@
+"""DP-AuGM: a differentially private autoencoder whose encoder is published (Chen et al. 2018, section 4.1)."""
+
+from __future__ import annotations
+
+from bench import nets
+from bench.classifier import batch_rate, classify
+from bench.data import Examples
+from bench.randomness import derive
+from bench.registry import defense
+from bench.release import Release
+from bench.training import Recipe, private_training, train
+
+
+@defense(
+    "dp_augm",
+    publishes={"predict", "encode"},
+    private=True,
+    assumes=("the number of private records", "the set of labels", "features between 0 and 1"),
+)
+def dp_augm(
+    private: Examples,
+    public: Examples,
+    *,
+    seed: int,
+    epsilon: float = 8.0,
+    hidden: tuple[int, ...] = (64,),
+    code_dim: int = 32,
+    activation: str = "tanh",
+    steps: int = 200,
+    batch_size: int = 500,
+    learning_rate: float = 0.01,
+    l2_norm_clip: float = 1.0,
+    classifier_steps: int = 600,
+) -> Release:
+    """An autoencoder trained with DP-SGD on the private records; classifiers see public records that it encoded.
+
+    `predict` takes raw records and encodes them first, since the encoder is public. Labels of private records are
+    never read. Whatever is trained on codes of public records is post-processing and carries the encoder's guarantee
+    (Theorem 1).
+    """
+    rate = batch_rate(len(private), batch_size)
+    net = nets.Autoencoder(private.shape, hidden, code_dim, activation)
+    privacy = private_training(epsilon, len(private), rate, steps, l2_norm_clip)
+    recipe = Recipe(net, steps, rate, rate * len(private), learning_rate, privacy=privacy)
+    [fit] = train(recipe, [private], [derive(seed, "autoencoder")], "dp_augm: autoencoder")
+    encoder, _ = nets.halves(net, fit.weights)
+    encode = nets.mapping(encoder)
+    encoded = Examples(encode(public.x), public.y, public.classes)
+    trained = classify(encoded, derive(seed, "classifier"), steps=classifier_steps, what="dp_augm: classifier")
+    return Release(fit.spent, predict=lambda x: trained.predict(encode(x)), encode=encode)

@@ -1,0 +1,33 @@
+"""The undefended classifier: what every defense is measured against."""
+
+from __future__ import annotations
+
+from bench import accounting
+from bench.classifier import batch_rate, classify
+from bench.data import Examples
+from bench.registry import defense
+from bench.release import Release
+
+
+@defense("none", publishes={"predict", "model"})
+def none(
+    private: Examples,
+    public: Examples,
+    *,
+    seed: int,
+    hidden: tuple[int, ...] = (128,),
+    steps: int = 1500,
+    batch_size: int = 128,
+    learning_rate: float = 0.001,
+) -> Release:
+    """The undefended classifier, trained on the private records until it over-fits."""
+    trained = classify(
+        private,
+        seed,
+        hidden=hidden,
+        steps=steps,
+        rate=batch_rate(len(private), batch_size),
+        learning_rate=learning_rate,
+        what="none: classifier",
+    )
+    return Release(accounting.no_privacy(), predict=trained.predict, model=trained.model)
