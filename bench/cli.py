@@ -200,6 +200,7 @@ def _run(arguments: argparse.Namespace) -> int:
     asked = request(registry, settings)
 
     from bench import runner, table
+    from bench.cells import freshness
     from bench.progress import Progress
     from bench.store import Store
 
@@ -208,7 +209,7 @@ def _run(arguments: argparse.Namespace) -> int:
     store = Store(asked.results)
     with Progress() as progress:
         outcome = runner.run(asked, registry, store, progress)
-    board = table.build(store, registry, outcome.failed)
+    board = table.build(store, registry, outcome.failed, freshness(registry))
     table.write(board, store)
     table.show(board)
     for cell, why in outcome.failed.items():
@@ -231,12 +232,13 @@ def _table(arguments: argparse.Namespace) -> int:
     registry = _discover(arguments.plugin)
 
     from bench import table
+    from bench.cells import freshness
     from bench.store import Store
 
     store = Store(_results(arguments))
     for line in registry.broken:
         _complain(f"note: {line}")
-    board = table.build(store, registry, {})
+    board = table.build(store, registry, {}, freshness(registry))
     table.write(board, store)
     table.show(board)
     return 0

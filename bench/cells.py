@@ -1,0 +1,93 @@
+"""What a cell's result depends on, and so when a stored result is fresh."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.registry import Choice, Component, Registry
+from bench.store import Result, digest, source_digest
+
+# What decides numbers. Rooms that only read, draw or parse are left out, so that editing them makes nothing stale.
+SCIENCE = (
+    "accounting", "cells", "classifier", "data", "games", "metrics", "nets", "optimizer", "randomness", "release",
+    "runner", "sources", "training",
+)  # fmt: skip
+PACKAGES = (
+    "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",
+    "numpy", "scipy", "scikit-learn",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One defense against one attack on one split of one data set."""
+
+    data: Choice
+    defense: Choice
+    attack: Choice
+    seed: int
+
+    @property
+    def name(self) -> tuple[str, str, str, int]:
+        """The labels that the store files it under."""
+        return self.data.label, self.defense.label, self.attack.label, self.seed
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The accesses that the attack needs and the defense does not give; the bench adds `retrain` to every defense."""
+        return self.attack.component.needs - self.defense.component.publishes - {"retrain"}
+
+    @property
+    def options(self) -> dict[str, dict[str, Any]]:
+        """All options, defaults too, in words that survive JSON."""
+        parts = {"data": self.data, "defense": self.defense, "attack": self.attack}
+        return {kind: {k: _spell(v) for k, v in choice.settings.items()} for kind, choice in parts.items()}
+
+    def digest(self) -> str:
+        """Stands for everything that the numbers depend on, but the machine."""
+        components = (self.data.component, self.defense.component, self.attack.component)
+        return _digest([part.name for part in components], self.options, self.seed, code(*components))
+
+
+def _spell(value: Any) -> Any:
+    """Options as JSON holds them: infinity as a word, tuples as lists."""
+    if isinstance(value, tuple):
+        return list(value)
+    return "inf" if value == float("inf") else value
+
+
+def _digest(names: list[str], options: Mapping[str, Any], seed: int, files: Mapping[str, str]) -> str:
+    return digest((names, options, seed, dict(files), versions()))
+
+
+def code(*components: Component) -> dict[str, str]:
+    """Digests of the files that decide a cell, by file name; comments and layout do not count."""
+    here = Path(__file__).parent
+    files = {f"bench/{name}.py": here / f"{name}.py" for name in SCIENCE}
+    files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.kind != "data"}
+    return {name: source_digest(path) for name, path in sorted(files.items())}
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide numbers."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def freshness(registry: Registry) -> Callable[[Result], bool]:
+    """Whether a stored result is what today's code and packages would be asked for; a gone component makes it stale."""
+
+    def fresh(result: Result) -> bool:
+        kinds = {"data": result.data, "defense": result.defense, "attack": result.attack}
+        components = [registry.of(kind).get(label.partition(",")[0]) for kind, label in kinds.items()]  # type: ignore[arg-type]
+        if None in components:
+            return False
+        found = [component for component in components if component]
+        return result.digest == _digest([c.name for c in found], result.options, result.seed, code(*found))
+
+    return fresh

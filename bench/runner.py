@@ -1,0 +1,250 @@
+"""The crossing: every chosen defense against every attack that can be played, each cell saved as soon as it is judged."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import accounting, metrics
+from bench.cells import Cell, code, versions
+from bench.data import Data, Examples, Where
+from bench.errors import Doubt, UserError
+from bench.games import Game, Targets
+from bench.progress import Progress
+from bench.randomness import derive, stream
+from bench.registry import Choice, Registry, Request
+from bench.release import Release
+from bench.store import Result, Store, digest, source_digest
+
+
+@dataclass
+class Outcome:
+    """What a run did: cells measured now, cells that were stored already, and cells that failed with the reason."""
+
+    failed: dict[tuple[str, str, str, int], str] = field(default_factory=dict)
+    measured: int = 0
+    stored: int = 0
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A release with all that its cells share."""
+
+    release: Release
+    utility: dict[str, Any]
+    privacy: dict[str, Any]
+    seconds: float
+    doubts: tuple[str, ...]
+
+
+def run(request: Request, registry: Registry, store: Store, progress: Progress) -> Outcome:
+    """Measure what is asked for and not stored; a cell that fails is reported and the rest goes on."""
+    outcome = Outcome()
+    groups = _todo(request, store, outcome)
+    if not groups:
+        return outcome
+    store.check_writable()
+    from bench import training
+
+    total = sum(map(len, groups))
+    splits: dict[tuple[str, int], Data] = {}
+
+    def say(what: str, done: int, steps: int) -> None:
+        progress.step(f"{what}, step {done} of {steps}", outcome.measured + len(outcome.failed), total)
+
+    with training.remembering(store, say):
+        for cells in groups:
+            data, defense, seed = cells[0].data, cells[0].defense, cells[0].seed
+            progress.step(f"{defense.label} on {data.label}, seed {seed}", outcome.measured + len(outcome.failed), total)
+            if (data.label, seed) not in splits:
+                splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
+            _play(splits[data.label, seed], cells, store, outcome, say)
+    progress.step("done", total, total)
+    return outcome
+
+
+def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
+    """The playable cells without a fresh result, grouped by what is trained for them."""
+    groups = []
+    for data, seed, defense in itertools.product(request.data, request.seeds, request.defenses):
+        cells = [Cell(data, defense, attack, seed) for attack in request.attacks]
+        playable = [cell for cell in cells if not cell.missing]
+        todo = [cell for cell in playable if not _stored(cell, store, request.accept_published)]
+        outcome.stored += len(playable) - len(todo)
+        if todo:
+            groups.append(todo)
+    return groups
+
+
+def _stored(cell: Cell, store: Store, accept_published: bool) -> bool:
+    result = store.load(*cell.name)
+    if result is None or result.digest != cell.digest():
+        return False
+    # A cell that came with the checkout was measured elsewhere: whoever runs the bench wants to see it measured here.
+    return accept_published or result.machine == store.machine
+
+
+def _split(data: Choice, where: Where, seed: int) -> Data:
+    split: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
+    return split
+
+
+def _play(data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Any) -> None:
+    """Train one defense, then play every attack of its cells."""
+    defense, seed = cells[0].defense, cells[0].seed
+    _reset_peak()
+    try:
+        trained = _train(data, defense, seed)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a component's own bug must not stop the others)
+        for cell in cells:
+            outcome.failed[cell.name] = f"training failed, {type(error).__name__}: {error}"
+        return
+    for cell in cells:
+        say(f"{cell.defense.label} against {cell.attack.label}", 0, 1)
+        try:
+            result = _measure(data, cell, trained, store)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            outcome.failed[cell.name] = f"the attack failed, {type(error).__name__}: {error}"
+            continue
+        store.save(result)
+        outcome.measured += 1
+
+
+def release(data: Data, defense: Choice, seed: int) -> Release:
+    """Train a defense on a split; what it publishes, and with `retrain` on the attacker's own records beside it.
+
+    Raises ValueError where it does not publish what it declares.
+    """
+    function, settings = defense.component.function, defense.settings
+    found: Release = function(data.private, data.public, seed=derive(seed, "defense", defense.name), **settings)
+    if found.published() != defense.component.publishes:
+        raise ValueError(f"{defense.name} published {set(found.published())}, not {set(defense.component.publishes)}")
+
+    def retrain(private: Examples, seed: int) -> Release:
+        again: Release = function(private, data.public, seed=seed, **settings)
+        return again
+
+    return replace(found, retrain=retrain)
+
+
+def _train(data: Data, defense: Choice, seed: int) -> _Trained:
+    start = time.perf_counter()
+    with _doubting() as doubts:
+        found = release(data, defense, seed)
+        seconds = time.perf_counter() - start
+        claim: dict[str, Any] = dict(accounting.claim(found.spent, len(data.private)))
+        if defense.component.private and defense.settings.get("epsilon") not in (None, float("inf")):
+            asked = float(defense.settings["epsilon"])  # type: ignore[arg-type]
+            if claim["epsilon"] > asked * (1 + 1e-6):
+                warnings.warn(Doubt(f"spent epsilon {claim['epsilon']:.3f}, above the {asked:g} asked for"), stacklevel=1)
+    privacy = {name: "inf" if value == float("inf") else value for name, value in claim.items()}
+    privacy |= {
+        "relation": accounting.RELATION,
+        "sampler": accounting.describe(found.spent),
+        "assumes": list(defense.component.assumes),
+    }
+    return _Trained(found, _utility(found, data, seed), privacy, seconds, tuple(doubts))
+
+
+def _utility(found: Release, data: Data, seed: int) -> dict[str, Any]:
+    """Accuracy on holdout records, of the published predictor or of a classifier trained on the synthetic records."""
+    predict = found.predict
+    if predict is None and found.synthetic is not None:
+        from bench.classifier import classify
+
+        predict = classify(found.synthetic, derive(seed, "utility"), what="classifier on synthetic records").predict
+    if predict is None:
+        return {"not_measurable": "neither a predictor nor synthetic records are published"}
+    correct = predict(data.holdout.x).argmax(1) == data.holdout.y
+    return {"accuracy": metrics.accuracy(correct), "n": len(correct)}
+
+
+def _measure(data: Data, cell: Cell, trained: _Trained, store: Store) -> Result:
+    from bench import training
+
+    game = cell.attack.component.game
+    assert game is not None
+    targets, secret = game.challenge(data, stream(cell.seed, "challenge", game.name, data.name))
+    start = time.perf_counter()
+    with _doubting() as doubts:
+        allowed = trained.release.only(cell.attack.component.needs)
+        seed = derive(cell.seed, "attack", cell.attack.name)
+        answer = cell.attack.component.function(allowed, targets, data.public, seed=seed, **cell.attack.settings)
+        seconds = time.perf_counter() - start
+        blind = _blind(game, targets, secret, derive(cell.seed, "blind", game.name), store)
+        judged = game.judge(answer, blind, secret, stream(cell.seed, "judge", game.name))
+    components = (cell.data.component, cell.defense.component, cell.attack.component)
+    return Result(
+        data=cell.data.label,
+        defense=cell.defense.label,
+        attack=cell.attack.label,
+        game=game.name,
+        seed=cell.seed,
+        options=cell.options,
+        digest=cell.digest(),
+        code=code(*components),
+        versions=versions(),
+        machine=store.machine,
+        device=training.device(),
+        utility=trained.utility,
+        privacy=trained.privacy,
+        metrics=judged,
+        seconds={"defense": round(trained.seconds, 3), "attack": round(seconds, 3)},
+        peak_memory_mib=_peak(),
+        doubts=list(dict.fromkeys((*trained.doubts, *doubts))),
+    )
+
+
+def _blind(game: Game, targets: Targets, secret: np.ndarray, seed: int, store: Store) -> np.ndarray:
+    """The blind answer, remembered: it depends on the challenge alone and is the same for every defense and attack."""
+    own = source_digest(Path(__file__).with_name("games.py"))
+    records = [(part.x, part.y) for part in (targets.records, targets.known)]
+    key = digest(("blind", game.name, own, records, targets.known_member, secret, seed, versions()))
+    found = store.load_fit(key)
+    if found is None or set(found) != {"answer"}:
+        found = {"answer": game.blind(targets, secret, seed)}
+        store.save_fit(key, found)
+    return found["answer"]
+
+
+@contextmanager
+def _doubting() -> Iterator[list[str]]:
+    """Collect the Doubts warned of within; pass other warnings on."""
+    doubts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", Doubt)
+        yield doubts
+    for warning in caught:
+        if issubclass(warning.category, Doubt):
+            doubts.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _reset_peak() -> None:
+    """Start the kernel's peak of resident memory anew, where it lets us."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> float:
+    """Peak resident memory in MiB, since the last reset on Linux, else since the start of the process."""
+    with suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
+            return round(int(found[1]) / 1024, 1)
+    import resource
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
