@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.data import Examples
 from bench.errors import UserError
@@ -16,8 +19,14 @@ INPUTS = ("prediction", "loss")
 
 @attack("art_membership", game=MEMBERSHIP, needs={"predict"})
 def art_membership(
-    release: Release, targets: Targets, public: Examples, *, seed: int, learner: str = "rf", input_type: str = "prediction"
-) -> np.ndarray:
+    release: Release,
+    targets: Targets,
+    public: Examples,
+    *,
+    seed: int,
+    learner: str = "rf",
+    input_type: str = "prediction",
+) -> NDArray[Any]:
     """ART's MembershipInferenceBlackBox: a learner (rf, gb, lr, dt, knn, svm) on predictions or losses.
 
     It is fitted on the records whose membership the adversary knows and scored on the others: scored on its own fit it
@@ -40,12 +49,13 @@ def art_membership(
     if "random_state" in attack.attack_model.get_params():
         attack.attack_model.set_params(random_state=seed % 2**32)
 
-    def features(part: Examples) -> np.ndarray:
+    def features(part: Examples) -> NDArray[Any]:
         probabilities = estimator.predict(part.x)
         if input_type == "prediction":
             return np.asarray(probabilities, np.float32)
         chosen = np.maximum(probabilities[np.arange(len(part)), part.y], 1e-30)
-        return -np.log(chosen, dtype=np.float32)[:, None]
+        losses: NDArray[Any] = -np.log(chosen, dtype=np.float32)[:, None]
+        return losses
 
     seen, unseen = known[member], known[~member]
     attack.fit(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.data import Examples
 from bench.games import MEMBERSHIP, Targets
@@ -11,9 +14,10 @@ from bench.release import Release
 
 
 @attack("confidence", game=MEMBERSHIP, needs={"predict"})
-def confidence(release: Release, targets: Targets, public: Examples, *, seed: int) -> np.ndarray:
+def confidence(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
     """Loss threshold: the log probability of the true label, higher for members."""
     assert release.predict is not None
     records = targets.records
     probabilities = release.predict(records.x)[np.arange(len(records)), records.y]
-    return np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
+    found: NDArray[Any] = np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
+    return found

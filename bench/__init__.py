@@ -1,3 +1,9 @@
 """Differentially private generators put to the test: defenses, attacks and the board that judges both."""
 
+import os
+
+# Read by TensorFlow when it is first imported, whoever imports it: no start-up chatter, and sums in one fixed order.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
 __version__ = "0.1.0"

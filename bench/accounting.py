@@ -5,13 +5,15 @@ dp_accounting is imported inside the functions, because the table is drawn witho
 
 from __future__ import annotations
 
+import collections
 import functools
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.errors import Doubt, UserError
 
@@ -31,7 +33,7 @@ def delta_for(n: int) -> float:
 
 
 def training_event(rate: float, noise_multiplier: float, steps: int) -> DpEvent:
-    """What DP-SGD does: `steps` Gaussian sums, each over a Poisson sample in which every record is with chance `rate`."""
+    """What DP-SGD does: `steps` Gaussian sums, each over a Poisson sample that takes every record with chance `rate`."""
     import dp_accounting as dp
 
     if noise_multiplier == 0:
@@ -54,7 +56,7 @@ def no_privacy() -> DpEvent:
 
 
 def epsilon(event: DpEvent, delta: float, accountant: str = "pld") -> float:
-    """The smallest epsilon that `accountant` ("pld" or "rdp") can promise for `event` at `delta`, add/remove adjacency."""
+    """The smallest epsilon that `accountant` ("pld" or "rdp") promises for `event` at `delta`, add/remove adjacency."""
     return _epsilon(event, delta, accountant, 1e-4)
 
 
@@ -118,15 +120,18 @@ def noise_multiplier(target: float, delta: float, rate: float, steps: int) -> fl
     )
 
 
-def parallel(events: Sequence[DpEvent], parts: Sequence[np.ndarray]) -> DpEvent:
+def parallel(events: Sequence[DpEvent], parts: Sequence[NDArray[Any]]) -> DpEvent:
     """Compose events on parts of the records (row numbers), parallel where that is sound, else one after the other.
 
     On disjoint parts a record that is added or removed touches one event only, so the largest counts (McSherry 2009);
     that holds for add/remove adjacency alone. All events must then be alike, so that the largest is the largest at
-    every delta; unlike events, or parts that share a record, are composed sequentially.
+    every delta; unlike events, or parts that share a record, are composed sequentially. Raises ValueError where a part
+    holds a row twice, because no event accounts for a record that counts double.
     """
     import dp_accounting as dp
 
+    if any(len(np.unique(part)) != len(part) for part in parts):
+        raise ValueError("a part holds a record twice: it would count double, and no event accounts for that")
     rows = np.concatenate([np.asarray(part, np.int64) for part in parts])
     disjoint = len(np.unique(rows)) == len(rows)
     if disjoint and all(event == events[0] for event in events):
@@ -147,5 +152,6 @@ def describe(event: DpEvent) -> str:
         case dp.NonPrivateDpEvent():
             return "none"
         case dp.ComposedDpEvent(events=events):
-            return " + ".join(dict.fromkeys(describe(part) for part in events))
+            parts = collections.Counter(describe(part) for part in events)
+            return " + ".join(text if times == 1 else f"{times} times ({text})" for text, times in parts.items())
     return type(event).__name__

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.accounting import DELTA_RULE
+from bench.component import missing
 from bench.metrics import over_seeds
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from bench.store import Result, Store
 
 Key = tuple[str, str, str, int]
-DELTA_RULE = "min(1e-5, the largest power of ten not above 1/n), n private records"
+UNDEFENDED = "none"  # the row that has to show an attack at work
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
 TPRS = {"tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
 
@@ -78,7 +80,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """One game on one data set; `doubts` are numbered from 1 in the order in which the rows show them."""
+    """One game on one data set; `doubts` are numbered from 1 in the order in which the rows show them.
+
+    `caveats` say of a whole column why it proves little.
+    """
 
     data: str
     game: str
@@ -86,6 +91,7 @@ class Section:
     rows: tuple[Row, ...]
     blind: Figure | None
     doubts: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
     def marks(self, cell: Cell) -> str:
         """The footnote marks of a cell, as " (1) (3)"."""
@@ -171,7 +177,22 @@ def _section(
         rows.append(_row(defense, tuple(cells)))
     rows.sort(key=_order)
     doubts = tuple(dict.fromkeys(doubt for row in rows for cell in row.cells for doubt in cell.doubts))
-    return Section(data, game, columns, tuple(rows), _blind([result for result, new in here if new]), doubts)
+    blind = _blind([result for result, new in here if new])
+    return Section(data, game, columns, tuple(rows), blind, doubts, _caveats(rows))
+
+
+def _caveats(rows: Sequence[Row]) -> tuple[str, ...]:
+    """An attack must show where nothing defends before any defense is praised for withstanding it."""
+    undefended = [row for row in rows if name_of(row.defense) == UNDEFENDED]
+    if not any(cell.auc for row in undefended for cell in row.cells):
+        return (f"`{UNDEFENDED}` was not measured: without it nobody knows whether these attacks work at all.",)
+    shown = {cell.attack for row in undefended for cell in row.cells if cell.above_blind}
+    played = dict.fromkeys(cell.attack for row in rows for cell in row.cells if cell.auc)
+    return tuple(
+        f"{attack} does not show on `{UNDEFENDED}` beyond noise: here it proves nothing for any defense."
+        for attack in played
+        if attack not in shown
+    )
 
 
 def _missing(registry: Registry | None, defense: str, attack: str) -> tuple[str, ...]:
@@ -179,7 +200,7 @@ def _missing(registry: Registry | None, defense: str, attack: str) -> tuple[str,
     if not registry:
         return ()
     one, other = registry.defenses.get(name_of(defense)), registry.attacks.get(name_of(attack))
-    return tuple(sorted(other.needs - one.publishes)) if one and other else ()
+    return missing(other, one) if one and other else ()
 
 
 def _cell(
@@ -266,7 +287,7 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
     return (
         "Utility: accuracy on the holdout records. A cell: AUC of the attack; larger leaks more, 0.5 is chance.",
         "Figures are means over seeds with 95 % intervals.",
-        f"delta: {DELTA_RULE}.",
+        f"{DELTA_RULE}.",
         f"Neighbouring relation: {_join(str(result.privacy['relation']) for result in results)}.",
         "Sampler: as each row says; the accountant assumes that very sampler.",
         f"Assumed public: {'; '.join(facts) or 'nothing'}.",

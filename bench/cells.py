@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.registry import Choice, Component, Registry
+from bench.registry import Choice, Component, Registry, missing
 from bench.store import Result, digest, source_digest
 
 # What decides numbers. Rooms that only read, draw or parse are left out, so that editing them makes nothing stale.
@@ -38,9 +38,9 @@ class Cell:
         return self.data.label, self.defense.label, self.attack.label, self.seed
 
     @property
-    def missing(self) -> frozenset[str]:
-        """The accesses that the attack needs and the defense does not give; the bench adds `retrain` to every defense."""
-        return self.attack.component.needs - self.defense.component.publishes - {"retrain"}
+    def missing(self) -> tuple[str, ...]:
+        """The accesses for want of which this cell cannot be played."""
+        return missing(self.attack.component, self.defense.component)
 
     @property
     def options(self) -> dict[str, dict[str, Any]]:
@@ -69,7 +69,7 @@ def code(*components: Component) -> dict[str, str]:
     """Digests of the files that decide a cell, by file name; comments and layout do not count."""
     here = Path(__file__).parent
     files = {f"bench/{name}.py": here / f"{name}.py" for name in SCIENCE}
-    files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.kind != "data"}
+    files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.source.parent != here}
     return {name: source_digest(path) for name, path in sorted(files.items())}
 
 

@@ -37,7 +37,7 @@ def classify(
 ) -> Classified:
     """Train the dense classifier on `examples`; with `privacy` by DP-SGD, else plainly.
 
-    rate: chance of a record to be in a batch, by default 128 records expected. The number of examples is taken as public.
+    rate: chance of a record to be in a batch, by default 128 expected. The number of examples is taken as public.
     """
     n = max(1, len(examples))
     rate = min(1.0, 128 / n) if rate is None else rate

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from bench.data import Examples
 from bench.games import Game, Targets
-from bench.release import ACCESS, Release
+from bench.release import ACCESS, GIVEN, Release
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,11 @@ class Component:
     assumes: tuple[str, ...] = ()
     private: bool = False
     game: Game | None = None
+
+
+def missing(attack: Component, defense: Component) -> tuple[str, ...]:
+    """Who may attack what: the accesses that the attack needs and nobody gives; empty means play."""
+    return tuple(sorted(attack.needs - defense.publishes - GIVEN))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-Weights = list[np.ndarray]
+Weights = list[NDArray[Any]]
 
 
 class Net(Protocol):
@@ -38,7 +39,7 @@ class Net(Protocol):
 class Single:
     """Layers of one model: inputs (n, *shape)."""
 
-    models = None
+    models: int | None = None
 
     def dense(self, h: Any, units: int, activation: str | None = None) -> Any:
         """A dense layer and, apart from it so that its pre-activation can be seen, the activation."""
@@ -167,7 +168,7 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class VAE:
-    """A variational autoencoder (Kingma and Welling 2014); loss is reconstruction + `kl_weight` * KL, one number a record.
+    """A variational autoencoder (Kingma and Welling 2014); loss is reconstruction + `kl_weight` * KL of a record.
 
     Both terms sit in the per-record loss, because a KL handed to Keras' add_loss gets no gradient under DP training.
     """
@@ -220,7 +221,7 @@ def build(net: Net, layers: Any) -> Any:
     return keras.Model([x] if draw is None else [x, draw], net.connect(layers, x, draw))
 
 
-def part(connect: Callable[[Any, Any], Any], shape: tuple[int, ...], weights: Sequence[np.ndarray]) -> tuple[Any, int]:
+def part(connect: Callable[[Any, Any], Any], shape: tuple[int, ...], weights: Sequence[NDArray[Any]]) -> tuple[Any, int]:
     """One stretch of a net (say its encoder) as a Keras model, and how many of the leading `weights` it took."""
     from tensorflow import keras
 
@@ -239,7 +240,7 @@ def halves(net: Autoencoder | VAE, weights: Weights) -> tuple[Any, Any]:
     return encoder, decoder
 
 
-def mapping(model: Any, after: str | None = None, shape: tuple[int, ...] | None = None) -> Callable[[Any], np.ndarray]:
+def mapping(model: Any, after: str | None = None, shape: tuple[int, ...] | None = None) -> Callable[[Any], NDArray[Any]]:
     """A Keras model as a function of arrays, in batches; `after`: "softmax" or "sigmoid"; `shape`: of one output."""
     import tensorflow as tf
 
@@ -249,10 +250,10 @@ def mapping(model: Any, after: str | None = None, shape: tuple[int, ...] | None 
     def call(x: Any) -> Any:
         return finish(tf.nest.flatten(model(x))[0])  # Keras unwraps a list of one
 
-    def apply(x: np.ndarray) -> np.ndarray:
+    def apply(x: NDArray[Any]) -> NDArray[Any]:
         x = np.asarray(x, np.float32)
         pieces = [call(tf.constant(x[i : i + 4096])).numpy() for i in range(0, max(len(x), 1), 4096)]
-        out = np.concatenate(pieces)
+        out: NDArray[Any] = np.concatenate(pieces)
         return out if shape is None else out.reshape(len(out), *shape)
 
     return apply

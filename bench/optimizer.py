@@ -68,9 +68,15 @@ def clip_factors(square_norms: Any, l2_norm_clip: float) -> Any:
     return tf.where(tf.math.is_finite(norms), l2_norm_clip / tf.maximum(norms, l2_norm_clip), 0.0)
 
 
+def _square_norm(values: Any) -> Any:
+    """Squared norms in float64: in float32 a factor of 1e-19 has the square 0 and its partner of 1e19 goes unclipped."""
+    return tf.reduce_sum(tf.square(tf.cast(values, tf.float64)), -1)
+
+
 def _zero_where_dropped(values: Any, factors: Any) -> Any:
     """`values` with the rows of dropped records set to zero, because 0 * NaN is NaN."""
-    keep = tf.reshape(factors > 0, tf.concat([tf.shape(factors), tf.ones(tf.rank(values) - tf.rank(factors), tf.int32)], 0))
+    trailing = tf.ones(tf.rank(values) - tf.rank(factors), tf.int32)
+    keep = tf.reshape(factors > 0, tf.concat([tf.shape(factors), trailing], 0))
     return tf.where(keep, values, tf.zeros_like(values))
 
 
@@ -86,11 +92,11 @@ def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_cl
         raise ValueError("a dense layer takes no part in the loss: nothing of it would be trained but by noise")
     square_norms = tf.add_n(
         [
-            tf.reduce_sum(tf.square(d), -1) * (tf.reduce_sum(tf.square(site.a), -1) + 1.0)
+            _square_norm(d) * (_square_norm(site.a) + 1.0)
             for site, d in zip(sites, deltas, strict=True)
         ]
     )
-    factors = clip_factors(square_norms, l2_norm_clip)
+    factors = clip_factors(tf.cast(square_norms, tf.float32), l2_norm_clip)
     sums = []
     for site, d in zip(sites, deltas, strict=True):
         d = _zero_where_dropped(d, factors) * factors[..., None]
@@ -161,6 +167,8 @@ def _poisson(base: Any) -> Any:
                 with tape:
                     loss = loss()
             self._check_loss(loss)
+            if self._noised:
+                raise ValueError("the noise of this step was drawn already: apply its gradients before computing others")
             if sites is None:
                 sums = vectorized_clipped_sums(loss, var_list, tape, self._l2_norm_clip)
             else:
@@ -175,13 +183,14 @@ def _poisson(base: Any) -> Any:
 
         def _check_loss(self, loss: Any) -> None:
             wanted = 1 if self._models == 1 else 2
-            if loss.shape.rank not in (wanted, 2) or loss.shape.rank == 0:
+            if loss.shape.rank != wanted:
                 raise ValueError(
-                    f"the loss must be one number a record, shape (n,) or (models, n), not {loss.shape}: "
+                    f"the loss must be one number a record, shape {'(n,)' if wanted == 1 else '(models, n)'}, "
+                    f"not {loss.shape}: "
                     "a reduced loss hides the records and nothing would be clipped"
                 )
-            if loss.shape.rank == 2 and loss.shape[0] != self._models:
-                raise ValueError(f"the loss has shape {loss.shape}, but there are noise seeds for {self._models} models")
+            if wanted == 2 and loss.shape[0] != self._models:
+                raise ValueError(f"the loss has shape {loss.shape}, but noise seeds came for {self._models} models")
 
         def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
             """Apply what the last `_compute_gradients` returned, once; anything else was not noised and is refused."""
@@ -215,11 +224,12 @@ def dense_layers(model: Any) -> list[Any]:
     for layer in model.layers:
         if not layer.trainable_weights:
             continue
-        plain = isinstance(layer, keras.layers.Dense) and layer.activation is keras.activations.linear and layer.use_bias
-        if not (plain and layer.input.shape.rank == 2) and not isinstance(layer, stacked_dense()):
-            raise ValueError(f"one-pass clipping does not know layer {layer.name!r}: train with engine='vectorized'")
         if len(layer.inbound_nodes) > 1:
             raise ValueError(f"layer {layer.name!r} is used twice: train with engine='vectorized'")
+        # The very classes: a subclass may do anything with its kernel.
+        plain = type(layer) is keras.layers.Dense and layer.activation is keras.activations.linear and layer.use_bias
+        if not (plain and layer.input.shape.rank == 2) and type(layer) is not stacked_dense():
+            raise ValueError(f"one-pass clipping does not know layer {layer.name!r}: train with engine='vectorized'")
         found.append(layer)
     return found
 
@@ -227,8 +237,8 @@ def dense_layers(model: Any) -> list[Any]:
 def check_private(model: Any, losses: Any, x: Any) -> None:
     """Refuse what breaks the clip bound: batch normalisation, add_loss, and any layer through which records mix.
 
-    losses: function of records (…, n, *shape) to per-record losses (…, n), probed on x with n >= 2. The gradient of one
-    record's loss by another record must be exactly zero. Raises ValueError.
+    losses: function of records (…, n, *shape) to per-record losses (…, n), probed on x with n >= 2. The loss of one record
+    must not change with any other record, of its own model or of another, nor have a gradient by it. Raises ValueError.
     """
     for layer in model.submodules:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -238,11 +248,23 @@ def check_private(model: Any, losses: Any, x: Any) -> None:
     for w in model.weights:
         if not w.trainable:
             raise ValueError(f"weight {w.name!r} is changed outside of the noised step: leave its layer out")
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        first = tf.reduce_sum(losses(x)[..., 0])
-    by_record = tape.gradient(first, x, unconnected_gradients="zero")
-    axis = 0 if losses(x).shape.rank == 1 else 1
-    others = tf.gather(by_record, tf.range(1, tf.shape(x)[axis]), axis=axis)
-    if bool(tf.reduce_any(tf.not_equal(others, 0.0))):
+    if losses(x).shape.rank not in (1, 2):
+        raise ValueError(f"the loss must be one number a record, not of shape {losses(x).shape}: nothing would be clipped")
+    if _mixes(losses, x):
         raise ValueError("a layer mixes records: the loss of one depends on another, so clipping bounds nothing")
+
+
+def _mixes(losses: Any, x: Any) -> bool:
+    lead = losses(x).shape
+    repeats = bool(tf.reduce_all(losses(x) == losses(x)))  # not with Dropout, whose gradient alone can be asked
+    for place in ([0] * lead.rank, [size - 1 for size in lead]):  # both ends, for a running sum mixes one way only
+        own = tf.scatter_nd([place], [True], lead)
+        own = tf.reshape(own, [*lead, *[1] * (x.shape.rank - lead.rank)])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = losses(x)[tuple(place)]
+        by_others = tf.where(own, 0.0, tape.gradient(loss, x, unconnected_gradients="zero"))
+        moved = losses(tf.where(own, x, 1.0 - x))[tuple(place)]  # sees through stop_gradient
+        if bool(tf.reduce_any(by_others != 0.0)) or (repeats and bool(moved != loss)):
+            return True
+    return False

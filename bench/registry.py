@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bench.component import Attack, Choice, Component, Defense, Kind, Option, Source, attack, dataset, defense
+from bench.component import Attack, Choice, Component, Defense, Kind, Option, Source, attack, dataset, defense, missing
 from bench.errors import UserError
 from bench.games import GAMES, Game
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attack", "Choice", "Component", "Defense", "Kind", "Option", "Registry", "Request", "Source",
-    "attack", "dataset", "defense", "discover",
+    "attack", "dataset", "defense", "discover", "missing",
 ]  # fmt: skip
 
 

@@ -51,3 +51,4 @@ class Release:
 
 
 ACCESS = frozenset(field.name for field in fields(Release)) - {"spent"}
+GIVEN = frozenset({"retrain"})  # what the bench fills in for every defense

@@ -1,18 +1,19 @@
-"""The crossing: every chosen defense against every attack that can be played, each cell saved as soon as it is judged."""
+"""The crossing: every chosen defense against every attack that can be played, each cell saved once it is judged."""
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from bench import accounting, metrics
 from bench.cells import Cell, code, versions
@@ -55,6 +56,7 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
     store.check_writable()
     from bench import training
 
+    training.tensorflow()  # set up before TensorFlow Datasets or a plugin computes with it
     total = sum(map(len, groups))
     splits: dict[tuple[str, int], Data] = {}
 
@@ -64,10 +66,12 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
     with training.remembering(store, say):
         for cells in groups:
             data, defense, seed = cells[0].data, cells[0].defense, cells[0].seed
-            progress.step(f"{defense.label} on {data.label}, seed {seed}", outcome.measured + len(outcome.failed), total)
-            if (data.label, seed) not in splits:
-                splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
-            _play(splits[data.label, seed], cells, store, outcome, say)
+            done = outcome.measured + len(outcome.failed)
+            progress.step(f"{defense.label} on {data.label}, seed {seed}", done, total)
+            with _failing(outcome, cells, "the data set failed"):
+                if (data.label, seed) not in splits:
+                    splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
+                _play(splits[data.label, seed], cells, store, outcome, say)
     progress.step("done", total, total)
     return outcome
 
@@ -98,29 +102,31 @@ def _split(data: Choice, where: Where, seed: int) -> Data:
     return split
 
 
-def _play(data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Any) -> None:
+def _play(
+    data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Callable[[str, int, int], None]
+) -> None:
     """Train one defense, then play every attack of its cells."""
-    defense, seed = cells[0].defense, cells[0].seed
+    trained = None
     _reset_peak()
+    with _failing(outcome, cells, "training failed"):
+        trained = _train(data, cells[0].defense, cells[0].seed)
+    for cell in cells if trained else ():
+        say(f"{cell.defense.label} against {cell.attack.label}", 0, 1)
+        with _failing(outcome, [cell], "the attack failed"):
+            store.save(_measure(data, cell, trained, store))
+            outcome.measured += 1
+
+
+@contextmanager
+def _failing(outcome: Outcome, cells: Sequence[Cell], what: str) -> Iterator[None]:
+    """Turn a component's own bug into failed cells, so that it does not stop the others; a UserError stops the run."""
     try:
-        trained = _train(data, defense, seed)
+        yield
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001 (a component's own bug must not stop the others)
-        for cell in cells:
-            outcome.failed[cell.name] = f"training failed, {type(error).__name__}: {error}"
-        return
-    for cell in cells:
-        say(f"{cell.defense.label} against {cell.attack.label}", 0, 1)
-        try:
-            result = _measure(data, cell, trained, store)
-        except UserError:
-            raise
-        except Exception as error:  # noqa: BLE001
-            outcome.failed[cell.name] = f"the attack failed, {type(error).__name__}: {error}"
-            continue
-        store.save(result)
-        outcome.measured += 1
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(f"{what}, {type(error).__name__}: {error}".split())
+        outcome.failed |= {cell.name: reason for cell in cells}
 
 
 def release(data: Data, defense: Choice, seed: int) -> Release:
@@ -130,8 +136,12 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
     """
     function, settings = defense.component.function, defense.settings
     found: Release = function(data.private, data.public, seed=derive(seed, "defense", defense.name), **settings)
-    if found.published() != defense.component.publishes:
-        raise ValueError(f"{defense.name} published {set(found.published())}, not {set(defense.component.publishes)}")
+    if not isinstance(found, Release):
+        raise ValueError(f"{defense.name} returned a {type(found).__name__}, not a Release")
+    wrong = found.published() ^ defense.component.publishes
+    if wrong:
+        declared, let_out = (", ".join(sorted(names)) for names in (defense.component.publishes, found.published()))
+        raise ValueError(f"{defense.name} declares that it publishes {declared}, but published {let_out or 'nothing'}")
 
     def retrain(private: Examples, seed: int) -> Release:
         again: Release = function(private, data.public, seed=seed, **settings)
@@ -145,18 +155,20 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
     with _doubting() as doubts:
         found = release(data, defense, seed)
         seconds = time.perf_counter() - start
+        utility = _utility(found, data, seed)
         claim: dict[str, Any] = dict(accounting.claim(found.spent, len(data.private)))
         if defense.component.private and defense.settings.get("epsilon") not in (None, float("inf")):
             asked = float(defense.settings["epsilon"])  # type: ignore[arg-type]
             if claim["epsilon"] > asked * (1 + 1e-6):
-                warnings.warn(Doubt(f"spent epsilon {claim['epsilon']:.3f}, above the {asked:g} asked for"), stacklevel=1)
+                doubt = f"spent epsilon {claim['epsilon']:.3f}, above the {asked:g} asked for"
+                warnings.warn(Doubt(doubt), stacklevel=1)
     privacy = {name: "inf" if value == float("inf") else value for name, value in claim.items()}
     privacy |= {
         "relation": accounting.RELATION,
         "sampler": accounting.describe(found.spent),
         "assumes": list(defense.component.assumes),
     }
-    return _Trained(found, _utility(found, data, seed), privacy, seconds, tuple(doubts))
+    return _Trained(found, utility, privacy, seconds, tuple(doubts))
 
 
 def _utility(found: Release, data: Data, seed: int) -> dict[str, Any]:
@@ -208,9 +220,9 @@ def _measure(data: Data, cell: Cell, trained: _Trained, store: Store) -> Result:
     )
 
 
-def _blind(game: Game, targets: Targets, secret: np.ndarray, seed: int, store: Store) -> np.ndarray:
+def _blind(game: Game, targets: Targets, secret: NDArray[Any], seed: int, store: Store) -> NDArray[Any]:
     """The blind answer, remembered: it depends on the challenge alone and is the same for every defense and attack."""
-    own = source_digest(Path(__file__).with_name("games.py"))
+    own = source_digest(Path(inspect.getsourcefile(inspect.unwrap(game.blind)) or __file__))
     records = [(part.x, part.y) for part in (targets.records, targets.known)]
     key = digest(("blind", game.name, own, records, targets.known_member, secret, seed, versions()))
     found = store.load_fit(key)

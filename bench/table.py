@@ -87,6 +87,8 @@ def _show_section(section: Section, console: Console) -> None:
     else:
         _show_narrow(section, console)
     console.print(Text(_blind(section)))
+    for caveat in section.caveats:
+        console.print(Text(f"! {caveat}"))
     for i, doubt in enumerate(section.doubts, 1):
         console.print(Text(f"({i}) {doubt}"))
     console.print()
@@ -130,8 +132,9 @@ def _markdown(board: Board) -> str:
     lines += ["Written by `bench table`; results/README.md of the project says what each column means.", ""]
     for section in board.sections:
         lines += [f"## {section.data}: {section.game}", "", *_main(section), "", _blind(section) + ".", ""]
-        lines += [f"- ({i}) {_escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
-        lines += [""] * bool(section.doubts)
+        below = [f"- {_escape(caveat)}" for caveat in section.caveats]
+        below += [f"- ({i}) {_escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
+        lines += [*below, ""] if below else []
         details = list(_details(section))
         if details:
             head = ["defense", "attack", "advantage", "balanced accuracy", *TPRS.values(), "blind AUC", "gain"]

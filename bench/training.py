@@ -7,6 +7,7 @@ attack retrains nothing and a killed run loses one fit. TensorFlow is imported i
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import accounting, nets
 from bench.data import Examples
@@ -68,7 +70,7 @@ class Fit:
 
 
 def private_training(epsilon: float, n: int, rate: float, steps: int, l2_norm_clip: float) -> Privacy | None:
-    """The clip and the least noise that keep `steps` Poisson steps within epsilon at the board's delta; None for inf."""
+    """The clip and the least noise that keep `steps` Poisson steps within epsilon at the rule's delta; None for inf."""
     if epsilon == float("inf"):
         return None
     delta = accounting.delta_for(n)
@@ -88,8 +90,6 @@ def remembering(store: Store | None, say: Say | None = None) -> Iterator[None]:
 
 def tensorflow() -> Any:
     """TensorFlow, quiet, deterministic, and taking GPU memory only as it needs it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its results change with the number of free threads
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -115,7 +115,7 @@ def train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what:
     """
     if len(set(seeds)) != len(seeds) or len(seeds) != len(parts):
         raise ValueError("every model needs a seed of its own: equal seeds give equal noise")
-    key = digest((recipe, [(part.x, part.y) for part in parts], list(seeds), _code()))
+    key = digest((recipe, [(part.x, part.y) for part in parts], list(seeds), _code(recipe.net)))
     store = _memory.get()
     found = store.load_fit(key) if store else None
     if found is None:
@@ -125,13 +125,14 @@ def train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what:
     return [_fit(recipe, found, k) for k in range(len(parts))]
 
 
-def _code() -> tuple[str, ...]:
+def _code(net: nets.Net) -> tuple[str, ...]:
     here = Path(__file__).parent
-    files = [source_digest(here / name) for name in ("training.py", "nets.py", "optimizer.py", "randomness.py")]
-    return (*files, version("tensorflow"), version("tensorflow-privacy"), device())
+    files = [here / name for name in ("training.py", "nets.py", "optimizer.py", "randomness.py")]
+    files.append(Path(inspect.getfile(type(net))))  # somebody else's network is somebody else's code
+    return (*map(source_digest, files), version("tensorflow"), version("tensorflow-privacy"), device())
 
 
-def _fit(recipe: Recipe, found: dict[str, np.ndarray], k: int) -> Fit:
+def _fit(recipe: Recipe, found: dict[str, NDArray[Any]], k: int) -> Fit:
     steps = int(found["steps"])
     if steps != recipe.steps:
         raise ValueError(f"{steps} steps ran, but {recipe.steps} would be accounted")
@@ -141,20 +142,20 @@ def _fit(recipe: Recipe, found: dict[str, np.ndarray], k: int) -> Fit:
     return Fit([found[f"w{i}"][k] for i in range(count)], steps, float(found["seconds"]), spent)
 
 
-def _streams(seed: int) -> tuple[int, np.random.Generator, np.ndarray, np.ndarray]:
+def _streams(seed: int) -> tuple[int, np.random.Generator, NDArray[Any], NDArray[Any]]:
     """Seed of the initial weights, generator of the batches, and stateless seeds of noise and of sampling layers."""
     init, batches, noise, draws = np.random.SeedSequence(seed).spawn(4)
-    words = [s.generate_state(2).astype(np.int64) % 2**31 for s in (noise, draws)]
-    return int(init.generate_state(1)[0]), np.random.default_rng(batches), *(w.astype(np.int32) for w in words)
+    words = [(s.generate_state(2).astype(np.int64) % 2**31).astype(np.int32) for s in (noise, draws)]
+    return int(init.generate_state(1)[0]), np.random.default_rng(batches), words[0], words[1]
 
 
-def _poisson_rows(recipe: Recipe, sizes: Sequence[int], generators: Sequence[np.random.Generator]) -> np.ndarray:
+def _poisson_rows(recipe: Recipe, sizes: Sequence[int], generators: Sequence[np.random.Generator]) -> NDArray[Any]:
     """Rows of every batch (steps, models, width), -1 for padding; the width holds the largest batch, so none is cut."""
     rows = [
         [np.flatnonzero(rng.random(n) < recipe.rate) for n, rng in zip(sizes, generators, strict=True)]
         for _ in range(recipe.steps)
     ]
-    width = max(1, max(len(r) for step in rows for r in step))
+    width = max(1, max((len(r) for step in rows for r in step), default=1))
     out = np.full((recipe.steps, len(sizes), width), -1, np.int32)
     for t, step in enumerate(rows):
         for k, r in enumerate(step):
@@ -162,7 +163,7 @@ def _poisson_rows(recipe: Recipe, sizes: Sequence[int], generators: Sequence[np.
     return out
 
 
-def _pad(parts: Sequence[Examples]) -> tuple[np.ndarray, np.ndarray]:
+def _pad(parts: Sequence[Examples]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Records (models, n, *shape) and labels (models, n), short parts filled with zeros that no batch ever names."""
     n = max(1, max(len(part) for part in parts))
     x = np.zeros((len(parts), n, *parts[0].shape), np.float32)
@@ -183,7 +184,7 @@ def _initial(net: nets.Net, seeds: Sequence[int], model: Any) -> None:
     model.set_weights([np.stack([w[i] for w in alone]).reshape(shape) for i, shape in enumerate(shapes)])
 
 
-def _train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what: str) -> dict[str, np.ndarray]:
+def _train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what: str) -> dict[str, NDArray[Any]]:
     tf = tensorflow()
     start = time.perf_counter()
     models = len(parts)
@@ -216,7 +217,7 @@ def _train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what
     return out
 
 
-def _step(recipe: Recipe, model: Any, models: int, x: np.ndarray, y: np.ndarray, streams: Sequence[Any]) -> Any:
+def _step(recipe: Recipe, model: Any, models: int, x: NDArray[Any], y: NDArray[Any], streams: Sequence[Any]) -> Any:
     """The function of one step on batch rows (models, width), and the variable that counts executed steps."""
     tf = tensorflow()
     from bench.optimizer import check_private
@@ -274,7 +275,7 @@ def _step(recipe: Recipe, model: Any, models: int, x: np.ndarray, y: np.ndarray,
 
 
 def _view(recipe: Recipe, model: Any) -> tuple[Any, list[Any]]:
-    """The model with every dense layer's input and output among its outputs, and those layers, for one-pass clipping."""
+    """The model with each dense layer's input and output among its outputs, and those layers, for one-pass clipping."""
     from bench.optimizer import dense_layers
 
     if recipe.privacy is None or recipe.engine != "onepass":
@@ -291,7 +292,7 @@ def _sites(layers: Sequence[Any], a: Sequence[Any], z: Sequence[Any]) -> list[An
     return [Site(layer.kernel, layer.bias, ai, zi) for layer, ai, zi in zip(layers, a, z, strict=True)]
 
 
-def _optimizer(recipe: Recipe, noise_seeds: np.ndarray) -> Any:
+def _optimizer(recipe: Recipe, noise_seeds: NDArray[Any]) -> Any:
     tf = tensorflow()
     from bench.optimizer import PoissonDPAdam, PoissonDPSGD
 

@@ -309,3 +309,14 @@ def test_nothing_heavy_is_imported_to_show_a_board(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "light"
+
+
+def test_an_attack_that_does_not_show_undefended_is_called_out(tmp_path: Path) -> None:
+    """A defense is praised only where the attack works on `none`; the mutant without the caveat says nothing."""
+    store = Store(tmp_path)
+    store.save(cell(defense="dp_sgd", auc=0.5))
+    assert "`none` was not measured" in " ".join(build(store, None).sections[0].caveats)
+    store.save(cell(defense="none", auc=0.51))
+    assert "confidence does not show" in " ".join(build(store, None).sections[0].caveats)
+    store.save(cell(defense="none", auc=0.6))
+    assert build(store, None).sections[0].caveats == ()
