@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,11 @@ def art_membership(
             f"art_membership takes learner={'|'.join(LEARNERS)} and input_type={'|'.join(INPUTS)}, "
             f"not learner={learner}, input_type={input_type}."
         )
-    from art.attacks.inference.membership_inference import MembershipInferenceBlackBox
-    from art.estimators.classification import BlackBoxClassifierNeuralNetwork
-    from art.utils import to_categorical
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for what is used here
+        from art.attacks.inference.membership_inference import MembershipInferenceBlackBox
+        from art.estimators.classification import BlackBoxClassifierNeuralNetwork
+        from art.utils import to_categorical
 
     known, member, records = targets.known, targets.known_member, targets.records
     # ART's KerasClassifier fails on Keras 2.15, and black-box estimators know no loss: predictions (or losses in

@@ -17,6 +17,7 @@ from bench.release import ACCESS, GIVEN, Release
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from bench.data import Data, Where
 
@@ -33,7 +34,7 @@ class Defense(Protocol):
 class Attack(Protocol):
     """The accesses it needs, the targets and the public records in; one answer a target back, larger = more leakage."""
 
-    def __call__(self, release: Release, targets: Targets, public: Examples, /, *, seed: int) -> np.ndarray: ...
+    def __call__(self, release: Release, targets: Targets, public: Examples, /, *, seed: int) -> NDArray[Any]: ...
 
 
 class Source(Protocol):

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from bench.data import Examples
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
-Map = Callable[[np.ndarray], np.ndarray]
+Map = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench import accounting, metrics
 from bench.cells import Cell, code, versions
-from bench.data import Data, Examples, Where
+from bench.data import Data, Examples, Where, shared
 from bench.errors import Doubt, UserError
 from bench.games import Game, Targets
 from bench.progress import Progress
@@ -60,10 +60,13 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
     total = sum(map(len, groups))
     splits: dict[tuple[str, int], Data] = {}
 
-    def say(what: str, done: int, steps: int) -> None:
-        progress.step(f"{what}, step {done} of {steps}", outcome.measured + len(outcome.failed), total)
+    def say(what: str) -> None:
+        progress.step(what, outcome.measured + len(outcome.failed), total)
 
-    with training.remembering(store, say):
+    def training_says(what: str, done: int, steps: int) -> None:
+        say(f"{what}, step {done} of {steps}")
+
+    with training.remembering(store, training_says):
         for cells in groups:
             data, defense, seed = cells[0].data, cells[0].defense, cells[0].seed
             done = outcome.measured + len(outcome.failed)
@@ -99,11 +102,13 @@ def _stored(cell: Cell, store: Store, accept_published: bool) -> bool:
 
 def _split(data: Choice, where: Where, seed: int) -> Data:
     split: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
+    if twice := shared(split):
+        raise UserError(f"{data.label} has {twice} records in more than one part: split it with bench.data.split.")
     return split
 
 
 def _play(
-    data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Callable[[str, int, int], None]
+    data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Callable[[str], None]
 ) -> None:
     """Train one defense, then play every attack of its cells."""
     trained = None
@@ -111,7 +116,7 @@ def _play(
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
     for cell in cells if trained else ():
-        say(f"{cell.defense.label} against {cell.attack.label}", 0, 1)
+        say(f"{cell.defense.label} on {cell.data.label}, seed {seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
             store.save(_measure(data, cell, trained, store))
             outcome.measured += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bench import accounting
 from bench.classifier import batch_rate, classify
 from bench.data import Examples
 from bench.registry import defense

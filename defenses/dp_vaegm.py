@@ -17,7 +17,7 @@ from bench.training import Recipe, private_training, train
     "dp_vaegm",
     publishes={"predict", "generate", "synthetic"},
     private=True,
-    assumes=("the number of private records (not how many of each class)", "the set of labels", "features between 0 and 1"),
+    assumes=("the number of private records", "the set of labels", "features between 0 and 1"),
 )
 def dp_vaegm(
     private: Examples,

@@ -1,0 +1,51 @@
+"""What several test modules share: small splits, short trainings, and the program called in this process."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports TensorFlow: as `bench` itself sets it, or other tests' numbers would not be the program's.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.component import Component
+from bench.data import Data, Where
+from bench.registry import Registry, discover
+
+SIZES = {"private": 200, "holdout": 120, "public": 100}
+QUICK = {"steps": 4, "classifier_steps": 4, "samples": 40}
+
+
+@cache
+def components() -> Registry:
+    """What ships with the project, for parametrisation over all of it."""
+    return discover()
+
+
+@cache
+def split(name: str = "digits", seed: int = 0) -> Data:
+    """A small split of a data set that is inside scikit-learn."""
+    data: Data = components().data[name].function(Where(), np.random.default_rng(seed), **SIZES)
+    return data
+
+
+def quick(component: Component, **changed: Any) -> dict[str, Any]:
+    """Options that make a component's training short, where it has them, and `changed`."""
+    return {name: value for name, value in {**QUICK, **changed}.items() if name in component.options}
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    return split()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"

@@ -1,0 +1,298 @@
+"""What every defense owes, whoever wrote it: it lets out what it declares, and private records leave by DP alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from dp_accounting import DpEvent, NoOpDpEvent
+from numpy.typing import NDArray
+
+from bench import accounting, runner, training
+from bench.component import Component
+from bench.data import Data, Examples
+from bench.randomness import derive
+from bench.registry import Choice
+from bench.release import ACCESS, Release
+from conftest import components, quick, split
+
+DEFENSES = sorted(components().defenses)
+PRIVATE = [name for name in DEFENSES if components().defenses[name].private]
+EPSILON = [name for name in DEFENSES if "epsilon" in components().defenses[name].options]
+GENERATE = [name for name in DEFENSES if "generate" in components().defenses[name].publishes]
+KNOWN_OUTPUTS = {"predict", "model", "encode", "decode", "generate", "synthetic"}
+
+
+def defense(name: str) -> Component:
+    return components().defenses[name]
+
+
+def train(name: str, private: Examples, public: Examples, seed: int = 0, **changed: Any) -> Release:
+    component = defense(name)
+    release: Release = component.function(private, public, seed=seed, **quick(component, **changed))
+    return release
+
+
+@cache
+def trained(name: str) -> Release:
+    """One release a defense, for all tests that only look at it."""
+    return train(name, split().private, split().public)
+
+
+def outputs(release: Release, probes: NDArray[Any], n: int = 23) -> dict[str, NDArray[Any]]:
+    """Everything that can be seen of a release, as arrays."""
+    seen: dict[str, NDArray[Any]] = {}
+    if release.predict:
+        seen["predict"] = release.predict(probes)
+    if release.model is not None:
+        seen |= {f"model {i}": weights for i, weights in enumerate(release.model.get_weights())}
+    if release.encode:
+        seen["encode"] = release.encode(probes)
+        if release.decode:
+            seen["decode"] = release.decode(seen["encode"])
+    if release.generate:
+        made = release.generate(n, 5)
+        seen |= {"generate x": made.x, "generate y": made.y}
+    if release.synthetic is not None:
+        seen |= {"synthetic x": release.synthetic.x, "synthetic y": release.synthetic.y}
+    return seen
+
+
+def same(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def other_records(examples: Examples, seed: int = 1) -> Examples:
+    """As many records that share nothing with these: other values, another scale, other counts of classes."""
+    rng = np.random.default_rng(seed)
+    y = np.minimum(rng.integers(0, examples.classes, len(examples)), rng.integers(0, examples.classes, len(examples)))
+    return Examples(0.1 * rng.random(examples.x.shape, np.float32), y, examples.classes)
+
+
+# What it lets out
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_publishes_what_it_declares(name: str) -> None:
+    release = trained(name)
+    assert release.published() == defense(name).publishes
+    assert release.published() <= KNOWN_OUTPUTS | {"join", "retrain"}, "teach `outputs` here to look at the new access"
+    assert isinstance(release.spent, DpEvent)
+    hidden = release.only(set())
+    assert hidden.published() == set()
+    for access in release.published():
+        assert release.only({access}).published() == {access}
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_same_seed_same_release_and_inputs_are_left_alone(name: str, digits: Data) -> None:
+    """All of it bit for bit, with other training in between, and whoever trains it: `runner.release` is the way."""
+    component = defense(name)
+    before = [part.x.copy() for part in (digits.private, digits.public)]
+    labels = [part.y.copy() for part in (digits.private, digits.public)]
+    seed = derive(0, "defense", name)
+    release = train(name, digits.private, digits.public, seed)
+    seen = outputs(release, digits.holdout.x)
+    np.random.seed(3)  # noqa: NPY002 - a component that used the global state would show
+    again = runner.release(digits, Choice(component, quick(component)), 0)
+    assert same(outputs(again, digits.holdout.x), seen)
+    assert again.spent == release.spent
+    assert again.published() == component.publishes | {"retrain"}
+    for part, x, y in zip((digits.private, digits.public), before, labels, strict=True):
+        assert np.array_equal(part.x, x)
+        assert np.array_equal(part.y, y)
+
+
+@pytest.mark.parametrize("name", [name for name in DEFENSES if name != "constant"])
+def test_another_seed_another_release(name: str, digits: Data) -> None:
+    first, second = outputs(trained(name), digits.holdout.x), outputs(
+        train(name, digits.private, digits.public, seed=1), digits.holdout.x
+    )
+    assert not any(np.array_equal(first[key], second[key]) for key in first if not key.endswith(" y") and "model" not in key)
+
+
+def test_holdout_is_out_of_reach(digits: Data) -> None:
+    """A defense gets two arguments, and the memory behind them holds their own records only."""
+    seen: list[tuple[Any, ...]] = []
+
+    def spy(private: Examples, public: Examples, *, seed: int) -> Release:
+        seen.append((private, public))
+        return Release(NoOpDpEvent(), predict=lambda x: np.ones((len(x), 10)))
+
+    component = Component("spy", "defense", spy, {}, "", runner.Path(__file__), publishes=frozenset({"predict"}))
+    runner.release(digits, Choice(component), 0)
+    [(private, public)] = seen
+    assert (private, public) == (digits.private, digits.public)
+    for part in seen[0]:
+        for array in (part.x, part.y):
+            while array.base is not None:
+                array = array.base
+                assert array.size == part.x.size or array.size == part.y.size
+            assert not np.shares_memory(array, digits.holdout.x)
+
+
+# predict
+
+
+def check_probabilities(probabilities: NDArray[Any], n: int, classes: int) -> None:
+    assert probabilities.shape == (n, classes)
+    assert np.isfinite(probabilities).all()
+    assert (probabilities >= 0).all()
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in DEFENSES if "predict" in defense(name).publishes])
+def test_predict_gives_probabilities(name: str, digits: Data) -> None:
+    predict = trained(name).predict
+    assert predict
+    whole = predict(digits.holdout.x)
+    check_probabilities(whole, 120, 10)
+    check_probabilities(predict(digits.holdout.x[:0]), 0, 10)
+    assert np.allclose(predict(digits.holdout.x[7:9]), whole[7:9], atol=1e-6), "a record's answer depends on the others"
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_two_classes_and_plain_features(name: str) -> None:
+    data = split("breast_cancer")
+    seen = outputs(train(name, data.private, data.public), data.holdout.x)
+    assert all(np.isfinite(array).all() for array in seen.values())
+    if "predict" in seen:
+        check_probabilities(seen["predict"], 120, 2)
+    if "generate x" in seen:
+        assert seen["generate x"].shape == (23, 30)
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_a_class_without_any_private_record(name: str, digits: Data) -> None:
+    few = digits.private[np.flatnonzero(digits.private.y == 3)[:5]]
+    seen = outputs(train(name, few, digits.public), digits.holdout.x)
+    assert all(np.isfinite(array).all() for array in seen.values())
+    if "predict" in seen:
+        check_probabilities(seen["predict"], 120, 10)
+    if "generate y" in seen:
+        assert set(seen["generate y"]) == set(range(10))
+
+
+# generate
+
+
+@pytest.mark.parametrize("name", GENERATE)
+@pytest.mark.parametrize("n", [0, 1, 10, 25])
+def test_generate_gives_as_many_as_asked_for(name: str, n: int) -> None:
+    generate = trained(name).generate
+    assert generate
+    made = generate(n, 3)
+    assert made.x.shape == (n, 8, 8, 1)
+    assert (made.x >= 0).all()
+    assert (made.x <= 1).all()
+    counts = np.bincount(made.y, minlength=10)
+    assert counts.max() - counts.min() <= 1
+    again, other = generate(n, 3), generate(n, 4)
+    assert np.array_equal(made.x, again.x)
+    assert np.array_equal(made.y, again.y)
+    assert not n or not np.array_equal(made.x, other.x)
+
+
+@pytest.mark.parametrize("name", GENERATE)
+def test_synthetic_labels_do_not_tell_private_counts(name: str, digits: Data) -> None:
+    rows = np.argsort(digits.private.y, kind="stable")
+    skewed = Examples(digits.private.x, np.minimum(digits.private.y[rows], 4), 10)
+    release, other = trained(name), train(name, skewed, digits.public)
+    assert release.generate
+    assert other.generate
+    assert np.array_equal(release.generate(31, 0).y, other.generate(31, 0).y)
+    if release.synthetic is not None and other.synthetic is not None:
+        assert np.array_equal(release.synthetic.y, other.synthetic.y)
+    assert release.spent == other.spent
+
+
+# The guarantee
+
+
+@pytest.mark.parametrize("name", EPSILON)
+@pytest.mark.parametrize("asked", [0.5, 8.0])
+def test_claim_is_at_most_what_was_asked_and_not_far_below(name: str, asked: float, digits: Data) -> None:
+    release = trained(name) if asked == 8 else train(name, digits.private, digits.public, epsilon=asked)
+    assert 0.95 * asked < accounting.claim(release.spent, len(digits.private))["epsilon"] <= asked * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", EPSILON)
+def test_without_privacy_it_says_so(name: str, digits: Data) -> None:
+    release = train(name, digits.private, digits.public, epsilon=math.inf)
+    claim = accounting.claim(release.spent, len(digits.private))
+    assert math.isinf(claim["epsilon"])
+    assert math.isinf(claim["epsilon_rdp"])
+    assert all(np.isfinite(array).all() for array in outputs(release, digits.holdout.x).values())
+
+
+def test_who_promises_nothing_claims_nothing(digits: Data) -> None:
+    for name in DEFENSES:
+        if not defense(name).private:
+            assert math.isinf(accounting.claim(trained(name).spent, 200)["epsilon"]), name
+
+
+def test_constant_depends_on_nothing_private(digits: Data) -> None:
+    first, second = (train("constant", private, digits.public) for private in (digits.private, other_records(digits.private)))
+    assert same(outputs(first, digits.holdout.x), outputs(second, digits.holdout.x))
+    assert accounting.claim(first.spent, 200)["epsilon"] == 0
+
+
+@pytest.fixture
+def blindfold(monkeypatch: pytest.MonkeyPatch) -> list[training.Recipe]:
+    """DP training meets 50 blank records a part whatever it is handed; returns the recipes it was asked for."""
+    plain = training._train
+    recipes: list[training.Recipe] = []
+
+    def _train(recipe: training.Recipe, parts: Any, seeds: Any, what: str) -> Any:
+        if recipe.privacy is not None:
+            recipes.append(recipe)
+            size = (50, *parts[0].shape)
+            parts = [Examples(np.zeros(size), np.zeros(50, int), part.classes) for part in parts]
+        return plain(recipe, parts, seeds, what)
+
+    monkeypatch.setattr(training, "_train", _train)
+    return recipes
+
+
+def leaks_beside_training(function: Callable[[Examples], Release], data: Data, recipes: list[training.Recipe]) -> bool:
+    """Whether anything let out, or any number that training is given, depends on records that training never saw."""
+    seen, asked = [], []
+    for private in (data.private, other_records(data.private)):
+        recipes.clear()
+        seen.append(outputs(function(private), data.holdout.x))
+        asked.append(list(recipes))
+    return not same(*seen) or asked[0] != asked[1]
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_private_records_leave_through_dp_training_alone(
+    name: str, digits: Data, blindfold: list[training.Recipe]
+) -> None:
+    """No scale, count of a class or vocabulary in the clear: with training blindfolded two sets give one release."""
+    assert not leaks_beside_training(lambda private: train(name, private, digits.public), digits, blindfold)
+
+
+@pytest.mark.parametrize("mutant", ["scale", "counts", "rate", "labels"])
+def test_statistics_in_the_clear_are_caught(mutant: str, digits: Data, blindfold: list[training.Recipe]) -> None:
+    def leaky(private: Examples) -> Release:
+        if mutant == "rate":  # a training parameter that tells how many records the first class has
+            return train("dp_sgd", private, digits.public, batch_size=10 + int((private.y == 0).sum()))
+        release = train("dp_sgd", private, digits.public)
+        predict, top = release.predict, private.x.max()
+        assert predict
+        if mutant == "scale":
+            return Release(release.spent, predict=lambda x: predict(x / top))
+        if mutant == "labels":
+            return Release(release.spent, predict=lambda x: predict(x) * np.isin(np.arange(10), private.y))
+        prior = np.bincount(private.y, minlength=10) / len(private)
+        return Release(release.spent, predict=lambda x: predict(x) * prior)
+
+    assert leaks_beside_training(leaky, digits, blindfold)
+
+
+def test_every_access_has_a_place_in_these_contracts() -> None:
+    assert ACCESS == KNOWN_OUTPUTS | {"join", "retrain"}
