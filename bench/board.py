@@ -207,7 +207,10 @@ def _cell(
     attack: str, seeds: Sequence[tuple[Result, bool]], failed: Mapping[int, str], missing: tuple[str, ...]
 ) -> Cell:
     used = tuple(result for result, new in seeds if new)
-    doubts = [f"seed {seed} failed: {failed[seed]}" for seed in sorted(failed)]
+    doubts = []
+    for why in dict.fromkeys(failed[seed] for seed in sorted(failed)):
+        seeds_lost = [str(seed) for seed in sorted(failed) if failed[seed] == why]
+        doubts.append(f"seed {', '.join(seeds_lost)} failed: {why}")
     if not used:
         if missing:
             return Cell(attack, "n/a: " + ", ".join(missing))

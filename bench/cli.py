@@ -212,8 +212,10 @@ def _run(arguments: argparse.Namespace) -> int:
     board = table.build(store, registry, outcome.failed, freshness(registry))
     table.write(board, store)
     table.show(board)
-    for cell, why in outcome.failed.items():
-        _complain(f"failed: {'/'.join(map(str, cell))}: {why}")
+    for why in dict.fromkeys(outcome.failed.values()):
+        cells = ["/".join(map(str, cell)) for cell, reason in outcome.failed.items() if reason == why]
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        _complain(f"failed: {cells[0]}{more}: {why}")
     return 1 if outcome.failed else 0
 
 

@@ -116,7 +116,7 @@ def _play(
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
     for cell in cells if trained else ():
-        say(f"{cell.defense.label} on {cell.data.label}, seed {seed}, against {cell.attack.label}")
+        say(f"{cell.defense.label} on {cell.data.label}, seed {cell.seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
             store.save(_measure(data, cell, trained, store))
             outcome.measured += 1

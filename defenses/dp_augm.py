@@ -45,6 +45,9 @@ def dp_augm(
     [fit] = train(recipe, [private], [derive(seed, "autoencoder")], "dp_augm: autoencoder")
     encoder, _ = nets.halves(net, fit.weights)
     encode = nets.mapping(encoder)
-    encoded = Examples(encode(public.x), public.y, public.classes)
+    # A noisy encoder can squeeze its codes into a narrow range; what it takes to spread them out is public.
+    codes = encode(public.x)
+    centre, spread = codes.mean(0), codes.std(0) + 1e-6
+    encoded = Examples((codes - centre) / spread, public.y, public.classes)
     trained = classify(encoded, derive(seed, "classifier"), steps=classifier_steps, what="dp_augm: classifier")
-    return Release(fit.spent, predict=lambda x: trained.predict(encode(x)), encode=encode)
+    return Release(fit.spent, predict=lambda x: trained.predict((encode(x) - centre) / spread), encode=encode)

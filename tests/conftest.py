@@ -46,6 +46,12 @@ def digits() -> Data:
     return split()
 
 
+@pytest.fixture(scope="session")
+def cancer() -> Data:
+    """Two classes and plain features: what is per class costs a fifth of what it costs on digits."""
+    return split("breast_cancer")
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return tmp_path / "results"

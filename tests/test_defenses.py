@@ -1,0 +1,175 @@
+"""What makes each defense the one that it is called after: who sees which records, and through what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import components, quick
+
+import defenses.dp_augm
+import defenses.dp_sgd
+import defenses.dp_vaegm
+from bench import classifier, training
+from bench.classifier import Classified
+from bench.data import Data, Examples
+from bench.nets import VAE, Autoencoder
+from bench.release import Release
+
+RECORD = ("predict", "encode")
+
+
+class Witness:
+    """What `train` and `classify` were handed on the way to a release."""
+
+    def __init__(self) -> None:
+        self.trained: list[tuple[training.Recipe, list[Examples], list[int]]] = []
+        self.classified: list[tuple[Examples, Classified]] = []
+        self.fits: list[list[training.Fit]] = []
+
+
+@pytest.fixture
+def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
+    seen = Witness()
+    train, classify = training.train, classifier.classify
+
+    def train_seen(recipe: Any, parts: Any, seeds: Any, what: str = "training") -> Any:
+        seen.trained.append((recipe, list(parts), list(seeds)))
+        seen.fits.append(train(recipe, parts, seeds, what))
+        return seen.fits[-1]
+
+    def classify_seen(examples: Examples, *arguments: Any, **options: Any) -> Classified:
+        seen.classified.append((examples, classify(examples, *arguments, **options)))
+        return seen.classified[-1][1]
+
+    for module in (defenses.dp_augm, defenses.dp_vaegm, classifier):
+        monkeypatch.setattr(module, "train", train_seen)
+    for module in (defenses.dp_augm, defenses.dp_sgd, defenses.dp_vaegm):
+        monkeypatch.setattr(module, "classify", classify_seen)
+    yield seen
+    seen.__init__()  # type: ignore[misc]  # TensorFlow complains of functions that outlive it
+
+
+def train(name: str, private: Examples, public: Examples, **changed: Any) -> Release:
+    component = components().defenses[name]
+    release: Release = component.function(private, public, seed=0, **quick(component, **changed))
+    return release
+
+
+def equal(a: Examples, b: Examples) -> bool:
+    return np.array_equal(a.x, b.x) and np.array_equal(a.y, b.y)
+
+
+def private_parts(witness: Witness) -> list[Examples]:
+    """What DP training saw; everything else must have been trained on something public by then."""
+    return [part for recipe, parts, _ in witness.trained if recipe.privacy for part in parts]
+
+
+# DP-AuGM
+
+
+def test_augm_classifier_sees_encoded_public_records_only(cancer: Data, witness: Witness) -> None:
+    release = train("dp_augm", cancer.private, cancer.public)
+    assert release.encode
+    [(seen, _)] = witness.classified
+    assert np.array_equal(seen.y, cancer.public.y)
+    codes = release.encode(cancer.public.x)
+    assert seen.x.shape == codes.shape
+    for ours, code in zip(seen.x.T, codes.T, strict=True):  # up to a scale that the public codes give
+        assert np.corrcoef(ours, code)[0, 1] > 1 - 1e-4
+    [part] = private_parts(witness)
+    assert np.array_equal(part.x, cancer.private.x)
+    (autoencoder, _, _), (plain, [parts], _) = witness.trained
+    assert isinstance(autoencoder.net, Autoencoder)
+    assert plain.privacy is None
+    assert equal(parts, seen)
+
+
+def test_augm_predicts_through_its_encoder(cancer: Data, witness: Witness) -> None:
+    """A record moved where the encoder does not look keeps its answer; moved anywhere else it does not."""
+    release = train("dp_augm", cancer.private, cancer.public, hidden=(5,), code_dim=4, steps=20, classifier_steps=50)
+    assert release.encode
+    assert release.predict
+    kernel = witness.fits[0][0].weights[0]
+    assert kernel.shape == (30, 5)
+    unseen = np.linalg.svd(kernel.T)[2][5:]  # (25, 30): what the first layer maps to nothing
+    assert np.abs(unseen @ kernel).max() < 1e-4
+    x = cancer.holdout.x
+    rng = np.random.default_rng(0)
+    aside = rng.normal(size=(len(x), 25)) @ unseen
+    anywhere = rng.normal(size=x.shape)
+    anywhere *= np.linalg.norm(aside, axis=1, keepdims=True) / np.linalg.norm(anywhere, axis=1, keepdims=True)
+    assert np.abs(release.encode(x + aside) - release.encode(x)).max() < 1e-4
+    assert np.abs(release.predict(x + aside) - release.predict(x)).max() < 1e-3
+    assert np.abs(release.predict(x + anywhere) - release.predict(x)).max() > 0.05
+
+
+def test_augm_never_reads_private_labels(cancer: Data) -> None:
+    first = train("dp_augm", cancer.private, cancer.public)
+    others = Examples(cancer.private.x, 1 - cancer.private.y, 2)
+    second = train("dp_augm", others, cancer.public)
+    for access in RECORD:
+        a, b = (getattr(release, access)(cancer.holdout.x) for release in (first, second))
+        assert np.array_equal(a, b), access
+    assert first.spent == second.spent
+    relabelled = Examples(cancer.public.x, 1 - cancer.public.y, 2)
+    third = train("dp_augm", cancer.private, relabelled)
+    assert third.predict
+    assert first.predict
+    assert not np.allclose(third.predict(cancer.holdout.x), first.predict(cancer.holdout.x)), "the check sees nothing"
+
+
+# DP-VaeGM
+
+
+def test_vaegm_classifier_sees_synthetic_records_only(digits: Data, witness: Witness) -> None:
+    release = train("dp_vaegm", digits.private, digits.public)
+    assert release.synthetic is not None
+    [(seen, _)] = witness.classified
+    assert equal(seen, release.synthetic)
+    assert len(seen) == quick(components().defenses["dp_vaegm"])["samples"]
+    (vaes, parts, seeds), (plain, [last], _) = witness.trained
+    assert isinstance(vaes.net, VAE)
+    assert vaes.privacy is not None
+    assert plain.privacy is None
+    assert equal(last, seen)
+    assert len(parts) == len(set(seeds)) == 10, "each class has a VAE and a stream of randomness of its own"
+    for k, part in enumerate(parts):
+        assert equal(part, digits.private[np.flatnonzero(digits.private.y == k)])
+
+
+def test_vaegm_training_is_told_no_count_of_a_class(cancer: Data, witness: Witness) -> None:
+    skewed = Examples(cancer.private.x, np.arange(200) < 13, 2)
+    for private in (cancer.private, skewed):
+        train("dp_vaegm", private, cancer.public)
+    first, second = (recipe for recipe, _, _ in witness.trained if recipe.privacy)
+    assert first == second
+    sizes = [[len(part) for part in parts] for recipe, parts, _ in witness.trained if recipe.privacy]
+    assert sizes[0] != sizes[1], "the check sees nothing"
+
+
+# DP-SGD
+
+
+def test_sgd_trains_the_one_classifier_privately_and_reads_nothing_public(cancer: Data, witness: Witness) -> None:
+    release = train("dp_sgd", cancer.private, cancer.public)
+    [(seen, _)] = witness.classified
+    assert equal(seen, cancer.private)
+    [(recipe, _, _)] = witness.trained
+    assert recipe.privacy is not None
+    other = train("dp_sgd", cancer.private, cancer.holdout)
+    assert release.predict
+    assert other.predict
+    assert np.array_equal(release.predict(cancer.holdout.x), other.predict(cancer.holdout.x))
+
+
+@pytest.mark.parametrize("name", ["dp_sgd", "none"])
+def test_the_published_model_is_the_one_that_predicts(name: str, cancer: Data) -> None:
+    release = train(name, cancer.private, cancer.public)
+    assert release.predict
+    assert release.model is not None
+    logits = np.asarray(release.model(cancer.holdout.x), np.float64)
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert np.allclose(release.predict(cancer.holdout.x), softmax, atol=1e-5)
