@@ -87,37 +87,42 @@ def claim(event: DpEvent, n: int) -> dict[str, float]:
 def noise_multiplier(target: float, delta: float, rate: float, steps: int) -> float:
     """The smallest noise multiplier (to 0.1 %) with which training keeps epsilon at or below `target`; 0 for inf.
 
-    Raises UserError where the target is not above 0.
+    Raises UserError where the target is not above 0, or so far from 1 that the accountant cannot compute it.
     """
     import dp_accounting as dp
 
-    if math.isinf(target):
+    if target == math.inf:
         return 0.0
     if not target > 0:
         raise UserError(f"epsilon must be above 0, not {target:g}; inf trains without privacy.")
 
-    def spent(sigma: float) -> float:
-        return _epsilon(training_event(rate, sigma, steps), delta, "pld", 1e-3)
-
-    # Brackets from above: PLD is slow where there is nearly no noise.
-    high = 1.0
-    while spent(high) > target:
-        high *= 2
-    low = high / 2
-    while spent(low) <= target:
-        high, low = low, low / 2
     from dp_accounting import pld
 
-    return float(
-        dp.calibrate_dp_mechanism(
-            lambda: pld.PLDAccountant(value_discretization_interval=1e-3),
-            lambda sigma: training_event(rate, sigma, steps),
-            target,
-            delta,
-            dp.ExplicitBracketInterval(low, high),
-            tol=1e-3 * low,
+    interval = min(1e-3, target / 100)  # a coarse one would overstate small epsilons
+
+    def spent(sigma: float) -> float:
+        return _epsilon(training_event(rate, sigma, steps), delta, "pld", interval)
+
+    try:
+        # Brackets from above: PLD is slow where there is nearly no noise.
+        high = 1.0
+        while spent(high) > target:
+            high *= 2
+        low = high / 2
+        while spent(low) <= target:
+            high, low = low, low / 2
+        return float(
+            dp.calibrate_dp_mechanism(
+                lambda: pld.PLDAccountant(value_discretization_interval=interval),
+                lambda sigma: training_event(rate, sigma, steps),
+                target,
+                delta,
+                dp.ExplicitBracketInterval(low, high),
+                tol=1e-3 * low,
+            )
         )
-    )
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise UserError(f"no noise was found for epsilon {target:g}: take one between 0.01 and 100, or inf.") from error
 
 
 def parallel(events: Sequence[DpEvent], parts: Sequence[NDArray[Any]]) -> DpEvent:

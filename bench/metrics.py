@@ -124,8 +124,11 @@ def accuracy(correct: NDArray[Any]) -> Figure:
     return {"value": float(correct.mean()), "low": low, "high": high}
 
 
-def over_seeds(values: list[float], ses: list[float]) -> Figure:
-    """Mean over seeds; the interval is the wider of Student's, between seeds, and the one within them."""
+def over_seeds(values: list[float], ses: list[float], *, between: bool = True) -> Figure:
+    """Mean over seeds; the interval is the wider of Student's, between seeds, and the one within them.
+
+    between=False leaves Student's out: what holds for these very seeds, not for others. For paired differences.
+    """
     from scipy import special
 
     k = len(values)
@@ -133,7 +136,7 @@ def over_seeds(values: list[float], ses: list[float]) -> Figure:
         raise ValueError(f"{k} values came with {len(ses)} standard errors")
     mean = math.fsum(values) / k
     half = Z * math.sqrt(math.fsum(se**2 for se in ses)) / k
-    if k > 1:
+    if k > 1 and between:
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (k - 1))
         half = max(half, float(special.stdtrit(k - 1, 0.975)) * deviation / math.sqrt(k))
     return {"value": mean, "low": mean - half, "high": mean + half}

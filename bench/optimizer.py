@@ -105,22 +105,32 @@ def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_cl
     return sums
 
 
-def vectorized_clipped_sums(loss: Any, variables: Sequence[Any], tape: Any, l2_norm_clip: float) -> list[Any]:
-    """The reference: every record's whole gradient by a Jacobian, as TensorFlow Privacy does it; any layers, slow.
+def per_record_gradients(one: Any, records: Any, variables: Sequence[Any]) -> list[Any]:
+    """Gradients (n, *variable) of one(record), a number, for tensors `records` with the records in front; any layers.
 
-    A stacked loss (models, n) is first summed over models: their variables are apart, so row i of the Jacobian holds
-    record i's gradient in every model.
+    Every record goes through the network alone: in the Jacobian of a batch, which TensorFlow Privacy takes, a record
+    that is not finite spoils all rows (0 * NaN), and dropping them all is more than one record may move.
     """
-    stacked = loss.shape.rank == 2
-    with tape:
-        rows = tf.reduce_sum(loss, 0) if stacked else loss
-    jacobians = tape.jacobian(rows, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def gradients(record: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = one(record)
+        return tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return list(tf.vectorized_map(gradients, records))
+
+
+def vectorized_clipped_sums(gradients: Sequence[Any], l2_norm_clip: float, stacked: bool = False) -> list[Any]:
+    """The reference: clipped sums of whole per-record gradients (n, *variable), memory n times the model.
+
+    Where models are stacked, variables have a leading model axis and each model is clipped for itself.
+    """
     lead = 2 if stacked else 1
-    square_norms = tf.add_n([tf.reduce_sum(tf.square(j), list(range(lead, j.shape.rank))) for j in jacobians])
+    square_norms = tf.add_n([tf.reduce_sum(tf.square(g), list(range(lead, g.shape.rank))) for g in gradients])
     factors = clip_factors(square_norms, l2_norm_clip)
     letters = "nk" if stacked else "n"
     out = "k..." if stacked else "..."
-    return [tf.einsum(f"{letters},{letters}...->{out}", factors, _zero_where_dropped(j, factors)) for j in jacobians]
+    return [tf.einsum(f"{letters},{letters}...->{out}", factors, _zero_where_dropped(g, factors)) for g in gradients]
 
 
 def _poisson(base: Any) -> Any:
@@ -128,8 +138,9 @@ def _poisson(base: Any) -> Any:
         """A DP Keras optimizer for padded Poisson batches, divided by the public constant `batch_size`.
 
         noise_seeds: int32 (models, 2), one stream a model; num_microbatches: only None (one a record), since fewer
-        double the sensitivity without a word. `minimize(loss, variables, tape=, sites=)` takes per-record losses
-        (n,) or (models, n); with `sites` clipping needs one pass, without it goes through the Jacobian.
+        double the sensitivity without a word. `minimize(loss, variables, tape=)` takes per-record losses, (n,) for
+        one model and (models, n) for several; with `sites` clipping needs one pass, with `gradients` (of
+        `per_record_gradients`) it takes any layers, with neither a Jacobian, which refuses records that are not finite.
         """
 
         def __init__(
@@ -154,13 +165,26 @@ def _poisson(base: Any) -> Any:
             self._noised: list[Any] = []
 
         def minimize(
-            self, loss: Any, var_list: Any, grad_loss: Any = None, name: Any = None, tape: Any = None, sites: Any = None
+            self,
+            loss: Any,
+            var_list: Any,
+            grad_loss: Any = None,
+            name: Any = None,
+            tape: Any = None,
+            sites: Sequence[Site] | None = None,
+            gradients: Sequence[Any] | None = None,
         ) -> Any:
             """One noised step on per-record losses."""
-            return self.apply_gradients(self._compute_gradients(loss, var_list, tape=tape, sites=sites))
+            return self.apply_gradients(self._compute_gradients(loss, var_list, None, tape, sites, gradients))
 
         def _compute_gradients(
-            self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None, sites: Any = None
+            self,
+            loss: Any,
+            var_list: Any,
+            grad_loss: Any = None,
+            tape: Any = None,
+            sites: Sequence[Site] | None = None,
+            gradients: Sequence[Any] | None = None,
         ) -> list[tuple[Any, Any]]:
             if callable(loss):
                 tape = tf.GradientTape(persistent=True)
@@ -170,7 +194,8 @@ def _poisson(base: Any) -> Any:
             if self._noised:
                 raise ValueError("the noise of this step was drawn already: apply its gradients before computing others")
             if sites is None:
-                sums = vectorized_clipped_sums(loss, var_list, tape, self._l2_norm_clip)
+                gradients = self._jacobian(loss, var_list, tape) if gradients is None else gradients
+                sums = vectorized_clipped_sums(gradients, self._l2_norm_clip, self._models > 1)
             else:
                 sums = onepass_clipped_sums(loss, sites, tape, self._l2_norm_clip)
                 var_list = [v for site in sites for v in (site.kernel, site.bias)]  # the order of the sums
@@ -180,6 +205,12 @@ def _poisson(base: Any) -> Any:
             noised, _, _ = self._dp_sum_query.get_noised_result(sums, state)
             self._noised = [v / self._batch_size for v in noised]
             return list(zip(self._noised, var_list, strict=True))
+
+        def _jacobian(self, loss: Any, variables: Any, tape: Any) -> list[Any]:
+            with tape:  # models are apart, so row i of their sum's Jacobian holds record i's gradient in each
+                rows = loss if self._models == 1 else tf.reduce_sum(loss, 0)
+            found = tape.jacobian(rows, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [tf.debugging.check_numerics(j, "a record that is not finite spoils all others") for j in found]
 
         def _check_loss(self, loss: Any) -> None:
             wanted = 1 if self._models == 1 else 2

@@ -220,7 +220,7 @@ def _train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what
 def _step(recipe: Recipe, model: Any, models: int, x: NDArray[Any], y: NDArray[Any], streams: Sequence[Any]) -> Any:
     """The function of one step on batch rows (models, width), and the variable that counts executed steps."""
     tf = tensorflow()
-    from bench.optimizer import check_private
+    from bench.optimizer import check_private, per_record_gradients
 
     net, privacy = recipe.net, recipe.privacy
     records, labels = tf.constant(x), tf.constant(y)
@@ -230,15 +230,13 @@ def _step(recipe: Recipe, model: Any, models: int, x: NDArray[Any], y: NDArray[A
     def normals(width: Any) -> Any:
         # drawn here and handed to the network, so that a sampling layer runs once and a model draws as if alone
         seeds = [tf.random.experimental.stateless_fold_in(seed, optimizer.iterations) for seed in draw_seeds]
-        return tf.stack([tf.random.stateless_normal([width, net.draws], s, alg="philox") for s in seeds])
+        drawn = tf.stack([tf.random.stateless_normal([width, net.draws], s, alg="philox") for s in seeds])
+        return drawn if models > 1 else drawn[0]
 
     view, layers = _view(recipe, model)
 
-    def forward(bx: Any, by: Any, width: Any) -> tuple[Any, list[Any], list[Any]]:
-        inputs = [bx]
-        if net.draws:
-            draw = normals(width)
-            inputs.append(draw if models > 1 else draw[0])
+    def forward(bx: Any, by: Any, draw: Any) -> tuple[Any, list[Any], list[Any]]:
+        inputs = [bx, draw] if net.draws else [bx]
         out = tf.nest.flatten(view(inputs, training=True))  # Keras unwraps a list of one
         count = len(model.outputs)
         return net.loss(out[:count], bx, by), out[count : count + len(layers)], out[count + len(layers) :]
@@ -246,10 +244,19 @@ def _step(recipe: Recipe, model: Any, models: int, x: NDArray[Any], y: NDArray[A
     if privacy:
         probe = tf.random.stateless_uniform((models, 3, *net.shape), [0, 1])
         zeros = tf.zeros((models, 3), tf.int64)
-        single = models == 1
-        check_private(
-            model, lambda p: forward(p, zeros[0] if single else zeros, 3)[0], probe[0] if single else probe
-        )
+        if models == 1:
+            probe, zeros = probe[0], zeros[0]
+        check_private(model, lambda p: forward(p, zeros, normals(3))[0], probe)
+
+    def gradients(*batch: Any) -> list[Any]:
+        axis = min(models, 2) - 1  # of records
+
+        def one(record: Any) -> Any:
+            bx, by, draw, present = (tf.expand_dims(t, axis) for t in record)
+            return tf.reduce_sum(tf.where(present, forward(bx, by, draw)[0], 0.0))
+
+        in_front = tuple(tf.transpose(t, [axis, *range(axis), *range(axis + 1, t.shape.rank)]) for t in batch)
+        return per_record_gradients(one, in_front, model.trainable_variables)
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def step(rows: Any) -> None:
@@ -258,8 +265,9 @@ def _step(recipe: Recipe, model: Any, models: int, x: NDArray[Any], y: NDArray[A
         bx, by = tf.gather(records, rows, batch_dims=1), tf.gather(labels, rows, batch_dims=1)
         if models == 1:
             bx, by, present = bx[0], by[0], present[0]
-        with tf.GradientTape(persistent=recipe.engine == "vectorized") as tape:
-            losses, a, z = forward(bx, by, tf.shape(rows)[1])
+        draw = normals(tf.shape(rows)[1])
+        with tf.GradientTape() as tape:
+            losses, a, z = forward(bx, by, draw)
             losses.shape.assert_is_compatible_with(present.shape)
             losses = tf.where(present, losses, 0.0)
             total = tf.reduce_sum(losses) / recipe.batch_size
@@ -269,7 +277,7 @@ def _step(recipe: Recipe, model: Any, models: int, x: NDArray[Any], y: NDArray[A
         elif recipe.engine == "onepass":
             optimizer.minimize(losses, variables, tape=tape, sites=_sites(layers, a, z))
         else:
-            optimizer.minimize(losses, variables, tape=tape)
+            optimizer.minimize(losses, variables, gradients=gradients(bx, by, draw, present))
 
     return step, optimizer.iterations
 

@@ -23,7 +23,7 @@ def dp_augm(
     *,
     seed: int,
     epsilon: float = 8.0,
-    hidden: tuple[int, ...] = (64,),
+    hidden: tuple[int, ...] = (256,),
     code_dim: int = 32,
     activation: str = "tanh",
     steps: int = 200,

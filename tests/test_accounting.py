@@ -99,7 +99,7 @@ def test_no_access_costs_nothing_and_no_noise_everything() -> None:
 # --- the noise for a target ---
 
 
-@pytest.mark.parametrize("target", [0.1, 1.0, 8.0, 50.0])
+@pytest.mark.parametrize("target", [0.01, 0.1, 1.0, 8.0])
 def test_noise_hits_the_target_from_below(target: float) -> None:
     sigma = noise_multiplier(target, 1e-5, 0.2, 60)
     spent = epsilon(training_event(0.2, sigma, 60), 1e-5)
@@ -114,6 +114,15 @@ def test_no_noise_for_an_infinite_target() -> None:
 def test_a_target_that_is_not_positive_is_refused(target: float) -> None:
     with pytest.raises(UserError, match="above 0"):
         noise_multiplier(target, 1e-5, 0.2, 60)
+
+
+def test_a_target_that_cannot_be_computed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: object) -> float:
+        raise ValueError("deltas are not in non-increasing order")
+
+    monkeypatch.setattr(accounting, "_epsilon", fails)
+    with pytest.raises(UserError, match=r"between 0.01 and 100, or inf\.$"):
+        noise_multiplier(3000.0, 1e-5, 0.2, 60)
 
 
 # --- the rules ---

@@ -266,3 +266,10 @@ def test_one_sided_truth_is_refused() -> None:
 def test_import_is_cheap() -> None:
     code = "import sys, bench.games; print(*(m for m in ('scipy', 'sklearn', 'tensorflow') if m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_a_paired_figure_leaves_the_spread_between_seeds_out() -> None:
+    values, ses = [0.1, 0.2, 0.0], [0.03, 0.03, 0.03]
+    wide, narrow = metrics.over_seeds(values, ses), metrics.over_seeds(values, ses, between=False)
+    assert narrow["high"] - narrow["value"] == pytest.approx(1.959964 * 0.03 / 3**0.5, rel=1e-5)
+    assert wide["high"] > narrow["high"]
