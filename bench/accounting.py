@@ -33,7 +33,7 @@ def delta_for(n: int) -> float:
 
 
 def training_event(rate: float, noise_multiplier: float, steps: int) -> DpEvent:
-    """What DP-SGD does: `steps` Gaussian sums, each over a Poisson sample that takes every record with chance `rate`."""
+    """What DP-SGD does: `steps` Gaussian sums, each over a Poisson sample, every record with chance `rate`."""
     import dp_accounting as dp
 
     if noise_multiplier == 0:

@@ -221,7 +221,9 @@ def build(net: Net, layers: Any) -> Any:
     return keras.Model([x] if draw is None else [x, draw], net.connect(layers, x, draw))
 
 
-def part(connect: Callable[[Any, Any], Any], shape: tuple[int, ...], weights: Sequence[NDArray[Any]]) -> tuple[Any, int]:
+def part(
+    connect: Callable[[Any, Any], Any], shape: tuple[int, ...], weights: Sequence[NDArray[Any]]
+) -> tuple[Any, int]:
     """One stretch of a net (say its encoder) as a Keras model, and how many of the leading `weights` it took."""
     from tensorflow import keras
 
@@ -240,7 +242,9 @@ def halves(net: Autoencoder | VAE, weights: Weights) -> tuple[Any, Any]:
     return encoder, decoder
 
 
-def mapping(model: Any, after: str | None = None, shape: tuple[int, ...] | None = None) -> Callable[[Any], NDArray[Any]]:
+def mapping(
+    model: Any, after: str | None = None, shape: tuple[int, ...] | None = None
+) -> Callable[[Any], NDArray[Any]]:
     """A Keras model as a function of arrays, in batches; `after`: "softmax" or "sigmoid"; `shape`: of one output."""
     import tensorflow as tf
 

@@ -69,7 +69,7 @@ def clip_factors(square_norms: Any, l2_norm_clip: float) -> Any:
 
 
 def _square_norm(values: Any) -> Any:
-    """Squared norms in float64: in float32 a factor of 1e-19 has the square 0 and its partner of 1e19 goes unclipped."""
+    """Squared norms in float64: in float32 the square of 1e-23 is 0, and its partner of 1e19 would go unclipped."""
     return tf.reduce_sum(tf.square(tf.cast(values, tf.float64)), -1)
 
 
@@ -91,10 +91,7 @@ def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_cl
     if any(d is None for d in deltas):
         raise ValueError("a dense layer takes no part in the loss: nothing of it would be trained but by noise")
     square_norms = tf.add_n(
-        [
-            _square_norm(d) * (_square_norm(site.a) + 1.0)
-            for site, d in zip(sites, deltas, strict=True)
-        ]
+        [_square_norm(d) * (_square_norm(site.a) + 1.0) for site, d in zip(sites, deltas, strict=True)]
     )
     factors = clip_factors(tf.cast(square_norms, tf.float32), l2_norm_clip)
     sums = []
@@ -192,7 +189,9 @@ def _poisson(base: Any) -> Any:
                     loss = loss()
             self._check_loss(loss)
             if self._noised:
-                raise ValueError("the noise of this step was drawn already: apply its gradients before computing others")
+                raise ValueError(
+                    "the noise of this step was drawn already: apply its gradients before computing others"
+                )
             if sites is None:
                 gradients = self._jacobian(loss, var_list, tape) if gradients is None else gradients
                 sums = vectorized_clipped_sums(gradients, self._l2_norm_clip, self._models > 1)
@@ -226,8 +225,10 @@ def _poisson(base: Any) -> Any:
         def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
             """Apply what the last `_compute_gradients` returned, once; anything else was not noised and is refused."""
             pairs = list(grads_and_vars)
-            if not pairs or len(pairs) != len(self._noised) or any(
-                g is not n for (g, _), n in zip(pairs, self._noised, strict=True)
+            if (
+                not pairs
+                or len(pairs) != len(self._noised)
+                or any(g is not n for (g, _), n in zip(pairs, self._noised, strict=True))
             ):
                 raise ValueError(
                     "these gradients were not clipped and noised by this optimizer: call minimize() "
@@ -268,8 +269,9 @@ def dense_layers(model: Any) -> list[Any]:
 def check_private(model: Any, losses: Any, x: Any) -> None:
     """Refuse what breaks the clip bound: batch normalisation, add_loss, and any layer through which records mix.
 
-    losses: function of records (…, n, *shape) to per-record losses (…, n), probed on x with n >= 2. The loss of one record
-    must not change with any other record, of its own model or of another, nor have a gradient by it. Raises ValueError.
+    losses: function of records (…, n, *shape) to per-record losses (…, n), probed on x with n >= 2. The loss of one
+    record must not change with any other record, of its own model or of another, nor have a gradient by it. Raises
+    ValueError.
     """
     for layer in model.submodules:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -280,7 +282,9 @@ def check_private(model: Any, losses: Any, x: Any) -> None:
         if not w.trainable:
             raise ValueError(f"weight {w.name!r} is changed outside of the noised step: leave its layer out")
     if losses(x).shape.rank not in (1, 2):
-        raise ValueError(f"the loss must be one number a record, not of shape {losses(x).shape}: nothing would be clipped")
+        raise ValueError(
+            f"the loss must be one number a record, not of shape {losses(x).shape}: nothing would be clipped"
+        )
     if _mixes(losses, x):
         raise ValueError("a layer mixes records: the loss of one depends on another, so clipping bounds nothing")
 

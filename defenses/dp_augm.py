@@ -24,7 +24,7 @@ def dp_augm(
     seed: int,
     epsilon: float = 8.0,
     hidden: tuple[int, ...] = (256,),
-    code_dim: int = 32,
+    code_dim: int = 64,
     activation: str = "tanh",
     steps: int = 200,
     batch_size: int = 500,

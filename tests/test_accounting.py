@@ -57,8 +57,7 @@ def test_published_epsilon_of_the_mnist_tutorial() -> None:
     assert published == pytest.approx(1.18, abs=0.005)
     # The same divergences by the tighter conversion of today (Canonne, Kamath and Steinke 2020, proposition 12).
     tighter = min(
-        rdp + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
-        for order, rdp in renyi(rate, sigma, steps)
+        rdp + math.log1p(-1 / order) - math.log(delta * order) / (order - 1) for order, rdp in renyi(rate, sigma, steps)
     )
     by_rdp = epsilon(training_event(rate, sigma, steps), delta, "rdp")
     assert by_rdp == pytest.approx(tighter, rel=0.01)
@@ -130,7 +129,16 @@ def test_a_target_that_cannot_be_computed_is_one_sentence(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("n", "delta"),
-    [(0, 1e-5), (1, 1e-5), (1000, 1e-5), (60_000, 1e-5), (100_000, 1e-5), (100_001, 1e-6), (200_000, 1e-6), (10**9, 1e-9)],
+    [
+        (0, 1e-5),
+        (1, 1e-5),
+        (1000, 1e-5),
+        (60_000, 1e-5),
+        (100_000, 1e-5),
+        (100_001, 1e-6),
+        (200_000, 1e-6),
+        (10**9, 1e-9),
+    ],
 )
 def test_delta_rule(n: int, delta: float) -> None:
     assert delta_for(n) == delta  # to the bit: it is printed and digested

@@ -19,7 +19,7 @@ from bench.store import Result, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "results"
-DATA = "digits,private=60,holdout=60,public=20"
+DATA = "digits,holdout=60,private=60,public=20"
 AGAIN = "the code or a package changed since: re-run `bench run` and commit results/"
 
 

@@ -296,7 +296,10 @@ def test_a_reduced_loss_is_refused() -> None:
     theirs.minimize(lambda: tf.reduce_mean(vector_loss(w)), [w])  # trains, and says nothing
     assert np.linalg.norm(w.numpy()) == pytest.approx(1e-3, rel=1e-4)  # one clip for all: a record is not bounded
     made = dp_optimizer()
-    for reduced in (lambda: tf.reduce_mean(vector_loss(w)), lambda: tf.reduce_mean(vector_loss(w), keepdims=True)[None]):
+    for reduced in (
+        lambda: tf.reduce_mean(vector_loss(w)),
+        lambda: tf.reduce_mean(vector_loss(w), keepdims=True)[None],
+    ):
         with pytest.raises(ValueError, match="one number a record"):
             made.minimize(reduced, [w])
     stacked = dp_optimizer(noise_seeds=[[1, 2], [3, 4]])

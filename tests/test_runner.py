@@ -24,7 +24,7 @@ from bench.registry import discover
 from bench.store import Result, Store
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = "digits,private=60,holdout=60,public=20"
+DATA = "digits,holdout=60,private=60,public=20"
 PLUGIN = '''
 import time
 import warnings
@@ -201,9 +201,8 @@ def test_a_failing_attack_is_reported_and_never_kept_and_the_rest_goes_on(
     assert names(results) == {("says", "honest", 0), ("constant", "honest", 0)}
     out, err = capsys.readouterr()
     failed = [line for line in err.splitlines() if line.startswith("bench: failed:")]
-    assert len(failed) == 4
-    assert f"bench: failed: {DATA}/says/broken/0: the attack failed, RuntimeError: out of luck" in " ".join(err.split())
-    assert "not finite" in err
+    assert any(f"{DATA}/says/broken/0" in line and "RuntimeError: out of luck" in line for line in failed)
+    assert any(f"{DATA}/says/nan/0" in line and "not finite" in line for line in failed)
     assert "Traceback" not in err
     assert "failed" in out
     before = files(results)
@@ -424,10 +423,8 @@ def test_doubts_are_stored_with_the_number(run: Run, results: Path, capsys: pyte
 
 
 def test_a_guarantee_that_was_overspent_is_doubted(run: Run, results: Path, plugin: Path) -> None:
-    plugin.write_text(
-        PLUGIN.replace('@defense("says", publishes={"predict"})', '@defense("says", publishes={"predict"}, private=True)')
-        .replace("bias=0.0", "epsilon=2.0")
-    )  # fmt: skip
+    promise = 'publishes={"predict"}, private=True'
+    plugin.write_text(PLUGIN.replace('publishes={"predict"}', promise, 1).replace("bias=0.0", "epsilon=2.0"))
     assert run("says", "says,epsilon=inf", "against", "honest") == 0
     doubts = {name[1]: " ".join(cell.doubts) for name, cell in cells(results).items()}
     assert "spent epsilon inf, above the 2 asked for" in doubts["says"]
