@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -16,6 +16,7 @@ from bench.errors import Doubt, UserError, nearest
 
 if TYPE_CHECKING:
     from bench.registry import Registry, Request
+    from bench.store import Store
 
 # The words of `bench run`, on the command line and in --config, and how each is read.
 WORDS = {
@@ -199,8 +200,7 @@ def _run(arguments: argparse.Namespace) -> int:
     registry = _discover(settings["plugin"])
     asked = request(registry, settings)
 
-    from bench import runner, table
-    from bench.cells import freshness
+    from bench import runner
     from bench.progress import Progress
     from bench.store import Store
 
@@ -209,9 +209,7 @@ def _run(arguments: argparse.Namespace) -> int:
     store = Store(asked.results)
     with Progress() as progress:
         outcome = runner.run(asked, registry, store, progress)
-    board = table.build(store, registry, outcome.failed, freshness(registry))
-    table.write(board, store)
-    table.show(board)
+    _publish(store, registry, outcome.failed)
     for why in dict.fromkeys(outcome.failed.values()):
         cells = ["/".join(map(str, cell)) for cell, reason in outcome.failed.items() if reason == why]
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
@@ -233,17 +231,23 @@ def _list(arguments: argparse.Namespace) -> int:
 def _table(arguments: argparse.Namespace) -> int:
     registry = _discover(arguments.plugin)
 
-    from bench import table
-    from bench.cells import freshness
     from bench.store import Store
 
-    store = Store(_results(arguments))
     for line in registry.broken:
         _complain(f"note: {line}")
-    board = table.build(store, registry, {}, freshness(registry))
-    table.write(board, store)
-    table.show(board)
+    _publish(Store(_results(arguments)), registry, {})
     return 0
+
+
+def _publish(store: Store, registry: Registry, failed: Mapping[tuple[str, str, str, int], str]) -> None:
+    """Write the board of all that is stored, and print it."""
+    from bench import table
+    from bench.cells import freshness
+
+    with store.lock():  # else of two runs that end together the first to read may be the last to write
+        board = table.build(store, registry, failed, freshness(registry))
+        table.write(board, store)
+    table.show(board)
 
 
 def _plot(arguments: argparse.Namespace) -> int:

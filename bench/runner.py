@@ -56,7 +56,6 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
     store.check_writable()
     from bench import training
 
-    training.tensorflow()  # set up before TensorFlow Datasets or a plugin computes with it
     total = sum(map(len, groups))
     splits: dict[tuple[str, int], Data] = {}
 
@@ -156,10 +155,12 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
 
 
 def _train(data: Data, defense: Choice, seed: int) -> _Trained:
-    start = time.perf_counter()
+    from bench.training import recalled_seconds
+
+    start, recalled = time.perf_counter(), recalled_seconds()  # a remembered fit still cost what it cost
     with _doubting() as doubts:
         found = release(data, defense, seed)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start + recalled_seconds() - recalled
         utility = _utility(found, data, seed)
         claim: dict[str, Any] = dict(accounting.claim(found.spent, len(data.private)))
         if defense.component.private and defense.settings.get("epsilon") not in (None, float("inf")):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 Say = Callable[[str, int, int], None]
 _memory: ContextVar[Store | None] = ContextVar("memory", default=None)
 _say: ContextVar[Say | None] = ContextVar("say", default=None)
+_recalled: ContextVar[float] = ContextVar("recalled", default=0.0)
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,23 @@ def private_training(epsilon: float, n: int, rate: float, steps: int, l2_norm_cl
 @contextlib.contextmanager
 def remembering(store: Store | None, say: Say | None = None) -> Iterator[None]:
     """Within this block fits are remembered in `store`, and `say(what, done, total)` hears of progress."""
-    tokens = _memory.set(store), _say.set(say)
+    memory, voice = _memory.set(store), _say.set(say)
     try:
         yield
     finally:
-        _memory.reset(tokens[0])
-        _say.reset(tokens[1])
+        _memory.reset(memory)
+        _say.reset(voice)
+
+
+def recalled_seconds() -> float:
+    """Seconds that remembered fits once took, of all that were recalled so far: what a run would have cost afresh."""
+    return _recalled.get()
 
 
 def tensorflow() -> Any:
-    """TensorFlow, quiet, deterministic, and taking GPU memory only as it needs it."""
+    """TensorFlow, deterministic and quiet; what must be said before its first import stands in bench/__init__.py."""
     import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError):  # already in use, and then already set
-            tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")
     return tf
@@ -122,6 +124,8 @@ def train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what:
         found = _train(recipe, parts, seeds, what)
         if store:
             store.save_fit(key, found)
+    else:
+        _recalled.set(_recalled.get() + float(found["seconds"]))
     return [_fit(recipe, found, k) for k in range(len(parts))]
 
 

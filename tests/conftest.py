@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Before anything imports TensorFlow: as `bench` itself sets it, or other tests' numbers would not be the program's.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
 from functools import cache
 from pathlib import Path
 from typing import Any

@@ -38,9 +38,9 @@ def train(name: str, private: Examples, public: Examples, seed: int = 0, **chang
 
 
 @cache
-def trained(name: str) -> Release:
-    """One release a defense, for all tests that only look at it."""
-    return train(name, split().private, split().public, derive(0, "defense", name))
+def trained(name: str, data: str = "digits") -> Release:
+    """One release a defense and data set, for all tests that only look at it."""
+    return train(name, split(data).private, split(data).public, derive(0, "defense", name))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,7 +112,8 @@ def test_same_seed_same_release_and_inputs_are_left_alone(name: str, digits: Dat
 
 @pytest.mark.parametrize("name", [name for name in DEFENSES if name != "constant"])
 def test_another_seed_another_release(name: str, cancer: Data) -> None:
-    first, second = (outputs(train(name, cancer.private, cancer.public, seed), cancer.holdout.x) for seed in (0, 1))
+    other = train(name, cancer.private, cancer.public, seed=1)
+    first, second = (outputs(release, cancer.holdout.x) for release in (trained(name, "breast_cancer"), other))
     equal = {key for key in first if np.array_equal(first[key], second[key])}
     assert not {key for key in equal if not key.endswith(" y")}
 
@@ -159,8 +160,7 @@ def test_predict_gives_probabilities(name: str, digits: Data) -> None:
 
 @pytest.mark.parametrize("name", DEFENSES)
 def test_two_classes_and_plain_features(name: str, cancer: Data) -> None:
-    release = train(name, cancer.private, cancer.public)
-    seen = outputs(release, cancer.holdout.x)
+    seen = outputs(trained(name, "breast_cancer"), cancer.holdout.x)
     assert all(np.isfinite(array).all() for array in seen.values())
     if "predict" in seen:
         check_probabilities(seen["predict"], 120, 2)
@@ -202,7 +202,7 @@ def test_generate_gives_as_many_as_asked_for(name: str, n: int) -> None:
 @pytest.mark.parametrize("name", GENERATE)
 def test_synthetic_labels_do_not_tell_private_counts(name: str, cancer: Data) -> None:
     skewed = Examples(cancer.private.x, np.arange(200) < 13, 2)
-    release, other = (train(name, private, cancer.public) for private in (cancer.private, skewed))
+    release, other = trained(name, "breast_cancer"), train(name, skewed, cancer.public)
     assert release.generate
     assert other.generate
     assert np.array_equal(release.generate(31, 0).y, other.generate(31, 0).y)

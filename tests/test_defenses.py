@@ -140,16 +140,6 @@ def test_vaegm_classifier_sees_synthetic_records_only(digits: Data, witness: Wit
         assert equal(part, digits.private[np.flatnonzero(digits.private.y == k)])
 
 
-def test_vaegm_training_is_told_no_count_of_a_class(cancer: Data, witness: Witness) -> None:
-    skewed = Examples(cancer.private.x, np.arange(200) < 13, 2)
-    for private in (cancer.private, skewed):
-        train("dp_vaegm", private, cancer.public)
-    first, second = (recipe for recipe, _, _ in witness.trained if recipe.privacy)
-    assert first == second
-    sizes = [[len(part) for part in parts] for recipe, parts, _ in witness.trained if recipe.privacy]
-    assert sizes[0] != sizes[1], "the check sees nothing"
-
-
 # DP-SGD
 
 

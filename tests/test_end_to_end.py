@@ -124,10 +124,9 @@ def test_shipped_cells_are_what_their_labels_ask_for(shipped: list[Result]) -> N
     """The options inside are those that the label gives today, so that `bench run` finds the cell."""
     registry = discover()
     for cell in shipped:
-        data, defense, attack = (
-            choose(registry, kind, label)
-            for kind, label in (("data", cell.data), ("defense", cell.defense), ("attack", cell.attack))
-        )
+        [data] = choose(registry, "data", cell.data)
+        [defense] = choose(registry, "defense", cell.defense)
+        [attack] = choose(registry, "attack", cell.attack)
         asked = Cell(data, defense, attack, cell.seed)
         assert asked.name == (cell.data, cell.defense, cell.attack, cell.seed)
         assert asked.digest() == cell.digest, f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}: {AGAIN}"

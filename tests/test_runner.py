@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench import runner, store, training
+from bench import games, runner, store, training
 from bench.cells import freshness
 from bench.cli import main
 from bench.registry import discover
@@ -28,6 +28,7 @@ DATA = "digits,holdout=60,private=60,public=20"
 PLUGIN = '''
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,6 +37,13 @@ from bench.errors import Doubt
 from bench.games import MEMBERSHIP
 from bench.registry import attack, dataset, defense
 from bench.release import Release
+
+
+def guess(targets, secret, seed):
+    return np.random.default_rng(seed).random(len(secret))
+
+
+QUICK = replace(MEMBERSHIP, blind=guess)  # the true blind answer takes seconds
 
 
 def noise(seed):
@@ -74,38 +82,38 @@ def absent(private, public, *, seed):
     """Forgets to return its release."""
 
 
-@attack("honest", game=MEMBERSHIP, needs={"predict"})
+@attack("honest", game=QUICK, needs={"predict"})
 def honest(release, targets, public, *, seed):
     """The largest probability, and a little of its own randomness."""
     return release.predict(targets.records.x).max(1) + 0.01 * np.random.default_rng(seed).random(len(targets.records))
 
 
-@attack("slow", game=MEMBERSHIP, needs={"predict"})
+@attack("slow", game=QUICK, needs={"predict"})
 def slow(release, targets, public, *, seed):
     """The same, later."""
     time.sleep(0.3)
     return honest(release, targets, public, seed=seed)
 
 
-@attack("broken", game=MEMBERSHIP, needs={"predict"})
+@attack("broken", game=QUICK, needs={"predict"})
 def broken(release, targets, public, *, seed):
     """Fails."""
     raise RuntimeError("out of\\nluck")
 
 
-@attack("nan", game=MEMBERSHIP, needs={"predict"})
+@attack("nan", game=QUICK, needs={"predict"})
 def nan(release, targets, public, *, seed):
     """Answers what nobody can judge."""
     return np.full(len(targets.records), np.nan)
 
 
-@attack("stopped", game=MEMBERSHIP, needs={"predict"})
+@attack("stopped", game=QUICK, needs={"predict"})
 def stopped(release, targets, public, *, seed):
     """The user loses patience."""
     raise KeyboardInterrupt
 
 
-@attack("doubtful", game=MEMBERSHIP, needs={"predict"})
+@attack("doubtful", game=QUICK, needs={"predict"})
 def doubtful(release, targets, public, *, seed):
     """Doubts itself aloud."""
     warnings.warn(Doubt("stopped after 1 of 2000 steps"))
@@ -296,7 +304,10 @@ def test_a_new_attack_retrains_nothing(run: Run, results: Path, trainings: list[
     assert len(cells(results)) == 2
 
 
-def test_numbers_do_not_depend_on_the_order_or_the_company(run: Run, tmp_path: Path) -> None:
+def test_numbers_do_not_depend_on_the_order_or_the_company(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(games, "FOLDS", 2)
     defenses, attacks = ("none,steps=4", "dp_sgd,steps=4"), ("confidence", "art_membership", "honest")
     one, other = tmp_path / "one", tmp_path / "other"
     assert run(*defenses, "against", *attacks, folder=one) == 0
@@ -503,3 +514,39 @@ def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytes
         first, second = (runner.run(asked, registry, Store(results), progress) for _ in range(2))
     assert (first.measured, first.stored, len(first.failed)) == (1, 0, 1)
     assert (second.measured, second.stored, len(second.failed)) == (0, 1, 1)
+
+
+def test_the_board_is_read_and_written_under_the_lock(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two runs that end together, the first to read the cells must not be the last to write the board."""
+    from contextlib import contextmanager
+
+    from bench import table
+
+    inside: list[bool] = []
+    written: list[bool] = []
+
+    @contextmanager
+    def lock(self: Store) -> Any:
+        inside.append(True)
+        yield
+        inside.pop()
+
+    build, write = table.build, table.write
+    monkeypatch.setattr(Store, "lock", lock)
+    monkeypatch.setattr(table, "build", lambda *given: (written.append(bool(inside)), build(*given))[1])
+    monkeypatch.setattr(table, "write", lambda *given: (written.append(bool(inside)), write(*given))[1])
+    results.mkdir()
+    assert main(["table", "--results", str(results)]) == 0
+    assert written == [True, True]
+
+
+def test_a_remembered_fit_counts_with_what_it_cost(results: Path) -> None:
+    words = ["run", "--defense", "dp_sgd,steps=40", "--attack", "confidence", "--data", DATA, "--seeds", "0"]
+    assert main([*words, "--results", str(results)]) == 0
+    kept = Store(results)
+    [first] = kept.results()
+    kept.path(first.data, first.defense, first.attack, first.seed).unlink()
+    assert main([*words, "--results", str(results)]) == 0
+    [again] = kept.results()
+    assert again.metrics == first.metrics
+    assert again.seconds["defense"] > 0.5 * first.seconds["defense"]

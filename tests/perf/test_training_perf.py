@@ -1,6 +1,6 @@
 """What DP costs over plain training, and what training many models as one saves: ratios, both sides in one run.
 
-Run with `pytest tests/perf --benchmark-enable -s`; without it every side runs once and no ratio is judged.
+Run with `pytest tests/perf --benchmark-enable -s`; without it they are skipped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRIVATE = Privacy(1.0, 1.0)
 
 @pytest.fixture(autouse=True)
 def _on_demand(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("benchmark_disable"):
+    if not (request.config.getoption("benchmark_enable") or request.config.getoption("benchmark_only")):
         pytest.skip("a timing: pytest tests/perf --benchmark-enable")
 
 
