@@ -136,17 +136,20 @@ def _add_list(verbs: Verbs) -> argparse.ArgumentParser:
 
 
 def _add_table(verbs: Verbs) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser("table", allow_abbrev=False, help="print and write the board")
-    parser.add_argument("--results", metavar="DIR", default="results", help="where the cells are (default: results)")
-    parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with more components")
-    parser.set_defaults(does=_table)
-    return parser
+    return _add_reader(verbs, "table", "print and write the board", _table)
 
 
 def _add_plot(verbs: Verbs) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser("plot", allow_abbrev=False, help="draw privacy against utility")
+    return _add_reader(verbs, "plot", "draw privacy against utility, and ROC curves", _plot)
+
+
+def _add_reader(
+    verbs: Verbs, verb: str, purpose: str, does: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(verb, allow_abbrev=False, help=purpose)
     parser.add_argument("--results", metavar="DIR", default="results", help="where the cells are (default: results)")
-    parser.set_defaults(does=_plot)
+    parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with more components")
+    parser.set_defaults(does=does)
     return parser
 
 
@@ -251,12 +254,14 @@ def _publish(store: Store, registry: Registry, failed: Mapping[tuple[str, str, s
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    results = _results(arguments)
+    registry = _discover(arguments.plugin)
 
     from bench import plot
+    from bench.cells import freshness
     from bench.store import Store
 
-    plot.draw(Store(results))
+    for path in plot.draw(Store(_results(arguments)), freshness(registry)):
+        print(path)
     return 0
 
 

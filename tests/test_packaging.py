@@ -204,3 +204,14 @@ def test_example_attack_sees_what_leaks_and_nothing_else(plugins, digits):
         score = component.function(release.only(component.needs), targets, digits.public, seed=0)
         assert np.isfinite(score).all()
         assert low <= roc_auc_score(secret, score) <= high
+
+
+def test_the_board_in_the_readme_is_the_committed_one() -> None:
+    committed = (ROOT / "results" / "leaderboard.md").read_text().splitlines()
+    rows = [[word.strip(" *") for word in line.split("|")[1:-1]] for line in committed if line.startswith("| ")]
+    readme = (ROOT / "README.md").read_text().splitlines()
+    shown = [line for line in readme if re.match(r"\| (constant|dp_|none)", line)]
+    assert len(shown) == 5
+    for line in shown:
+        defense, utility, epsilon, *aucs, worst = (word.strip(" *") for word in line.split("|")[1:-1])
+        assert any(row[:3] == [defense, utility, epsilon] and row[5:8] == [*aucs, worst] for row in rows), line
