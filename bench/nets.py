@@ -15,6 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import UserError, nearest
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "selu", "gelu", "softplus", "swish", "linear")
 Weights = list[NDArray[Any]]
 
 
@@ -108,6 +111,13 @@ def stacked_dense() -> Any:
     return StackedDense
 
 
+def _check_layers(units: tuple[int, ...], activation: str) -> None:
+    if min(units, default=1) < 1:
+        raise UserError(f"every layer needs at least 1 unit, not {min(units)}.")
+    if activation not in ACTIVATIONS:
+        raise UserError(f"there is no activation {activation!r}: {nearest(activation, ACTIVATIONS)}")
+
+
 @dataclass(frozen=True)
 class Classifier:
     """A dense classifier; outputs logits, loss is cross-entropy."""
@@ -117,6 +127,9 @@ class Classifier:
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
     draws: int = 0
+
+    def __post_init__(self) -> None:
+        _check_layers(self.hidden, self.activation)
 
     def connect(self, layers: Any, x: Any, draw: Any) -> list[Any]:
         h = layers.flatten(x)
@@ -148,6 +161,9 @@ class Autoencoder:
     activation: str = "relu"
     draws: int = 0
 
+    def __post_init__(self) -> None:
+        _check_layers((*self.hidden, self.code), self.activation)
+
     def encode(self, layers: Any, x: Any) -> Any:
         h = layers.flatten(x)
         for units in self.hidden:
@@ -178,6 +194,9 @@ class VAE:
     latent: int
     activation: str = "relu"
     kl_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_layers((*self.hidden, self.latent), self.activation)
 
     @property
     def draws(self) -> int:

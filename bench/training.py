@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 
 from bench import accounting, nets
 from bench.data import Examples
+from bench.errors import UserError
 from bench.store import Store, digest, source_digest
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
+ENGINES = ("onepass", "vectorized")
+OPTIMIZERS = ("adam", "sgd")
 Say = Callable[[str, int, int], None]
 _memory: ContextVar[Store | None] = ContextVar("memory", default=None)
 _say: ContextVar[Say | None] = ContextVar("say", default=None)
@@ -38,6 +41,11 @@ class Privacy:
 
     l2_norm_clip: float
     noise_multiplier: float
+
+
+def _check_plan(steps: int, rate: float) -> None:
+    if steps < 1 or not 0 < rate <= 1:
+        raise UserError(f"steps must be at least 1 and the sampling rate in (0, 1], not {steps} and {rate:g}.")
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,15 @@ class Recipe:
     privacy: Privacy | None = None
     engine: str = "onepass"
 
+    def __post_init__(self) -> None:
+        _check_plan(self.steps, self.rate)
+        if not (self.learning_rate > 0 and self.batch_size > 0):
+            raise UserError(
+                f"learning_rate and batch_size must be above 0, not {self.learning_rate:g} and {self.batch_size:g}."
+            )
+        if self.engine not in ENGINES or self.optimizer not in OPTIMIZERS:
+            raise UserError(f"engine is one of {', '.join(ENGINES)}, optimizer one of {', '.join(OPTIMIZERS)}.")
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -71,6 +88,9 @@ class Fit:
 
 def private_training(epsilon: float, n: int, rate: float, steps: int, l2_norm_clip: float) -> Privacy | None:
     """The clip and the least noise that keep `steps` Poisson steps within epsilon at the rule's delta; None for inf."""
+    _check_plan(steps, rate)
+    if not l2_norm_clip > 0:
+        raise UserError(f"l2_norm_clip must be above 0, not {l2_norm_clip:g}.")
     if epsilon == float("inf"):
         return None
     delta = accounting.delta_for(n)

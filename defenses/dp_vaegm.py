@@ -7,6 +7,7 @@ import numpy as np
 from bench import accounting, nets
 from bench.classifier import classify
 from bench.data import Examples
+from bench.errors import UserError
 from bench.randomness import derive, stream
 from bench.registry import defense
 from bench.release import Release
@@ -40,6 +41,8 @@ def dp_vaegm(
     The classes' records are disjoint, so under add/remove adjacency their guarantees compose in parallel. Sampling
     rate, steps and divisor are the same for every class and use no count of a class: such counts would be a query too.
     """
+    if samples < 1:
+        raise UserError(f"samples must be at least 1, not {samples}.")
     classes = private.classes
     parts = [np.flatnonzero(private.y == k) for k in range(classes)]
     net = nets.VAE(private.shape, hidden, latent_dim, activation)

@@ -13,8 +13,10 @@ import defenses.dp_augm
 import defenses.dp_sgd
 import defenses.dp_vaegm
 from bench import classifier, training
+from bench.choosing import choose
 from bench.classifier import Classified
 from bench.data import Data, Examples
+from bench.errors import UserError
 from bench.nets import VAE, Autoencoder
 from bench.release import Release
 
@@ -163,3 +165,26 @@ def test_the_published_model_is_the_one_that_predicts(name: str, cancer: Data) -
     logits = np.asarray(release.model(cancer.holdout.x), np.float64)
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert np.allclose(release.predict(cancer.holdout.x), softmax, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["epsilon=0", "epsilon=-1", "epsilon=nan", "steps=0", "rate=0", "rate=1.5", "batch_size=0", "learning_rate=0",
+     "l2_norm_clip=0", "hidden=0", "code_dim=0", "latent_dim=-1", "activation=rleu", "samples=0",
+     "classifier_steps=-1"],
+)  # fmt: skip
+def test_an_option_out_of_range_is_one_sentence(option: str, digits: Data) -> None:
+    """Whichever defense has the option, before anything is trained at length."""
+    having = [name for name, one in components().defenses.items() if option.partition("=")[0] in one.options]
+    assert having
+
+    def ask(name: str) -> Release:
+        [choice] = choose(components(), "defense", f"{name},{option}")
+        settings = {**quick(choice.component), **choice.options}
+        release: Release = choice.component.function(digits.private, digits.public, seed=0, **settings)
+        return release
+
+    for name in having:
+        with pytest.raises(UserError) as caught:
+            ask(name)
+        assert "\n" not in str(caught.value)
