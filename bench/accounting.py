@@ -36,6 +36,8 @@ def training_event(rate: float, noise_multiplier: float, steps: int) -> DpEvent:
     """What DP-SGD does: `steps` Gaussian sums, each over a Poisson sample, every record with chance `rate`."""
     import dp_accounting as dp
 
+    if not 0 <= noise_multiplier < math.inf:
+        raise UserError(f"the noise multiplier must be a number from 0, not {noise_multiplier:g}.")
     if noise_multiplier == 0:
         return dp.NonPrivateDpEvent()
     return dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(noise_multiplier)), steps)
@@ -57,7 +59,11 @@ def no_privacy() -> DpEvent:
 
 def epsilon(event: DpEvent, delta: float, accountant: str = "pld") -> float:
     """The smallest epsilon that `accountant` ("pld" or "rdp") promises for `event` at `delta`, add/remove adjacency."""
-    return _epsilon(event, delta, accountant, 1e-4)
+    if accountant == "rdp":
+        return _epsilon(event, delta, "rdp", 0.0)
+    # With hardly any noise a fine grid of privacy losses fills the memory, and nobody reads an epsilon of 1e6 to 1e-4.
+    rough = _epsilon(event, delta, "rdp", 0.0)
+    return _epsilon(event, delta, "pld", max(1e-4, rough / 1e5) if math.isfinite(rough) else 1e-4)
 
 
 def _epsilon(event: DpEvent, delta: float, accountant: str, interval: float) -> float:

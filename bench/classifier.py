@@ -10,6 +10,7 @@ import numpy as np
 
 from bench import nets
 from bench.data import Examples
+from bench.errors import UserError
 from bench.release import Map
 from bench.training import Fit, Privacy, Recipe, train
 
@@ -56,4 +57,6 @@ def uniform(classes: int) -> Any:
 
 def batch_rate(n: int, batch_size: int) -> float:
     """The Poisson rate that expects `batch_size` of n records; at most 1."""
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, not {batch_size}.")
     return min(1.0, batch_size / max(1, n))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Figure = dict[str, float]
 Z = 1.959963984540054
+TAIL = 0.025  # of a 95 % interval
 ROC_POINTS = 200
 
 
@@ -73,20 +74,31 @@ def balanced_accuracy(found: Figure) -> Figure:
 
 
 def tpr_at_fpr(scores: NDArray[Any], member: NDArray[Any], fpr: float) -> dict[str, Any]:
-    """TPR at the lowest threshold whose share of false alarms is at most fpr, with Clopper-Pearson intervals.
+    """TPR at the lowest threshold whose share of false alarms is at most fpr, and where TPR at a true fpr can lie.
 
     A figure with both counts and the FPR that was realised, or {"not_measurable": why} with fewer than 10 / fpr
-    non-members. Raises like `auc`.
+    non-members. The threshold is itself an estimate, so the interval spends half of its 5 % on where the true one is
+    among the non-members (binomial quantiles) and half on the members above it (Clopper-Pearson); Clopper-Pearson at
+    the chosen threshold alone covers under 70 % where members are many. Raises like `auc`.
     """
+    from scipy import stats
+
     scores, member = _checked(scores, member)
     members, others = int(member.sum()), int((~member).sum())
     needed = math.ceil(round(10 / fpr, 6))
     if others < needed:
         return {"not_measurable": f"{others} non-members; {needed} are needed"}
     fp, tp, _ = _cumulative(scores, member)
-    last = int(np.flatnonzero(fp / others <= fpr)[-1])
-    hits, alarms = int(tp[last]), int(fp[last])
-    low, high = _clopper_pearson(hits, members)
+
+    def at(allowed: float) -> tuple[int, int]:
+        last = int(np.flatnonzero(fp <= allowed)[-1])
+        return int(tp[last]), int(fp[last])
+
+    hits, alarms = at(fpr * others * (1 + 1e-12))
+    fewest, most = (int(stats.binom.ppf(q, others, fpr)) for q in (TAIL / 2, 1 - TAIL / 2))
+    # Strictly fewer alarms than at the true threshold can only miss members, at most as many more can only add some.
+    low = _clopper_pearson(at(fewest - 1)[0], members, TAIL / 2)[0] if fewest else 0.0
+    high = _clopper_pearson(at(most)[0], members, TAIL / 2)[1]
     fpr_low, fpr_high = _clopper_pearson(alarms, others)
     return {
         "value": hits / members,
@@ -177,11 +189,11 @@ def _best_threshold(scores: NDArray[Any], member: NDArray[Any]) -> float:
     return float(thresholds[np.argmax(tp / tp[-1] - fp / fp[-1])])
 
 
-def _clopper_pearson(hits: int, n: int) -> tuple[float, float]:
+def _clopper_pearson(hits: int, n: int, tail: float = TAIL) -> tuple[float, float]:
     from scipy import special
 
-    low = float(special.betaincinv(hits, n - hits + 1, 0.025)) if hits else 0.0
-    high = float(special.betaincinv(hits + 1, n - hits, 0.975)) if hits < n else 1.0
+    low = float(special.betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
+    high = float(special.betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
 
 

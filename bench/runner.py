@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench import accounting, metrics
 from bench.cells import Cell, code, versions
-from bench.data import Data, Examples, Where, shared
+from bench.data import Data, Examples, Where, record_keys, shared
 from bench.errors import Doubt, UserError
 from bench.games import Game, Targets
 from bench.progress import Progress
@@ -101,8 +101,9 @@ def _stored(cell: Cell, store: Store, accept_published: bool) -> bool:
 
 def _split(data: Choice, where: Where, seed: int) -> Data:
     split: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
-    if twice := shared(split):
-        raise UserError(f"{data.label} has {twice} records in more than one part: split it with bench.data.split.")
+    repeated = sum(len(part) - len(set(record_keys(part))) for part in (split.private, split.holdout, split.public))
+    if twice := shared(split) + repeated:
+        raise UserError(f"{data.label} holds {twice} records more than once: split it with bench.data.split.")
     return split
 
 
@@ -112,12 +113,14 @@ def _play(
     """Train one defense, then play every attack of its cells."""
     trained = None
     _reset_peak()
+    # Drawn before training: what is too small to ask about should not be trained for.
+    challenges = {game.name: _challenge(data, game, cells[0].seed) for game in map(_game, cells)}
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
     for cell in cells if trained else ():
         say(f"{cell.defense.label} on {cell.data.label}, seed {cell.seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
-            store.save(_measure(data, cell, trained, store))
+            store.save(_measure(data, cell, trained, challenges[_game(cell).name], store))
             outcome.measured += 1
 
 
@@ -139,7 +142,11 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
     Raises ValueError where it does not publish what it declares.
     """
     function, settings = defense.component.function, defense.settings
-    found: Release = function(data.private, data.public, seed=derive(seed, "defense", defense.name), **settings)
+    # Options and sizes name the stream too: with the noise of epsilon 1 in the row of epsilon 8, whoever sees both
+    # rows could subtract it.
+    sizes = (len(data.private), len(data.holdout), len(data.public))
+    own = derive(seed, "defense", defense.label, data.name, *sizes)
+    found: Release = function(data.private, data.public, seed=own, **settings)
     if not isinstance(found, Release):
         raise ValueError(f"{defense.name} returned a {type(found).__name__}, not a Release")
     wrong = found.published() ^ defense.component.publishes
@@ -190,18 +197,30 @@ def _utility(found: Release, data: Data, seed: int) -> dict[str, Any]:
     return {"accuracy": metrics.accuracy(correct), "n": len(correct)}
 
 
-def _measure(data: Data, cell: Cell, trained: _Trained, store: Store) -> Result:
-    from bench import training
+Challenge = tuple[Targets, NDArray[Any]]
 
+
+def _game(cell: Cell) -> Game:
     game = cell.attack.component.game
     assert game is not None
-    targets, secret = game.challenge(data, stream(cell.seed, "challenge", game.name, data.name))
-    start = time.perf_counter()
+    return game
+
+
+def _challenge(data: Data, game: Game, seed: int) -> Challenge:
+    return game.challenge(data, stream(seed, "challenge", game.name, data.name))
+
+
+def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, store: Store) -> Result:
+    from bench import training
+
+    game = _game(cell)
+    targets, secret = challenge
+    start, recalled = time.perf_counter(), training.recalled_seconds()
     with _doubting() as doubts:
         allowed = trained.release.only(cell.attack.component.needs)
         seed = derive(cell.seed, "attack", cell.attack.name)
         answer = cell.attack.component.function(allowed, targets, data.public, seed=seed, **cell.attack.settings)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start + training.recalled_seconds() - recalled
         blind = _blind(game, targets, secret, derive(cell.seed, "blind", game.name), store)
         judged = game.judge(answer, blind, secret, stream(cell.seed, "judge", game.name))
     components = (cell.data.component, cell.defense.component, cell.attack.component)

@@ -137,7 +137,37 @@ class Result:
             raise ValueError("it does not name its data, defense and attack")
         if not all(type(doubt) is str for doubt in values["doubts"]):
             raise ValueError("doubts holds something else than sentences")
+        _check_figures(values)
         return cls(**values)
+
+
+def _number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _check_figures(values: Mapping[str, Any]) -> None:
+    """Raise ValueError where what the board and the pictures read of a cell is not of its kind."""
+    figures = {name: figure for name, figure in values["metrics"].items() if isinstance(figure, dict) and name != "roc"}
+    if "accuracy" in values["utility"]:
+        figures["accuracy"] = values["utility"]["accuracy"]
+    for name in ("auc", "gain", "blind_auc", "advantage", "balanced_accuracy"):
+        figures.setdefault(name, values["metrics"].get(name, {"not_measurable": "not recorded"}))
+    for name, figure in figures.items():
+        measured = isinstance(figure, dict) and all(_number(figure.get(key)) for key in ("value", "low", "high"))
+        if not measured and not (isinstance(figure, dict) and type(figure.get("not_measurable")) is str):
+            raise ValueError(f"{name} is neither a figure with its interval nor not_measurable")
+        if measured and not -1 <= figure["value"] <= 1:
+            raise ValueError(f"{name} is {figure['value']}, outside of what a rate can be")
+    roc = values["metrics"].get("roc", {"fp": [], "tp": []})
+    curves = [roc.get(key) for key in ("fp", "tp")] if isinstance(roc, dict) else [None]
+    if not all(isinstance(curve, list) and all(map(_number, curve)) for curve in curves):
+        raise ValueError("roc does not hold the counts fp and tp")
+    privacy = values["privacy"]
+    if not (_number(privacy["epsilon"]) or privacy["epsilon"] == "inf") or not _number(privacy["delta"]):
+        raise ValueError("privacy holds an epsilon or a delta that is no number")
+    assumes = privacy["assumes"]
+    if not (isinstance(assumes, list) and all(type(fact) is str for fact in assumes)):
+        raise ValueError("assumes holds something else than sentences")
 
 
 def _same_keys(what: str, values: Mapping[str, Any], allowed: tuple[set[str], ...]) -> None:
@@ -211,7 +241,7 @@ class Store:
             result = Result.from_json(path.read_bytes())
             if self.path(result.data, result.defense, result.attack, result.seed) != path:
                 raise ValueError("it holds the result of another cell")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             warnings.warn(f"{path} is left out ({error}): delete it or run its cell again.", Doubt, stacklevel=3)

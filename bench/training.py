@@ -89,8 +89,8 @@ class Fit:
 def private_training(epsilon: float, n: int, rate: float, steps: int, l2_norm_clip: float) -> Privacy | None:
     """The clip and the least noise that keep `steps` Poisson steps within epsilon at the rule's delta; None for inf."""
     _check_plan(steps, rate)
-    if not l2_norm_clip > 0:
-        raise UserError(f"l2_norm_clip must be above 0, not {l2_norm_clip:g}.")
+    if not 0 < l2_norm_clip < float("inf"):
+        raise UserError(f"l2_norm_clip must be a number above 0, not {l2_norm_clip:g}.")
     if epsilon == float("inf"):
         return None
     delta = accounting.delta_for(n)
@@ -151,9 +151,10 @@ def train(recipe: Recipe, parts: Sequence[Examples], seeds: Sequence[int], what:
 
 def _code(net: nets.Net) -> tuple[str, ...]:
     here = Path(__file__).parent
-    files = [here / name for name in ("training.py", "nets.py", "optimizer.py", "randomness.py")]
+    files = [here / name for name in ("__init__.py", "training.py", "nets.py", "optimizer.py", "randomness.py")]
     files.append(Path(inspect.getfile(type(net))))  # somebody else's network is somebody else's code
-    return (*map(source_digest, files), version("tensorflow"), version("tensorflow-privacy"), device())
+    packages = ("tensorflow", "keras", "tensorflow-privacy", "numpy")
+    return (*map(source_digest, files), *map(version, packages), device())
 
 
 def _fit(recipe: Recipe, found: dict[str, NDArray[Any]], k: int) -> Fit:

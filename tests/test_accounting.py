@@ -202,3 +202,9 @@ def test_claim_doubts_where_the_looser_accountant_promises_more(monkeypatch: pyt
     with pytest.warns(Doubt, match="looser RDP"):
         found = claim(training_event(0.5, 3.0, 100), 100)
     assert found["epsilon"] == 2.0
+
+
+def test_hardly_any_noise_is_accounted_in_little_memory() -> None:
+    """On a grid of 1e-4 this event asks for tens of GiB."""
+    found = accounting.claim(accounting.training_event(1.0, 1e-3, 1), 1000)
+    assert 5e5 < found["epsilon"] < 6e5

@@ -173,12 +173,24 @@ def test_tpr_at_fpr_is_that_of_a_loop(grain: float | None, fpr: float) -> None:
     hits, alarms = naive_tpr(scores, member, fpr)
     assert (found["true_positives"], found["false_positives"]) == (hits, alarms)
     assert (found["members"], found["non_members"]) == (200, 350)
-    for value, low, high, count, n in (
-        (found["value"], found["low"], found["high"], hits, 200),
-        (found["fpr"], found["fpr_low"], found["fpr_high"], alarms, 350),
-    ):
-        exact = stats.binomtest(count, n).proportion_ci(0.95, "exact")
-        assert (value, low, high) == pytest.approx((count / n, exact.low, exact.high))
+    exact = stats.binomtest(alarms, 350).proportion_ci(0.95, "exact")
+    assert (found["fpr"], found["fpr_low"], found["fpr_high"]) == pytest.approx((alarms / 350, exact.low, exact.high))
+    exact = stats.binomtest(hits, 200).proportion_ci(0.95, "exact")
+    assert found["value"] == pytest.approx(hits / 200)
+    assert found["low"] <= exact.low < exact.high <= found["high"]
+
+
+def test_tpr_covers_the_truth_though_its_threshold_is_estimated() -> None:
+    """Many members, few non-members, no leak: the mutant that trusts its threshold covers under 70 % (p < 1e-6)."""
+    rng, trials, covered, naive = np.random.default_rng(0), 400, 0, 0
+    member = np.arange(11_000) < 10_000
+    for _ in range(trials):
+        found = metrics.tpr_at_fpr(rng.standard_normal(11_000), member, 0.01)
+        covered += found["low"] <= 0.01 <= found["high"]
+        exact = stats.binomtest(found["true_positives"], 10_000).proportion_ci(0.95, "exact")
+        naive += exact.low <= 0.01 <= exact.high
+    assert stats.binomtest(covered, trials, 0.95, alternative="less").pvalue > 1e-6
+    assert stats.binomtest(naive, trials, 0.95, alternative="less").pvalue < 1e-6
 
 
 def test_ties_with_non_members_are_all_alarms() -> None:

@@ -215,3 +215,5 @@ def test_the_board_in_the_readme_is_the_committed_one() -> None:
     for line in shown:
         defense, utility, epsilon, *aucs, worst = (word.strip(" *") for word in line.split("|")[1:-1])
         assert any(row[:3] == [defense, utility, epsilon] and row[5:8] == [*aucs, worst] for row in rows), line
+    [leak] = re.findall(r"`none` leaks, ([0-9.]+ \[[0-9., ]+\])", "\n".join(readme))
+    assert any(row[0] == "none" and leak in row[5:7] for row in rows)

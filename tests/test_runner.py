@@ -20,7 +20,10 @@ import pytest
 
 from bench import games, runner, store, training
 from bench.cells import freshness
+from bench.choosing import choose
 from bench.cli import main
+from bench.data import Where
+from bench.errors import UserError
 from bench.registry import discover
 from bench.store import Result, Store
 
@@ -285,7 +288,10 @@ def test_the_second_run_trains_nothing_and_does_not_import_tensorflow(
     before, board = files(results), capsys.readouterr().out
     code = f"""
 import sys
+from bench.choosing import choose
 from bench.cli import main
+from bench.data import Where
+from bench.errors import UserError
 code = main({arguments(plugin, results, *asked)!r})
 slow = {{"tensorflow", "keras", "tensorflow_privacy", "tensorflow_datasets", "art", "sklearn", "dp_accounting"}}
 assert not slow & set(sys.modules), slow & set(sys.modules)
@@ -552,3 +558,38 @@ def test_a_remembered_fit_counts_with_what_it_cost(results: Path) -> None:
     assert again.metrics == first.metrics
     [fit] = (np.load(path) for path in (results / ".local" / "fits").glob("*.npz") if "seconds" in np.load(path))
     assert again.seconds["defense"] >= float(fit["seconds"]) - 0.001
+
+
+def test_what_is_too_small_to_ask_about_is_not_trained_for(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "_train", lambda *given: pytest.fail("trained for nothing"))
+    words = ["run", "--defense", "none", "--attack", "confidence", "--data", "digits,private=3", "--seeds", "0"]
+    assert main([*words, "--results", str(results)]) == 2
+    assert capsys.readouterr().err.count("bench: ") == 1
+
+
+def test_no_two_rows_share_their_noise(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of one sweep, or of one data set in two sizes: of equal noise one could subtract the other's."""
+    seeds: list[int] = []
+    train = training.train
+
+    def listen(recipe: Any, parts: Any, given: Any, what: str = "") -> Any:
+        seeds.extend(given)
+        return train(recipe, parts, given, what)
+
+    monkeypatch.setattr("bench.classifier.train", listen)
+    words = ["run", "--defense", "dp_sgd,steps=2", "--epsilon", "1,8", "--attack", "confidence", "--seeds", "0,1"]
+    words += ["--data", DATA, "--data", "digits,holdout=60,private=61,public=20"]
+    assert main([*words, "--results", str(results)]) == 0
+    assert len(seeds) == len(set(seeds)) == 8
+
+
+def test_a_record_twice_in_one_part_is_refused(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known and asked about at once, it would give the answer away."""
+    [choice] = choose(discover(), "data", DATA)
+    split = choice.component.function(Where(), np.random.default_rng(0), **choice.settings)
+    doubled = replace(split, private=split.private[np.r_[0 : len(split.private), 0]])
+    component = replace(choice.component, function=lambda *given, **options: doubled)
+    with pytest.raises(UserError, match="1 records more than once"):
+        runner._split(replace(choice, component=component), Where(), 0)

@@ -14,6 +14,7 @@ import textwrap
 import warnings
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def cell(seed=0, attack="lira", **changes):
         utility={"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}, "n": 100},
         privacy={"epsilon": "inf", "epsilon_rdp": "inf", "delta": 1e-5, "relation": "add/remove one record",
                  "sampler": "none", "assumes": []},
-        metrics={"auc": {"value": 0.5}}, seconds={"defense": 1.5, "attack": 0}, peak_memory_mib=10.5, doubts=[])
+        metrics={"auc": {"value": 0.5, "low": 0.4, "high": 0.6}, "roc": {"fp": [0], "tp": [0]}},
+        seconds={"defense": 1.5, "attack": 0}, peak_memory_mib=10.5, doubts=[])
     return Result(**(values | changes))
 """
 exec(CELL)  # the child processes below need the same cell, without importing this file and pytest
@@ -640,3 +642,26 @@ def test_source_is_read_once(tmp_path):
 def test_import_brings_nothing_heavy():
     heavy = "{'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'pickle5'}"
     assert output(child(f"print(sorted({heavy} & set(sys.modules)))")).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("metrics", "auc"), "x"), (("metrics", "auc"), {"value": 0.5}), (("metrics", "auc", "value"), 7.0),
+        (("metrics", "roc"), None), (("metrics", "roc", "fp"), ["a"]), (("utility", "accuracy"), "a"),
+        (("privacy", "epsilon"), "abc"), (("privacy", "delta"), None), (("privacy", "assumes"), 5),
+    ],
+)  # fmt: skip
+def test_a_cell_whose_figures_are_no_figures_is_left_out(tmp_path: Path, place: tuple[str, ...], value: Any) -> None:
+    """Such a file is named in a doubt; it must not take the whole board down."""
+    store = Store(tmp_path)
+    path = store.save(cell())
+    values = json.loads(path.read_bytes())
+    inner = values
+    for key in place[:-1]:
+        inner = inner[key]
+    assert store.results()
+    inner[place[-1]] = value
+    path.write_text(json.dumps(values))
+    with pytest.warns(Doubt, match="left out"):
+        assert store.results() == []
