@@ -173,7 +173,7 @@ def test_the_divisor_is_not_the_size_of_the_batch() -> None:
     ],
 )
 def test_no_noise_and_a_huge_clip_is_plain_training(net: Any, optimizer: str, engine: str) -> None:
-    made = recipe(net, optimizer=optimizer, learning_rate=1e-302, engine=engine, momentum=0.5)
+    made = recipe(net, optimizer=optimizer, learning_rate=0.02, engine=engine, momentum=0.5)
     parts, seeds = [examples(20), examples(12, 1)], [1, 2]
     private = train(replace(made, privacy=HUGE_CLIP), parts, seeds)
     plain = train(replace(made, privacy=None), parts, seeds)
@@ -192,7 +192,7 @@ def test_the_divergence_from_the_prior_is_alive(privacy: Privacy | None) -> None
     """The log variance's weights must feel the weight of the KL; given by add_loss it would have no gradient here."""
     ends = []
     for weight in (0.0, 100.0):
-        made = recipe(replace(SMALL_VAE, kl_weight=weight), steps=1, rate=1.0, privacy=privacy, learning_rate=1e-301)
+        made = recipe(replace(SMALL_VAE, kl_weight=weight), steps=1, rate=1.0, privacy=privacy, learning_rate=0.01)
         [fit] = train(made, [examples()], [1])
         ends.append(fit.weights[2][:, 2:])  # of the encoder's last layer, the half that gives the log variance
     assert np.abs(ends[0] - ends[1]).max() > 0.01
@@ -235,7 +235,7 @@ def test_equal_seeds_are_refused() -> None:
 
 @pytest.mark.parametrize(("net", "optimizer"), [(CLASSIFIER, "sgd"), (SMALL_VAE, "adam")])
 def test_together_is_one_by_one_noise_included(net: Any, optimizer: str) -> None:
-    made = recipe(net, optimizer=optimizer, learning_rate=1e-302)
+    made = recipe(net, optimizer=optimizer, learning_rate=0.02)
     parts, seeds = [examples(20), examples(1, 1), examples(0), examples(33, 2)], [5, 6, 7, 8]
     together = train(made, parts, seeds)
     for fit, part, seed in zip(together, parts, seeds, strict=True):
@@ -498,7 +498,7 @@ def test_the_classifier_learns_and_predicts_probabilities() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 90)
     part = Examples((np.eye(3)[y] + 0.1 * rng.random((90, 3))) / 1.1, y, 3)
-    found = classify(part, 1, hidden=(8,), steps=60, learning_rate=1e-305)
+    found = classify(part, 1, hidden=(8,), steps=60, learning_rate=0.05)
     chances = found.predict(part.x)
     assert chances.shape == (90, 3)
     np.testing.assert_allclose(chances.sum(1), 1, atol=1e-5)
