@@ -1,138 +1,70 @@
 """Networks as frozen descriptions, built as one ordinary Keras model or as many with a leading model axis.
 
-A description wires layers through a namespace (`Single` or `Stacked`), so both forms come from the same lines.
+A description wires layers through a namespace of `bench.layers`, so both forms come from the same lines.
 Keras is imported inside the functions: describing a network must not cost the import of TensorFlow.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import UserError, nearest
+from bench.layers import Single, check_layers
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "selu", "gelu", "softplus", "swish", "linear")
 Weights = list[NDArray[Any]]
 
 
-class Net(Protocol):
-    """What `train` needs of a network: how it is wired and what one record's loss is."""
+@dataclass(frozen=True)
+class Net:
+    """What `train` needs of a network: how it is wired and what one record's loss is. shape: of one record."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one record."""
+    shape: tuple[int, ...]
 
     @property
     def draws(self) -> int:
         """Standard normal numbers that one record takes in one step (sampling layers); 0 for none."""
+        return 0
 
-    def connect(self, layers: Any, x: Any, draw: Any) -> list[Any]:
-        """Wire Keras tensors x (…, n, *shape) and draw (…, n, draws) to outputs."""
+    @property
+    def labels(self) -> int:
+        """Classes whose one-hot labels the network itself takes in; 0 where only the loss reads labels."""
+        return 0
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        """Wire Keras tensors x (…, n, *shape), draw (…, n, draws) and label (…, n, labels) to outputs."""
+        raise NotImplementedError
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
         """Per-record losses (…, n): one number a record, never reduced over records."""
+        raise NotImplementedError
 
-
-class Single:
-    """Layers of one model: inputs (n, *shape)."""
-
-    models: int | None = None
-
-    def dense(self, h: Any, units: int, activation: str | None = None) -> Any:
-        """A dense layer and, apart from it so that its pre-activation can be seen, the activation."""
-        from tensorflow import keras
-
-        h = keras.layers.Dense(units)(h)
-        return keras.layers.Activation(activation)(h) if activation else h
-
-    def flatten(self, h: Any) -> Any:
-        """(n, *shape) -> (n, features)."""
-        from tensorflow import keras
-
-        return keras.layers.Reshape((math.prod(h.shape[1:]),))(h)
-
-    def input(self, shape: tuple[int, ...]) -> Any:
-        """A Keras input for a batch of records."""
-        from tensorflow import keras
-
-        return keras.Input(batch_shape=(None, *shape))
-
-
-class Stacked(Single):
-    """Layers of `models` models of one shape, trained as one: inputs (models, n, *shape)."""
-
-    def __init__(self, models: int) -> None:
-        self.models = models
-
-    def dense(self, h: Any, units: int, activation: str | None = None) -> Any:
-        from tensorflow import keras
-
-        h = stacked_dense()(self.models, units)(h)
-        return keras.layers.Activation(activation)(h) if activation else h
-
-    def flatten(self, h: Any) -> Any:
-        import tensorflow as tf
-
-        size = math.prod(h.shape[2:])
-        return tf.keras.layers.Lambda(lambda t: tf.reshape(t, (self.models, -1, size)))(h)
-
-    def input(self, shape: tuple[int, ...]) -> Any:
-        from tensorflow import keras
-
-        return keras.Input(batch_shape=(self.models, None, *shape))
-
-
-@functools.lru_cache(maxsize=1)
-def stacked_dense() -> Any:
-    """The Keras layer class of K dense layers side by side (made on demand, for it needs Keras to subclass)."""
-    import tensorflow as tf
-
-    class StackedDense(tf.keras.layers.Layer):  # type: ignore[misc]
-        """(K, n, in) -> (K, n, units) with kernel (K, in, units) and bias (K, 1, units)."""
-
-        def __init__(self, models: int, units: int) -> None:
-            super().__init__()
-            self.models, self.units = models, units
-
-        def build(self, shape: Any) -> None:
-            self.kernel = self.add_weight("kernel", (self.models, shape[-1], self.units))
-            self.bias = self.add_weight("bias", (self.models, 1, self.units))
-            super().build(shape)
-
-        def call(self, x: Any) -> Any:
-            return tf.matmul(x, self.kernel) + self.bias
-
-    return StackedDense
-
-
-def _check_layers(units: tuple[int, ...], activation: str) -> None:
-    if min(units, default=1) < 1:
-        raise UserError(f"every layer needs at least 1 unit, not {min(units)}.")
-    if activation not in ACTIVATIONS:
-        raise UserError(f"there is no activation {activation!r}: {nearest(activation, ACTIVATIONS)}")
+    def free_loss(self, outputs: list[Any]) -> Any:
+        """Losses (…, n) that train the free layers from draws alone, for networks that have some (`Single.part`)."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """A dense classifier; outputs logits, loss is cross-entropy."""
+class Classifier(Net):
+    """A classifier: a 5x5 convolution of stride 2 for each of `filters`, then dense layers; loss is cross-entropy."""
 
-    shape: tuple[int, ...]
     classes: int
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
-    draws: int = 0
+    filters: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_layers(self.hidden, self.activation)
+        check_layers((*self.filters, *self.hidden), self.activation)
 
-    def connect(self, layers: Any, x: Any, draw: Any) -> list[Any]:
-        h = layers.flatten(x)
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        h = x
+        for filters in self.filters:
+            h = layers.conv(h, filters, 5, 2, activation=self.activation)
+        h = layers.flatten(h)
         for units in self.hidden:
             h = layers.dense(h, units, self.activation)
         return [layers.dense(h, self.classes)]
@@ -152,17 +84,15 @@ def _bernoulli(logits: Any, x: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Autoencoder:
+class Autoencoder(Net):
     """Dense encoder to `code` numbers in (-1, 1) and the mirrored decoder; loss is the cross-entropy of features."""
 
-    shape: tuple[int, ...]
     hidden: tuple[int, ...]
     code: int
     activation: str = "relu"
-    draws: int = 0
 
     def __post_init__(self) -> None:
-        _check_layers((*self.hidden, self.code), self.activation)
+        check_layers((*self.hidden, self.code), self.activation)
 
     def encode(self, layers: Any, x: Any) -> Any:
         h = layers.flatten(x)
@@ -175,33 +105,40 @@ class Autoencoder:
             h = layers.dense(h, units, self.activation)
         return layers.dense(h, math.prod(self.shape))
 
-    def connect(self, layers: Any, x: Any, draw: Any) -> list[Any]:
-        return [self.decode(layers, self.encode(layers, x))]
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        return [self.decode(layers.part("decoder"), self.encode(layers.part("encoder"), x))]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
         return _bernoulli(outputs[0], x)
 
 
 @dataclass(frozen=True)
-class VAE:
+class VAE(Net):
     """A variational autoencoder (Kingma and Welling 2014); loss is reconstruction + `kl_weight` * KL of a record.
 
     Both terms sit in the per-record loss, because a KL handed to Keras' add_loss gets no gradient under DP training.
+    With `classes` it is conditional (Sohn et al. 2015): the encoder takes the features, the decoder the latent numbers,
+    each followed by the one-hot label.
     """
 
-    shape: tuple[int, ...]
     hidden: tuple[int, ...]
     latent: int
     activation: str = "relu"
     kl_weight: float = 1.0
+    classes: int = 0
 
     def __post_init__(self) -> None:
-        _check_layers((*self.hidden, self.latent), self.activation)
+        check_layers((*self.hidden, self.latent), self.activation)
 
     @property
     def draws(self) -> int:
         """One standard normal number for each latent dimension."""
         return self.latent
+
+    @property
+    def labels(self) -> int:
+        """Those that it is conditional on."""
+        return self.classes
 
     def encode(self, layers: Any, x: Any) -> Any:
         h = layers.flatten(x)
@@ -214,13 +151,16 @@ class VAE:
             z = layers.dense(z, units, self.activation)
         return layers.dense(z, math.prod(self.shape))
 
-    def connect(self, layers: Any, x: Any, draw: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         import tensorflow as tf
 
-        code = self.encode(layers, x)
+        def labelled(h: Any) -> Any:
+            return tf.concat([h, label], -1) if self.classes else h
+
+        code = self.encode(layers.part("encoder"), labelled(layers.flatten(x)))
         mean, log_variance = code[..., : self.latent], code[..., self.latent :]
         z = mean + draw * tf.exp(0.5 * log_variance)
-        return [self.decode(layers, z), code]
+        return [self.decode(layers.part("decoder"), labelled(z)), code]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
         import tensorflow as tf
@@ -231,13 +171,63 @@ class VAE:
         return _bernoulli(logits, x) + self.kl_weight * kl
 
 
+@dataclass(frozen=True)
+class GAN(Net):
+    """A generative adversarial network (Goodfellow et al. 2014) with dense halves and the non-saturating losses.
+
+    Only the discriminator meets records, each beside a fake that is drawn for it, so only it is clipped and noised; the
+    generator learns from the discriminator and from draws, which is post-processing (Xie et al. 2018).
+    """
+
+    hidden: tuple[int, ...]
+    latent: int
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        check_layers((*self.hidden, self.latent), self.activation)
+
+    @property
+    def draws(self) -> int:
+        """One standard normal number for each latent dimension."""
+        return self.latent
+
+    def generate(self, layers: Any, z: Any) -> Any:
+        for units in reversed(self.hidden):
+            z = layers.dense(z, units, self.activation)
+        return layers.dense(z, math.prod(self.shape), "sigmoid")
+
+    def discriminate(self, layers: Any, h: Any) -> Any:
+        for units in self.hidden:
+            h = layers.dense(h, units, self.activation)
+        return layers.dense(h, 1)
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        import tensorflow as tf
+
+        fake = self.generate(layers.part("generator", free=True), draw)
+        # One pass over the pair: a discriminator that is used twice could not be clipped as one.
+        pair = tf.stack([layers.flatten(x), fake], -2)
+        return [self.discriminate(layers.part("discriminator"), pair)[..., 0]]
+
+    def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.softplus(-outputs[0][..., 0]) + tf.nn.softplus(outputs[0][..., 1])
+
+    def free_loss(self, outputs: list[Any]) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.softplus(-outputs[0][..., 1])
+
+
 def build(net: Net, layers: Any) -> Any:
-    """The Keras model of a description: inputs x, and draw where the net takes draws; outputs a list."""
+    """The Keras model of a description: inputs x, then draw and label where the net takes them; outputs a list."""
     from tensorflow import keras
 
     x = layers.input(net.shape)
     draw = layers.input((net.draws,)) if net.draws else None
-    return keras.Model([x] if draw is None else [x, draw], net.connect(layers, x, draw))
+    label = layers.input((net.labels,)) if net.labels else None
+    return keras.Model([i for i in (x, draw, label) if i is not None], net.connect(layers, x, draw, label))
 
 
 def part(
@@ -254,11 +244,21 @@ def part(
 
 
 def halves(net: Autoencoder | VAE, weights: Weights) -> tuple[Any, Any]:
-    """The trained encoder and decoder as Keras models; the decoder ends in logits of features."""
-    code = net.code if isinstance(net, Autoencoder) else net.latent
-    encoder, taken = part(net.encode, net.shape, weights)
+    """The trained encoder and decoder as Keras models; the decoder ends in logits of features.
+
+    Those of a conditional VAE take flat features and latent numbers, each followed by the one-hot label.
+    """
+    code, shape = (net.code, net.shape) if isinstance(net, Autoencoder) else (net.latent + net.classes, net.shape)
+    if net.labels:
+        shape = (math.prod(net.shape) + net.labels,)
+    encoder, taken = part(net.encode, shape, weights)
     decoder, _ = part(net.decode, (code,), weights[taken:])
     return encoder, decoder
+
+
+def generator(net: GAN, weights: Weights) -> Any:
+    """The trained generator as a Keras model: draws (n, latent) to flat features in (0, 1)."""
+    return part(net.generate, (net.latent,), weights)[0]
 
 
 def mapping(

@@ -1,19 +1,21 @@
 """TensorFlow Privacy's DP Keras optimizers, made to do exactly what is accounted.
 
 What is TensorFlow Privacy's: the optimizer classes and the Gaussian sum query. What is replaced, and why (each was
-measured to go wrong silently): noise comes from a seed handed in, one stream a model; sums are divided by a public
-constant, for a batch's own size tells how many records there are; a record without a finite gradient counts nothing;
-gradients that were not clipped and noised are refused; K models side by side are clipped and noised each for itself.
-This module imports TensorFlow: import it inside functions.
+measured to go wrong silently, or to be slow): the clipped sums are found as `bench.clipping` finds them; noise comes
+from keys handed in, one stream a model; sums are divided by a public constant, for a batch's own size tells how many
+records there are; gradients that were not clipped and noised are refused; K models side by side are clipped and noised
+each for itself. This module imports TensorFlow: import it inside functions.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow import keras
 from tensorflow_privacy import (
     GaussianSumQuery,
@@ -21,132 +23,88 @@ from tensorflow_privacy import (
     VectorizedDPKerasSGDOptimizer,
 )
 
-from bench.nets import stacked_dense
+from bench.clipping import Site, onepass_clipped_sums, vectorized_clipped_sums
+
+PHILOX = 1
 
 
-@dataclass(frozen=True)
-class Site:
-    """One dense layer in one forward pass: its variables, its input `a` and its output `z` before the activation."""
+def normals(rows: Any, columns: int, keys: Sequence[int], counter: Any) -> Any:
+    """Standard normal numbers (keys, rows, columns): a stream a key, another stretch of it a counter (below 2**63).
 
-    kernel: Any
-    bias: Any
-    a: Any
-    z: Any
+    More rows leave the first ones as they are. Philox words, 32 bits each, made normal by Box and Muller's rule on
+    whole tensors: faster than TensorFlow's own generator, and further into the tails (6.7 against 5.7 deviations).
+    """
+    pairs = (columns + 1) // 2
+    if not pairs:
+        return tf.zeros((len(keys), rows, 0))
+
+    def uniform(word: int) -> Any:
+        # The counter is the high half of Philox's, so no two share a word however many numbers one takes.
+        place = tf.cast(counter, tf.uint64) * 2 + word
+        start = tf.stack([tf.zeros((), tf.uint64), place])
+        words = [
+            tf.raw_ops.StatelessRandomUniformFullIntV2(
+                shape=[rows, pairs], key=tf.constant([key], tf.uint64), counter=start, alg=PHILOX, dtype=tf.uint32
+            )
+            for key in keys
+        ]
+        return tf.cast(tf.stack(words), tf.float32)
+
+    radius = tf.sqrt(-2 * tf.math.log((uniform(0) + 0.5) * 2.0**-32))  # never of 0
+    angle = uniform(1) * (2 * math.pi * 2.0**-32)
+    return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], -1)[..., :columns]
 
 
 class SeededGaussianSumQuery(GaussianSumQuery):  # type: ignore[misc]
-    """TensorFlow Privacy's Gaussian sum, with noise from seeds (models, 2) and the step instead of a global generator.
+    """TensorFlow Privacy's Gaussian sum, with noise from a key a model and the step instead of a global generator.
 
-    A model's noise depends on its own seed, the step and the place of the number alone, so models that train together
-    get the noise that they would get alone, and no two models, steps or variables share any.
+    A model's noise depends on its own key, the step and the place of the number alone, so models that train together
+    get the noise that they would get alone, and no two models, steps or variables share any. stddev: one number, or
+    one a model.
     """
 
-    def __init__(self, l2_norm_clip: float, stddev: float, seeds: Any) -> None:
+    def __init__(self, l2_norm_clip: Any, stddev: Any, keys: Sequence[int]) -> None:
         super().__init__(l2_norm_clip, stddev)
-        self._seeds = [tf.constant(seed, tf.int32) for seed in seeds]
+        self._keys = list(keys)
         self.step: Any = None
 
     def get_noised_result(self, sample_state: Any, global_state: Any) -> Any:
         """The clipped sums with one draw of noise a model, cut to the variables' shapes."""
-        sizes = [v.shape.num_elements() // len(self._seeds) for v in sample_state]
-        noise = tf.stack(
-            [
-                tf.random.stateless_normal(
-                    [sum(sizes)], tf.random.experimental.stateless_fold_in(seed, self.step), alg="philox"
-                )
-                for seed in self._seeds
-            ]
-        )
-        pieces = tf.split(noise * global_state.stddev, sizes, axis=1)
+        sizes = [v.shape.num_elements() // len(self._keys) for v in sample_state]
+        noise = normals(1, sum(sizes), self._keys, self.step)[:, 0] * tf.reshape(global_state.stddev, [-1, 1])
+        pieces = tf.split(noise, sizes, axis=1)
         noised = [v + tf.reshape(piece, v.shape) for v, piece in zip(sample_state, pieces, strict=True)]
         return noised, global_state, None
 
 
-def clip_factors(square_norms: Any, l2_norm_clip: float) -> Any:
-    """What to multiply each record's gradient with so that its norm is at most the clip; 0 where it is not finite."""
-    norms = tf.sqrt(square_norms)
-    return tf.where(tf.math.is_finite(norms), l2_norm_clip / tf.maximum(norms, l2_norm_clip), 0.0)
+def _each(values: Sequence[float]) -> Any:
+    """One number where all models have the same, else one a model: float32, () or (models, 1)."""
+    return np.float32(values[0]) if len(set(values)) == 1 else np.float32(values)[:, None]
 
 
-def _square_norm(values: Any) -> Any:
-    """Squared norms in float64: in float32 the square of 1e-23 is 0, and its partner of 1e19 would go unclipped."""
-    return tf.reduce_sum(tf.square(tf.cast(values, tf.float64)), -1)
-
-
-def _zero_where_dropped(values: Any, factors: Any) -> Any:
-    """`values` with the rows of dropped records set to zero, because 0 * NaN is NaN."""
-    trailing = tf.ones(tf.rank(values) - tf.rank(factors), tf.int32)
-    keep = tf.reshape(factors > 0, tf.concat([tf.shape(factors), trailing], 0))
-    return tf.where(keep, values, tf.zeros_like(values))
-
-
-def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: float) -> list[Any]:
-    """Clipped sums of per-record gradients of dense layers from one backward pass, kernels and biases in turn.
-
-    The gradient of a dense layer for one record is the outer product of its input a and its output's gradient d, so its
-    squared norm is |a|^2 |d|^2 and the weighted sum of records is one matrix product (Goodfellow 2015; Bu et al. 2022,
-    "book-keeping"). Memory is linear in the batch. Works alike on (n, units) and (models, n, units).
-    """
-    deltas = tape.gradient(loss, [site.z for site in sites])  # of a vector: the gradient of its sum
-    if any(d is None for d in deltas):
-        raise ValueError("a dense layer takes no part in the loss: nothing of it would be trained but by noise")
-    square_norms = tf.add_n(
-        [_square_norm(d) * (_square_norm(site.a) + 1.0) for site, d in zip(sites, deltas, strict=True)]
-    )
-    factors = clip_factors(tf.cast(square_norms, tf.float32), l2_norm_clip)
-    sums = []
-    for site, d in zip(sites, deltas, strict=True):
-        d = _zero_where_dropped(d, factors) * factors[..., None]
-        sums.append(tf.matmul(_zero_where_dropped(site.a, factors), d, transpose_a=True))
-        sums.append(tf.reshape(tf.reduce_sum(d, -2), site.bias.shape))
-    return sums
-
-
-def per_record_gradients(one: Any, records: Any, variables: Sequence[Any]) -> list[Any]:
-    """Gradients (n, *variable) of one(record), a number, for tensors `records` with the records in front; any layers.
-
-    Every record goes through the network alone: in the Jacobian of a batch, which TensorFlow Privacy takes, a record
-    that is not finite spoils all rows (0 * NaN), and dropping them all is more than one record may move.
-    """
-
-    def gradients(record: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = one(record)
-        return tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-
-    return list(tf.vectorized_map(gradients, records))
-
-
-def vectorized_clipped_sums(gradients: Sequence[Any], l2_norm_clip: float, stacked: bool = False) -> list[Any]:
-    """The reference: clipped sums of whole per-record gradients (n, *variable), memory n times the model.
-
-    Where models are stacked, variables have a leading model axis and each model is clipped for itself.
-    """
-    lead = 2 if stacked else 1
-    square_norms = tf.add_n([tf.reduce_sum(tf.square(g), list(range(lead, g.shape.rank))) for g in gradients])
-    factors = clip_factors(square_norms, l2_norm_clip)
-    letters = "nk" if stacked else "n"
-    out = "k..." if stacked else "..."
-    return [tf.einsum(f"{letters},{letters}...->{out}", factors, _zero_where_dropped(g, factors)) for g in gradients]
+def _variables(sites: Sequence[Site]) -> list[Any]:
+    return [v for site in sites for v in (site.kernel, site.bias)]
 
 
 def _poisson(base: Any) -> Any:
     class PoissonDPOptimizer(base):  # type: ignore[misc]
         """A DP Keras optimizer for padded Poisson batches, divided by the public constant `batch_size`.
 
-        noise_seeds: int32 (models, 2), one stream a model; num_microbatches: only None (one a record), since fewer
-        double the sensitivity without a word. `minimize(loss, variables, tape=)` takes per-record losses, (n,) for
-        one model and (models, n) for several; with `sites` clipping needs one pass, with `gradients` (of
-        `per_record_gradients`) it takes any layers, with neither a Jacobian, which refuses records that are not finite.
+        noise_keys: numbers below 2**64, one a model; l2_norm_clip, noise_multiplier, batch_size: a number, or one a
+        model; num_microbatches: only None (one a record), since fewer double the sensitivity without a word.
+        `minimize(loss, variables, tape=)` takes per-record losses, (n,) for one model and (models, n) for several;
+        with `sites` clipping needs one pass, with `gradients` (of `per_record_gradients`) it takes any layers, with
+        neither a Jacobian, which refuses records that are not finite. A lot that comes in pieces is clipped with
+        `clipped_sums`, added up, and noised once by `apply_sums`.
         """
 
         def __init__(
             self,
             *,
-            l2_norm_clip: float,
-            noise_multiplier: float,
-            batch_size: float,
-            noise_seeds: Any,
+            l2_norm_clip: float | Sequence[float],
+            noise_multiplier: float | Sequence[float],
+            batch_size: float | Sequence[float],
+            noise_keys: Sequence[int],
             num_microbatches: None = None,
             **keras_options: Any,
         ) -> None:
@@ -155,10 +113,16 @@ def _poisson(base: Any) -> Any:
                     "num_microbatches must be None (one a record): microbatches of several records "
                     "double the sensitivity that the accountant assumes"
                 )
-            super().__init__(l2_norm_clip, noise_multiplier, **keras_options)
-            self._dp_sum_query = SeededGaussianSumQuery(l2_norm_clip, l2_norm_clip * noise_multiplier, noise_seeds)
-            self._models = len(noise_seeds)
-            self._batch_size = batch_size
+            if len({int(key) for key in noise_keys}) < len(noise_keys):
+                raise ValueError("every model needs a noise key of its own: equal keys give equal noise")
+            clip, multiplier, size = (
+                _each(np.broadcast_to(np.float64(v), len(noise_keys)).tolist())
+                for v in (l2_norm_clip, noise_multiplier, batch_size)
+            )
+            super().__init__(clip, multiplier, **keras_options)
+            self._dp_sum_query = SeededGaussianSumQuery(clip, clip * multiplier, noise_keys)
+            self._models = len(noise_keys)
+            self._batch_size = size
             self._noised: list[Any] = []
 
         def minimize(
@@ -174,6 +138,33 @@ def _poisson(base: Any) -> Any:
             """One noised step on per-record losses."""
             return self.apply_gradients(self._compute_gradients(loss, var_list, None, tape, sites, gradients))
 
+        def clipped_sums(
+            self,
+            loss: Any,
+            var_list: Sequence[Any],
+            tape: Any,
+            sites: Sequence[Site] | None = None,
+            gradients: Sequence[Any] | None = None,
+            networks: Sequence[str] | None = None,
+        ) -> list[Any]:
+            """Sums of clipped gradients of the records of one piece of a lot, in the order of var_list; no noise yet.
+
+            networks: the part that each variable is clipped with (`Site.network` where there are sites).
+            """
+            self._check_loss(loss)
+            if sites is None:
+                gradients = self._jacobian(loss, var_list, tape) if gradients is None else gradients
+                return vectorized_clipped_sums(gradients, self._l2_norm_clip, self._models > 1, networks)
+            sums = onepass_clipped_sums(loss, sites, tape, self._l2_norm_clip)
+            own = {v.ref(): total for v, total in zip(_variables(sites), sums, strict=True)}
+            if own.keys() != {v.ref() for v in var_list}:
+                raise ValueError("the sites are not those of the variables: what is missing would be trained by noise")
+            return [own[v.ref()] for v in var_list]
+
+        def apply_sums(self, sums: Sequence[Any], var_list: Sequence[Any]) -> Any:
+            """One step on the clipped sums of a whole lot, with one draw of noise."""
+            return self.apply_gradients(self._noise(sums, var_list))
+
         def _compute_gradients(
             self,
             loss: Any,
@@ -187,23 +178,22 @@ def _poisson(base: Any) -> Any:
                 tape = tf.GradientTape(persistent=True)
                 with tape:
                     loss = loss()
-            self._check_loss(loss)
+            return self._noise(self.clipped_sums(loss, var_list, tape, sites, gradients), var_list)
+
+        def _noise(self, sums: Sequence[Any], var_list: Sequence[Any]) -> list[tuple[Any, Any]]:
             if self._noised:
                 raise ValueError(
                     "the noise of this step was drawn already: apply its gradients before computing others"
                 )
-            if sites is None:
-                gradients = self._jacobian(loss, var_list, tape) if gradients is None else gradients
-                sums = vectorized_clipped_sums(gradients, self._l2_norm_clip, self._models > 1)
-            else:
-                sums = onepass_clipped_sums(loss, sites, tape, self._l2_norm_clip)
-                var_list = [v for site in sites for v in (site.kernel, site.bias)]  # the order of the sums
             self._was_dp_gradients_called = True
             self._dp_sum_query.step = self.iterations
-            state = self._dp_sum_query.initial_global_state()
-            noised, _, _ = self._dp_sum_query.get_noised_result(sums, state)
-            self._noised = [v / self._batch_size for v in noised]
+            noised, _, _ = self._dp_sum_query.get_noised_result(sums, self._dp_sum_query.initial_global_state())
+            self._noised = [v / self._divisor(v.shape.rank) for v in noised]
             return list(zip(self._noised, var_list, strict=True))
+
+        def _divisor(self, rank: int) -> Any:
+            size: NDArray[Any] = self._batch_size
+            return size if size.ndim == 0 else size.reshape(-1, *[1] * (rank - 1))
 
         def _jacobian(self, loss: Any, variables: Any, tape: Any) -> list[Any]:
             with tape:  # models are apart, so row i of their sum's Jacobian holds record i's gradient in each
@@ -248,22 +238,6 @@ def _poisson(base: Any) -> Any:
 
 PoissonDPAdam = _poisson(VectorizedDPKerasAdamOptimizer)
 PoissonDPSGD = _poisson(VectorizedDPKerasSGDOptimizer)
-
-
-def dense_layers(model: Any) -> list[Any]:
-    """The trainable layers of a model in which one-pass clipping is known to be right; ValueError names another."""
-    found = []
-    for layer in model.layers:
-        if not layer.trainable_weights:
-            continue
-        if len(layer.inbound_nodes) > 1:
-            raise ValueError(f"layer {layer.name!r} is used twice: train with engine='vectorized'")
-        # The very classes: a subclass may do anything with its kernel.
-        plain = type(layer) is keras.layers.Dense and layer.activation is keras.activations.linear and layer.use_bias
-        if not (plain and layer.input.shape.rank == 2) and type(layer) is not stacked_dense():
-            raise ValueError(f"one-pass clipping does not know layer {layer.name!r}: train with engine='vectorized'")
-        found.append(layer)
-    return found
 
 
 def check_private(model: Any, losses: Any, x: Any) -> None:
