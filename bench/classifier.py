@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 from bench import nets
 from bench.data import Examples
 from bench.errors import UserError
+from bench.layers import Single
 from bench.release import Map
-from bench.training import Fit, Privacy, Recipe, train
+from bench.training import Fit, Recipe, train
 
 
 @dataclass(frozen=True)
@@ -24,28 +24,25 @@ class Classified:
     fit: Fit
 
 
-def classify(
+def standard(
     examples: Examples,
-    seed: int,
     *,
-    hidden: Sequence[int] = (128,),
+    hidden: tuple[int, ...] = (128,),
     steps: int = 400,
-    rate: float | None = None,
+    batch_size: int = 128,
     learning_rate: float = 1e-3,
-    activation: str = "relu",
-    privacy: Privacy | None = None,
-    what: str = "classifier",
-) -> Classified:
-    """Train the dense classifier on `examples`; with `privacy` by DP-SGD, else plainly.
+) -> Recipe:
+    """The usual plain training of a dense classifier on `examples`, whose number is taken as public."""
+    rate = batch_rate(len(examples), batch_size)
+    net = nets.Classifier(examples.shape, examples.classes, tuple(hidden))
+    return Recipe(net, steps, rate, max(1.0, rate * len(examples)), learning_rate)
 
-    rate: chance of a record to be in a batch, by default 128 expected. The number of examples is taken as public.
-    """
-    n = max(1, len(examples))
-    rate = min(1.0, 128 / n) if rate is None else rate
-    net = nets.Classifier(examples.shape, examples.classes, tuple(hidden), activation)
-    recipe = Recipe(net, steps, rate, max(1.0, rate * n), learning_rate, privacy=privacy)
+
+def classify(examples: Examples, seed: int, recipe: Recipe | None = None, what: str = "classifier") -> Classified:
+    """Train a classifier (`recipe.net`) on `examples`, by default the standard one."""
+    recipe = standard(examples) if recipe is None else recipe
     [fit] = train(recipe, [examples], [seed], what)
-    model = nets.build(net, nets.Single())
+    model = nets.build(recipe.net, Single())
     model.set_weights(fit.weights)
     return Classified(model, nets.mapping(model, after="softmax"), fit)
 

@@ -16,10 +16,6 @@ from tensorflow import keras
 
 from bench.layers import patches, stacked_conv, stacked_dense
 
-# Up to this squared norm of inputs and of output gradients float32 loses nothing that a clip above LEAST_CLIP feels:
-# what underflows in one factor is below 1e-38 a number, and the other factor cannot bring it back.
-LARGE = 1e12
-LEAST_CLIP = 1e-6
 # Rounding of a sum of T products, in parts of the sum of their norms, is far below this. Where the products cancel to
 # less than it, rounding is what is left, and the norm is taken to be at least as large.
 ROUNDING = 3e-5
@@ -120,8 +116,10 @@ class _Outer:
     a: Any
     d: Any
 
-    def square_norms(self, number: Any) -> Any:
-        return _square(tf.cast(self.d, number)) * (_square(tf.cast(self.a, number)) + 1)
+    def square_norms(self) -> Any:
+        # In float32 the square of 1e-23 is 0, and its partner of 1e19 would go unclipped.
+        a, d = (_square(tf.cast(v, tf.float64)) for v in (self.a, self.d))
+        return d * (a + 1)
 
     def sums(self, factors: Any) -> tuple[Any, Any]:
         weighted = self.d * factors[..., None]
@@ -142,9 +140,8 @@ class _Explicit:
         kernels = tf.reshape(products, [*lead, products.shape[-2] * products.shape[-1]])
         return kernels, tf.reduce_sum(self.d, -2)
 
-    def square_norms(self, number: Any) -> Any:
-        kernels, biases = self.gradients
-        return _square(tf.cast(kernels, number)) + _square(tf.cast(biases, number))
+    def square_norms(self) -> Any:
+        return tf.cast(tf.add_n([_square(g) for g in self.gradients]), tf.float64)
 
     def sums(self, factors: Any) -> tuple[Any, Any]:
         kernels, biases = (tf.matmul(factors[..., None, :], g)[..., 0, :] for g in self.gradients)
@@ -158,14 +155,13 @@ class _Gram:
     a: Any
     d: Any
 
-    def square_norms(self, number: Any) -> Any:
-        # The terms may cancel, so in float64 whatever was asked for.
-        a, d = (tf.cast(v, tf.float64) for v in (self.a, self.d))
+    def square_norms(self) -> Any:
+        a, d = (tf.cast(v, tf.float64) for v in (self.a, self.d))  # the terms may cancel
         aa, dd = (tf.matmul(v, v, transpose_b=True) for v in (a, d))
         product = aa * dd
         terms = tf.reduce_sum(tf.sqrt(tf.linalg.diag_part(product)), -1)
         kernels = tf.maximum(tf.reduce_sum(product, [-2, -1]), 0) + tf.square(ROUNDING * terms)
-        return tf.cast(kernels + _square(tf.reduce_sum(d, -2)), number)
+        return kernels + _square(tf.reduce_sum(d, -2))
 
     def sums(self, factors: Any) -> tuple[Any, Any]:
         lead = _axes(self.a, self.a.shape.rank - 3)  # of models; rows of all records become one
@@ -179,11 +175,14 @@ def _axes(values: Any, count: int) -> list[Any]:
 
 
 def _form(a: Any, d: Any, lead: int) -> _Outer | _Explicit | _Gram:
-    """The cheapest form of one layer's per-record gradient, by memory (Bu et al. 2022, "mixed ghost clipping")."""
+    """The form of one layer's per-record gradients that needs no more memory than the rows themselves.
+
+    Between the last two Bu et al. 2022 ("mixed ghost clipping") choose alike, by the memory that either adds.
+    """
     if a.shape.rank == lead + 1:
         return _Outer(a, d)
-    rows, weights = a.shape[-2], a.shape[-1] * d.shape[-1]
-    return _Explicit(a, d) if weights <= 2 * rows**2 else _Gram(a, d)
+    rows, p, q = a.shape[-2], a.shape[-1], d.shape[-1]
+    return _Explicit(a, d) if p * q <= rows * (p + q) else _Gram(a, d)
 
 
 def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: Any) -> list[Any]:
@@ -198,29 +197,25 @@ def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_cl
     if any(d is None for d in deltas):
         raise ValueError("a layer takes no part in the loss: nothing of it would be trained but by noise")
     lead = loss.shape.rank
-    seen = [(s.a, d) for s, d in zip(sites, deltas, strict=True)]
     rows = [_as_rows(s, d, lead) for s, d in zip(sites, deltas, strict=True)]
-    # Float32 loses squares of what is very small or very large; what was not finite makes this false too.
-    ordinary = [tf.reduce_all(_square_of_record(v, lead) <= LARGE) for pair in seen for v in pair]
-    ordinary.append(tf.reduce_all(l2_norm_clip >= LEAST_CLIP))
+    forms = [_form(a, d, lead) for a, d in rows]
+    factors = _shares([s.network for s in sites], [form.square_norms() for form in forms], l2_norm_clip)
 
-    def found(number: Any, tidy: bool) -> list[Any]:
-        forms = [_form(a, d, lead) for a, d in rows]
-        squares = [form.square_norms(number) for form in forms]
-        factors = _shares([s.network for s in sites], squares, l2_norm_clip)
-        if tidy:
-            forms = [
-                _form(_zero_where_dropped(a, f), _zero_where_dropped(d, f), lead)
-                for (a, d), f in zip(rows, factors, strict=True)
-            ]
-        sums = [form.sums(f) for form, f in zip(forms, factors, strict=True)]
-        pairs = zip(sites, sums, strict=True)
+    def summed(forms: Sequence[Any]) -> list[Any]:
+        pairs = zip(sites, [form.sums(f) for form, f in zip(forms, factors, strict=True)], strict=True)
         return [tf.reshape(v, w.shape) for s, both in pairs for v, w in zip(both, (s.kernel, s.bias), strict=True)]
 
-    return list(tf.cond(tf.reduce_all(ordinary), lambda: found(tf.float32, False), lambda: found(tf.float64, True)))
+    def tidied() -> list[Any]:
+        cleaned = [[_zero_where_dropped(v, f) for v in pair] for pair, f in zip(rows, factors, strict=True)]
+        return summed([_form(a, d, lead) for a, d in cleaned])
+
+    # Hardly ever is a record dropped, and setting rows to zero costs as much as clipping does.
+    kept = tf.reduce_all([tf.reduce_all(f > 0) for f in factors])
+    return list(tf.cond(kept, lambda: summed(forms), tidied))
 
 
 def _as_rows(s: Site, d: Any, lead: int) -> tuple[Any, Any]:
+    """Input and output gradient of a layer, (…, n, features), or (…, n, rows, features) where it meets many rows."""
     a = s.unfold(s.a) if s.unfold else s.a
     if a.shape.rank == lead + 1:
         return a, d

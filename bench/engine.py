@@ -158,7 +158,7 @@ def _program(
     if recipe.privacy:
         forward.check()
     clipped = _clipped(recipe, forward, optimizer, layers)
-    divisor = np.float32([r.batch_size for r in recipes])
+    divisor = np.array([r.batch_size for r in recipes], np.float32)
     records, labels = (tf.constant(v) if models > 1 else tf.constant(v[0]) for v in (x, y))
     average = tf.train.ExponentialMovingAverage(recipe.ema, optimizer.iterations) if recipe.ema else None
     if average:
@@ -234,7 +234,7 @@ def _program(
         for t in tf.range(tf.shape(batches)[0]):
             step(batches[t])
 
-    return run, optimizer.iterations, lambda: [average.average(w).numpy() for w in model.weights]
+    return run, optimizer.iterations, lambda: [average.average(w).numpy() for w in model.weights] if average else []
 
 
 class _Forward:

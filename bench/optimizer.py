@@ -210,7 +210,7 @@ def _poisson(base: Any) -> Any:
                     "a reduced loss hides the records and nothing would be clipped"
                 )
             if wanted == 2 and loss.shape[0] != self._models:
-                raise ValueError(f"the loss has shape {loss.shape}, but noise seeds came for {self._models} models")
+                raise ValueError(f"the loss has shape {loss.shape}, but noise keys came for {self._models} models")
 
         def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
             """Apply what the last `_compute_gradients` returned, once; anything else was not noised and is refused."""

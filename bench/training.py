@@ -7,13 +7,16 @@ attack retrains nothing and a killed run loses one fit. TensorFlow is imported i
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import inspect
-from collections.abc import Iterator, Sequence
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
@@ -26,6 +29,7 @@ from bench.store import Store, digest, source_digest
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
+T = TypeVar("T")
 ENGINES = ("onepass", "vectorized")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
@@ -35,6 +39,7 @@ CODE = ("__init__", "training", "engine", "layers", "nets", "clipping", "optimiz
 OWN = ("rate", "batch_size", "privacy")
 _memory: ContextVar[Store | None] = ContextVar("memory", default=None)
 _say: ContextVar[Say | None] = ContextVar("say", default=None)
+_turn: ContextVar[_Turn[Any] | None] = ContextVar("turn", default=None)
 _recalled: ContextVar[float] = ContextVar("recalled", default=0.0)
 
 
@@ -146,10 +151,15 @@ def train(
     for equal seeds (equal noise would cancel) and FloatingPointError where plain training diverges.
     """
     recipes = [recipe] * len(parts) if isinstance(recipe, Recipe) else list(recipe)
-    if len(set(seeds)) != len(seeds) or len(seeds) != len(parts):
-        raise ValueError("every model needs a seed of its own: equal seeds give equal noise")
     if len(recipes) != len(parts) or len({_shared(one) for one in recipes}) != 1:
         raise ValueError(f"models that train as one have a recipe each, which differ in {', '.join(OWN)} alone")
+    turn = _turn.get()
+    return turn.ask(_Asked(recipes, parts, seeds, what)) if turn else _train(recipes, parts, seeds, what)
+
+
+def _train(recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int], what: str) -> list[Fit]:
+    if len(set(seeds)) != len(seeds) or len(seeds) != len(parts):
+        raise ValueError("every model needs a seed of its own: equal seeds give equal noise")
     key = digest((recipes, [(part.x, part.y) for part in parts], list(seeds), _code(recipes[0].net)))
     store = _memory.get()
     found = store.load_fit(key) if store else None
@@ -184,3 +194,114 @@ def _fit(recipe: Recipe, found: dict[str, NDArray[Any]], k: int) -> Fit:
     sigma = recipe.privacy.noise_multiplier if recipe.privacy else 0.0
     spent = accounting.training_event(recipe.rate, sigma, steps)
     return Fit([found[f"w{i}"][k] for i in range(count)], steps, float(found["seconds"]), spent)
+
+
+def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Results of calls that take turns, so that the networks of one shape that they train are trained as one.
+
+    A call is a whole procedure, say a defense on records of its own. One runs at a time, until it trains; what all are
+    waiting for by then is trained in as few programs as there are shapes, and they go on. So shadow models and seeds
+    cost hardly more than one, through any defense. Each result equals, to float accuracy, what the call alone gives.
+    Raises what the first failing call raised; two calls that train with equal seeds are refused as `train` does.
+    """
+    turns = [_Turn(call) for call in calls]
+    try:
+        while True:
+            for turn in turns:
+                turn.go_on()
+            waiting = [turn for turn in turns if turn.asked]
+            if not waiting:
+                return [turn.result for turn in turns]
+            shapes: dict[Any, list[_Turn[T]]] = {}
+            for turn in waiting:
+                shapes.setdefault(turn.asked.shape, []).append(turn)  # type: ignore[union-attr]
+            for group in shapes.values():
+                _answer(group)
+    finally:
+        for turn in turns:
+            turn.leave()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One call of `train`."""
+
+    recipes: Sequence[Recipe]
+    parts: Sequence[Examples]
+    seeds: Sequence[int]
+    what: str
+
+    @property
+    def shape(self) -> Any:
+        """Equal for calls that can be one program."""
+        return _shared(self.recipes[0]), self.what
+
+
+class _Turn(Generic[T]):
+    """A call in a thread of its own, of which only one ever runs: a thread, for it stops in the midst of the call."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self.result: Any = None
+        self.asked: _Asked | None = None
+        self.answer: list[Fit] | None = None
+        self.error: BaseException | None = None
+        self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
+        self._left = False
+        self._call = call
+        self._thread = threading.Thread(target=contextvars.copy_context().run, args=(self._run,), daemon=True)
+
+    def go_on(self) -> None:
+        """Let it run until it trains or ends; raises what it raised."""
+        if not self._thread.ident:
+            self._thread.start()
+        elif not self._thread.is_alive():
+            return
+        self._mine.release()
+        self._theirs.acquire()
+        if not self.asked:
+            self._thread.join()
+        if self.error:
+            raise self.error
+
+    def ask(self, asked: _Asked) -> list[Fit]:
+        """Wait, within the call, for somebody to train."""
+        self.asked = asked
+        self._theirs.release()
+        self._mine.acquire()
+        self.asked = None
+        if self._left or self.answer is None:
+            raise _Left
+        return self.answer
+
+    def leave(self) -> None:
+        """End a call that still waits, because another one failed."""
+        if self.asked:
+            self._left = True
+            self._mine.release()
+            self._thread.join()
+
+    def _run(self) -> None:
+        _turn.set(self)
+        self._mine.acquire()
+        try:
+            self.result = self._call()
+        except _Left:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again by go_on, where somebody listens
+            self.error = error
+        self._theirs.release()
+
+
+class _Left(BaseException):
+    """Unwinds a call that nobody waits for any more; not an Exception, which the call might handle."""
+
+
+def _answer(group: Sequence[_Turn[Any]]) -> None:
+    """Train what a group asks for as one, and give everybody the own models."""
+    asked = [turn.asked for turn in group if turn.asked]
+    recipes = [recipe for one in asked for recipe in one.recipes]
+    parts = [part for one in asked for part in one.parts]
+    seeds = [seed for one in asked for seed in one.seeds]
+    fits = iter(_train(recipes, parts, seeds, asked[0].what))
+    for turn, one in zip(group, asked, strict=True):
+        turn.answer = list(itertools.islice(fits, len(one.parts)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench import nets
-from bench.classifier import batch_rate, classify
+from bench.classifier import batch_rate, classify, standard
 from bench.data import Examples
 from bench.randomness import derive
 from bench.registry import defense
@@ -29,7 +29,13 @@ def dp_augm(
     steps: int = 200,
     batch_size: int = 500,
     learning_rate: float = 0.01,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    schedule: str = "constant",
+    ema: float = 0.0,
     l2_norm_clip: float = 1.0,
+    clip_networks: bool = False,
+    engine: str = "onepass",
     classifier_steps: int = 600,
 ) -> Release:
     """An autoencoder trained with DP-SGD on the private records; classifiers see public records that it encoded.
@@ -41,7 +47,20 @@ def dp_augm(
     rate = batch_rate(len(private), batch_size)
     net = nets.Autoencoder(private.shape, hidden, code_dim, activation)
     privacy = private_training(epsilon, len(private), rate, steps, l2_norm_clip)
-    recipe = Recipe(net, steps, rate, rate * len(private), learning_rate, privacy=privacy)
+    recipe = Recipe(
+        net,
+        steps,
+        rate,
+        max(1.0, rate * len(private)),
+        learning_rate,
+        optimizer=optimizer,
+        momentum=momentum,
+        schedule=schedule,
+        ema=ema,
+        privacy=privacy,
+        clip_networks=clip_networks,
+        engine=engine,
+    )
     [fit] = train(recipe, [private], [derive(seed, "autoencoder")], "dp_augm: autoencoder")
     encoder, _ = nets.halves(net, fit.weights)
     encode = nets.mapping(encoder)
@@ -49,5 +68,6 @@ def dp_augm(
     codes = encode(public.x)
     centre, spread = codes.mean(0), codes.std(0) + 1e-6
     encoded = Examples((codes - centre) / spread, public.y, public.classes)
-    trained = classify(encoded, derive(seed, "classifier"), steps=classifier_steps, what="dp_augm: classifier")
+    plain = standard(encoded, steps=classifier_steps)
+    trained = classify(encoded, derive(seed, "classifier"), plain, "dp_augm: classifier")
     return Release(fit.spent, predict=lambda x: trained.predict((encode(x) - centre) / spread), encode=encode)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from bench import features as fixed
+from bench import nets
 from bench.classifier import batch_rate, classify
 from bench.data import Examples
+from bench.errors import UserError, nearest
 from bench.registry import defense
 from bench.release import Release
-from bench.training import private_training
+from bench.training import Recipe, private_training
+
+FEATURES = ("auto", "scattering", "none")
 
 
 @defense(
@@ -21,24 +26,43 @@ def dp_sgd(
     *,
     seed: int,
     epsilon: float = 8.0,
+    features: str = "auto",
     hidden: tuple[int, ...] = (64,),
     activation: str = "tanh",
     steps: int = 200,
-    batch_size: int = 500,
+    batch_size: int = 5000,
     learning_rate: float = 0.01,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    schedule: str = "constant",
+    ema: float = 0.0,
     l2_norm_clip: float = 1.0,
+    engine: str = "onepass",
 ) -> Release:
-    """The classifier itself trained with DP-SGD (epsilon=inf: trained plainly)."""
+    """The classifier itself, trained with DP-SGD (epsilon=inf: plainly); of pictures a linear one on scattering.
+
+    features: "scattering" (Tramèr and Boneh 2021), "none" for a dense network with `hidden` layers on the records as
+    they are, or "auto": scattering for pictures that it fits. The features are fixed and of each record alone, so they
+    cost nothing; the published model starts from the raw record.
+    """
+    if features not in FEATURES:
+        raise UserError(f"there are no features {features!r}: {nearest(features, FEATURES)}")
+    scattered = features == "scattering" or (features == "auto" and fixed.fits(private.shape))
+    seen, layers = (fixed.scattered(private), ()) if scattered else (private, hidden)
     rate = batch_rate(len(private), batch_size)
-    trained = classify(
-        private,
-        seed,
-        hidden=hidden,
-        steps=steps,
-        rate=rate,
-        learning_rate=learning_rate,
-        activation=activation,
+    recipe = Recipe(
+        nets.Classifier(seen.shape, seen.classes, layers, activation),
+        steps,
+        rate,
+        max(1.0, rate * len(private)),
+        learning_rate,
+        optimizer=optimizer,
+        momentum=momentum,
+        schedule=schedule,
+        ema=ema,
         privacy=private_training(epsilon, len(private), rate, steps, l2_norm_clip),
-        what="dp_sgd: classifier",
+        engine=engine,
     )
-    return Release(trained.fit.spent, predict=trained.predict, model=trained.model)
+    trained = classify(seen, seed, recipe, "dp_sgd: classifier")
+    model = fixed.before(trained.model, private.shape) if scattered else trained.model
+    return Release(trained.fit.spent, predict=nets.mapping(model, after="softmax"), model=model)

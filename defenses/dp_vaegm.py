@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench import accounting, nets
-from bench.classifier import classify
+from bench.classifier import classify, standard
 from bench.data import Examples
 from bench.errors import UserError
 from bench.randomness import derive, stream
@@ -62,6 +62,6 @@ def dp_vaegm(
         return Examples(x, y, classes)
 
     synthetic = generate(samples, derive(seed, "synthetic"))
-    trained = classify(synthetic, derive(seed, "classifier"), steps=classifier_steps, what="dp_vaegm: classifier")
+    trained = classify(synthetic, derive(seed, "classifier"), standard(synthetic, steps=classifier_steps), "dp_vaegm: classifier")
     spent = accounting.parallel([fit.spent for fit in fits], parts)
     return Release(spent, predict=trained.predict, generate=generate, synthetic=synthetic)

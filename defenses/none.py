@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench import accounting
-from bench.classifier import batch_rate, classify
+from bench.classifier import classify, standard
 from bench.data import Examples
 from bench.registry import defense
 from bench.release import Release
@@ -21,13 +21,6 @@ def none(
     learning_rate: float = 0.001,
 ) -> Release:
     """The undefended classifier, trained on the private records until it over-fits."""
-    trained = classify(
-        private,
-        seed,
-        hidden=hidden,
-        steps=steps,
-        rate=batch_rate(len(private), batch_size),
-        learning_rate=learning_rate,
-        what="none: classifier",
-    )
+    recipe = standard(private, hidden=hidden, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    trained = classify(private, seed, recipe, "none: classifier")
     return Release(accounting.no_privacy(), predict=trained.predict, model=trained.model)

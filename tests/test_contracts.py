@@ -13,7 +13,7 @@ from conftest import components, quick, split
 from dp_accounting import DpEvent, NoOpDpEvent
 from numpy.typing import NDArray
 
-from bench import accounting, runner, training
+from bench import accounting, engine, runner, training
 from bench.component import Component
 from bench.data import Data, Examples
 from bench.randomness import derive
@@ -248,17 +248,17 @@ def test_constant_depends_on_nothing_private(digits: Data) -> None:
 @pytest.fixture
 def blindfold(monkeypatch: pytest.MonkeyPatch) -> list[training.Recipe]:
     """DP training meets 50 blank records a part whatever it is handed; returns the recipes it was asked for."""
-    plain = training._train
+    plain = engine.fit
     recipes: list[training.Recipe] = []
 
-    def _train(recipe: training.Recipe, parts: Any, seeds: Any, what: str) -> Any:
-        if recipe.privacy is not None:
-            recipes.append(recipe)
+    def fit(asked: Any, parts: Any, *rest: Any) -> Any:
+        if asked[0].privacy is not None:
+            recipes.extend(asked)
             size = (50, *parts[0].shape)
             parts = [Examples(np.zeros(size), np.zeros(50, int), part.classes) for part in parts]
-        return plain(recipe, parts, seeds, what)
+        return plain(asked, parts, *rest)
 
-    monkeypatch.setattr(training, "_train", _train)
+    monkeypatch.setattr(engine, "fit", fit)
     return recipes
 
 

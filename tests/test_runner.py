@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import games, runner, store, training
+from bench import engine, games, runner, store, training
 from bench.cells import freshness
 from bench.choosing import choose
 from bench.cli import main
@@ -192,13 +192,13 @@ def files(folder: Path) -> dict[Path, bytes]:
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was really trained, by its name."""
-    plain, seen = training._train, []
+    plain, seen = engine.fit, []
 
-    def _train(recipe: Any, parts: Any, seeds: Any, what: str) -> Any:
+    def fit(recipes: Any, parts: Any, seeds: Any, what: str, say: Any) -> Any:
         seen.append(what)
-        return plain(recipe, parts, seeds, what)
+        return plain(recipes, parts, seeds, what, say)
 
-    monkeypatch.setattr(training, "_train", _train)
+    monkeypatch.setattr(engine, "fit", fit)
     return seen
 
 
@@ -563,7 +563,7 @@ def test_a_remembered_fit_counts_with_what_it_cost(results: Path) -> None:
 def test_what_is_too_small_to_ask_about_is_not_trained_for(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training, "_train", lambda *given: pytest.fail("trained for nothing"))
+    monkeypatch.setattr(engine, "fit", lambda *given: pytest.fail("trained for nothing"))
     words = ["run", "--defense", "none", "--attack", "confidence", "--data", "digits,private=3", "--seeds", "0"]
     assert main([*words, "--results", str(results)]) == 2
     assert capsys.readouterr().err.count("bench: ") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chi2
 
-from bench import accounting, nets, training
-from bench.classifier import batch_rate, classify, uniform
+from bench import accounting, engine, nets, training
+from bench.classifier import batch_rate, classify, standard, uniform
 from bench.data import Examples
 from bench.errors import UserError
-from bench.nets import VAE, Autoencoder, Classifier
+from bench.layers import Single
+from bench.nets import GAN, VAE, Autoencoder, Classifier
 from bench.store import Store
 from bench.training import Privacy, Recipe, private_training, remembering, train
 
@@ -59,7 +61,7 @@ def one(made: Recipe, part: Examples, seed: int = 1) -> np.ndarray[Any, Any]:
 
 
 def rows_of(rate: float, n: int, steps: int, seed: int = 3) -> np.ndarray[Any, Any]:
-    return training._poisson_rows(recipe(rate=rate, steps=steps), [n], [np.random.default_rng(seed)])[:, 0]
+    return engine.poisson_rows([rate], [n], [np.random.default_rng(seed)], steps)[:, 0]
 
 
 def spread_p(counts: Any, n: int, rate: float) -> float:
@@ -83,19 +85,20 @@ def test_batch_sizes_are_binomial() -> None:
 
 
 def test_no_batch_is_cut_and_no_record_is_in_one_twice() -> None:
-    sizes = [50, 7, 0]
-    made = training._poisson_rows(recipe(rate=0.3, steps=200), sizes, [np.random.default_rng(k) for k in range(3)])
+    sizes = [50, 0, 7]
+    rates = [0.3, 0.3, 0.6]
+    made = engine.poisson_rows(rates, sizes, [np.random.default_rng(k) for k in range(3)], 200)
     again = [np.random.default_rng(k) for k in range(3)]
     for step in made:
-        for n, rng, row in zip(sizes, again, step, strict=True):
-            drawn = np.flatnonzero(rng.random(n) < 0.3)
+        for rate, n, rng, row in zip(rates, sizes, again, step, strict=True):
+            drawn = np.flatnonzero(rng.random(n) < rate)
             assert row[: len(drawn)].tolist() == drawn.tolist()
             assert (row[len(drawn) :] == -1).all()
     assert made.shape[2] == (made >= 0).sum(2).max()
 
 
 @pytest.mark.parametrize(
-    ("privacy", "engine", "values"),
+    ("privacy", "how", "values"),
     [
         (None, "onepass", (0.9,)),
         (Privacy(0.5, 1.0), "onepass", (0.9, np.nan)),
@@ -103,11 +106,11 @@ def test_no_batch_is_cut_and_no_record_is_in_one_twice() -> None:
     ],
     ids=["plain", "onepass", "vectorized"],
 )
-def test_padding_contributes_nothing(privacy: Privacy | None, engine: str, values: tuple[float, ...]) -> None:
+def test_padding_contributes_nothing(privacy: Privacy | None, how: str, values: tuple[float, ...]) -> None:
     parts = [examples(6, 1), examples(40, 2)]
-    made = recipe(SMALL_VAE, rate=0.2, steps=3, privacy=privacy, engine=engine)
+    made = recipe(SMALL_VAE, rate=0.2, steps=3, privacy=privacy, engine=how)
     for seed in range(100):  # one under which no batch of the first part holds record 0, which padding points at
-        rows = training._poisson_rows(made, [6], [training._streams(seed)[1]])
+        rows = engine.poisson_rows([made.rate], [6], [engine.streams(seed).batches], made.steps)
         if not (rows == 0).any() and (rows >= 0).any():
             break
     before = train(made, parts, [seed, 1000])
@@ -115,7 +118,7 @@ def test_padding_contributes_nothing(privacy: Privacy | None, engine: str, value
         after = train(made, [changed(parts[0], 0, value), parts[1]], [seed, 1000])
         for a, b in zip(before, after, strict=True):
             assert np.array_equal(flat(a), flat(b))
-    if engine == "vectorized":
+    if how == "vectorized":
         return
     drawn = int(rows.max())
     moved = train(made, [changed(parts[0], drawn, 0.9), parts[1]], [seed, 1000])
@@ -199,12 +202,144 @@ def test_the_divergence_from_the_prior_is_alive(privacy: Privacy | None) -> None
 
 
 def test_the_divergence_is_the_closed_form() -> None:
-    tf = training.tensorflow()
+    tf = engine.tensorflow()
     x = tf.zeros((2, 6))
     code = tf.constant([[0.0, 0.0, 0.0, 0.0], [1.0, -2.0, 0.5, -1.0]])
     weighted = replace(SMALL_VAE, kl_weight=3.0).loss([tf.zeros((2, 6)), code], x, None)
     known = [0.0, 0.5 * (1 + 4 + np.exp(0.5) - 0.5 + np.exp(-1) + 1 - 2)]
     np.testing.assert_allclose(weighted, 6 * np.log(2) + 3 * np.array(known), rtol=1e-6)
+
+
+@pytest.mark.parametrize("net", [CLASSIFIER, SMALL_VAE, GAN((6,), (5,), 2)], ids=["classifier", "vae", "gan"])
+@pytest.mark.parametrize("how", ["onepass", "vectorized", None], ids=["onepass", "vectorized", "plain"])
+def test_a_lot_in_pieces_is_the_lot(net: Any, how: str | None) -> None:
+    """Each piece clipped, the sum noised once: with noise a step, pieces could not agree with the whole."""
+    parts, seeds = [examples(40), examples(12, 1)], [1, 2]
+    made = recipe(net, engine=how or "onepass", privacy=Privacy(0.5, 1.0) if how else None, rate=0.6)
+    whole = train(made, parts, seeds)
+    for piece in (1, 7, 16):  # rows of both models together: up to 36 pieces, and a last one that is not full
+        for a, b in zip(whole, train(replace(made, physical_batch=piece), parts, seeds), strict=True):
+            np.testing.assert_allclose(flat(a), flat(b), rtol=0, atol=2e-6)
+
+
+def test_networks_are_clipped_apart_where_that_is_asked_for() -> None:
+    ae = Autoencoder((6,), (5,), 3)
+    ends = {}
+    for apart in (False, True):
+        made = recipe(ae, **{**ONE_STEP, "clip_networks": apart})
+        ends[apart] = one(made, examples(1)) - one(replace(made, learning_rate=1e-30), examples(1))
+    encoder = 6 * 5 + 5 + 5 * 3 + 3
+    share = 0.05 / 2**0.5  # of the clip over the divisor
+    assert np.linalg.norm(ends[False]) == pytest.approx(0.05, rel=1e-4)
+    for half in (ends[True][:encoder], ends[True][encoder:]):
+        assert np.linalg.norm(half) <= share * (1 + 1e-4)
+    assert np.linalg.norm(ends[True][encoder:]) == pytest.approx(share, rel=1e-4)
+    both = replace(made, engine="vectorized")
+    np.testing.assert_allclose(one(both, examples(20)), one(made, examples(20)), rtol=0, atol=1e-6)
+
+
+# --- options of the optimizer ---
+
+
+def test_the_average_of_the_weights_is_the_average_of_the_weights() -> None:
+    """Against the recursion by hand, over the weights after each of the steps."""
+    part = examples()
+    made = recipe(steps=6)
+    averaged = None
+    for steps in range(7):
+        now = one(replace(made, steps=max(steps, 1), learning_rate=0.1 if steps else 1e-30), part)
+        decay = min(0.6, (1 + steps) / (10 + steps))
+        averaged = now if averaged is None else decay * averaged + (1 - decay) * now
+    assert averaged is not None
+    np.testing.assert_allclose(one(replace(made, ema=0.6), part), averaged, rtol=0, atol=2e-6)
+    assert np.abs(one(made, part) - averaged).max() > 1e-3
+
+
+def test_schedules_end_at_nothing() -> None:
+    part = examples()
+
+    def moved(steps: int, schedule: str) -> float:
+        """How far the last step of four moves the weights, all records in every batch and no noise."""
+        made = recipe(steps=steps, rate=1.0, schedule=schedule, privacy=None)
+        return float(np.linalg.norm(one(made, part) - start()))
+
+    constant, cosine, linear = (moved(4, schedule) for schedule in training.SCHEDULES)
+    assert cosine < 0.75 * constant
+    assert linear < 0.75 * constant
+    # By hand: the rates of a linear schedule of two steps are 1 and a half of the learning rate.
+    made = recipe(steps=2, rate=1.0, schedule="linear", privacy=None)
+    first = one(recipe(steps=1, rate=1.0, privacy=None), part)
+    second = one(recipe(steps=2, rate=1.0, privacy=None), part)
+    np.testing.assert_allclose(one(made, part), first + (second - first) / 2, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(("optimizer", "usual"), [("sgd", 0.0), ("adam", 0.9)])
+def test_momentum_is_that_of_the_optimizer(optimizer: str, usual: float) -> None:
+    made, part = recipe(optimizer=optimizer, learning_rate=0.02), examples()
+    np.testing.assert_array_equal(one(made, part), one(replace(made, momentum=usual), part))
+    assert np.abs(one(made, part) - one(replace(made, momentum=0.5), part)).max() > 1e-4
+
+
+def test_each_model_has_its_own_rate_divisor_clip_and_noise() -> None:
+    made = [
+        recipe(privacy=Privacy(0.5, 1.0)),
+        recipe(privacy=Privacy(0.1, 3.0), rate=0.2, batch_size=3.0),
+        recipe(privacy=Privacy(2.0, 0.1), rate=0.9),
+    ]
+    parts, seeds = [examples(20), examples(12, 1), examples(33, 2)], [5, 6, 7]
+    together = train(made, parts, seeds)
+    for fit, single, part, seed in zip(together, made, parts, seeds, strict=True):
+        np.testing.assert_allclose(flat(fit), one(single, part, seed), rtol=0, atol=2e-6)
+        assert single.privacy
+        assert fit.spent == accounting.training_event(single.rate, single.privacy.noise_multiplier, 4)
+    # Handed the wrong way round, a model that was noised less would be accounted as the one that was noised more.
+    swapped = train(made[::-1], parts, seeds)
+    assert np.abs(flat(swapped[0]) - flat(together[0])).max() > 1e-3
+    for odd in (recipe(steps=5), recipe(privacy=None), recipe(SMALL_VAE), recipe(engine="vectorized")):
+        with pytest.raises(ValueError, match="differ in rate, batch_size, privacy alone"):
+            train([made[0], odd], parts[:2], [1, 2])
+    with pytest.raises(ValueError, match="a recipe each"):
+        train(made[:2], parts, seeds)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"ema": 1.0}, {"ema": -0.1}, {"momentum": 1.0}, {"physical_batch": 0}, {"schedule": "step"}, {"engine": "ghost"},
+     {"optimizer": "lamb"}, {"learning_rate": 0.0}, {"batch_size": 0.0}],
+    ids=str,
+)  # fmt: skip
+def test_a_recipe_out_of_range_is_one_sentence(changed: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as caught:
+        recipe(**changed)
+    assert "\n" not in str(caught.value)
+
+
+# --- a generator that meets no record ---
+
+
+def test_the_generator_of_a_gan_learns_and_no_record_reaches_it_but_through_the_discriminator() -> None:
+    """Records of one bright corner: the generator's pictures go there, privately too."""
+    net = GAN((6,), (16,), 3)
+    part = Examples(np.tile([0.95, 0.9, 0.95, 0.05, 0.1, 0.05], (200, 1)), np.zeros(200, int), 1)
+    z = np.random.default_rng(0).standard_normal((50, 3))
+
+    def pictures(privacy: Privacy | None, steps: int, **changed: Any) -> Any:
+        made = recipe(net, **{"optimizer": "adam", "learning_rate": 0.01, "steps": steps, "batch_size": 100.0,
+                              "momentum": 0.5, "privacy": privacy, **changed})  # fmt: skip
+        [fit] = train(made, [part], [1])
+        return nets.mapping(nets.generator(net, fit.weights))(z), fit
+
+    before, _ = pictures(None, 1, learning_rate=1e-9)
+    for privacy in (None, Privacy(1.0, 0.5)):
+        after, fit = pictures(privacy, 300)
+        assert np.abs(before.mean(0) - part.x[0]).mean() > 0.3
+        assert np.abs(after.mean(0) - part.x[0]).mean() < 0.15
+    assert fit.spent == accounting.training_event(0.5, 0.5, 300)
+    # With a discriminator that is only noise, two data sets give one generator: it saw neither.
+    other = Examples(1 - part.x, part.y, 1)
+    made = recipe(net, privacy=Privacy(1e-12, 1e12), batch_size=100.0)
+    first, second = (train(made, [records], [1])[0] for records in (part, other))
+    np.testing.assert_allclose(flat(first), flat(second), rtol=0, atol=1e-6)
 
 
 # --- noise ---
@@ -233,10 +368,21 @@ def test_equal_seeds_are_refused() -> None:
             train(recipe(), parts, seeds)
 
 
-@pytest.mark.parametrize(("net", "optimizer"), [(CLASSIFIER, "sgd"), (SMALL_VAE, "adam")])
+@pytest.mark.parametrize(
+    ("net", "optimizer"),
+    [
+        (CLASSIFIER, "sgd"),
+        (SMALL_VAE, "adam"),
+        (replace(SMALL_VAE, classes=3), "sgd"),
+        (GAN((6,), (5,), 2), "sgd"),
+        (Classifier((3, 2, 1), 3, (4,), "tanh", (2, 3)), "sgd"),
+    ],
+    ids=["classifier", "vae", "conditional vae", "gan", "convolutions"],
+)
 def test_together_is_one_by_one_noise_included(net: Any, optimizer: str) -> None:
     made = recipe(net, optimizer=optimizer, learning_rate=0.02)
-    parts, seeds = [examples(20), examples(1, 1), examples(0), examples(33, 2)], [5, 6, 7, 8]
+    parts = [examples(n, k, net.shape) for k, n in enumerate((20, 1, 0, 33))]
+    seeds = [5, 6, 7, 8]
     together = train(made, parts, seeds)
     for fit, part, seed in zip(together, parts, seeds, strict=True):
         np.testing.assert_allclose(flat(fit), one(made, part, seed), rtol=0, atol=2e-6)
@@ -251,12 +397,11 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit() -> None:
 
 
 def test_data_start_and_noise_are_streams_apart() -> None:
-    init, batches, noise, draws = training._streams(4)
-    other = training._streams(5)
-    assert not np.array_equal(noise, draws)
-    assert not np.array_equal(noise, other[2])
-    assert init != other[0]
-    assert batches.random() != other[1].random()
+    own, other = engine.streams(4), engine.streams(5)
+    keys = {own.noise, own.draws, own.free, other.noise, other.draws, other.free}
+    assert len(keys) == 6
+    numbers = {s.random() for s in (own.start, own.batches, other.start, other.batches)}
+    assert len(numbers) == 4
 
 
 # --- what comes in goes wrong ---
@@ -288,10 +433,10 @@ def test_plain_training_that_diverges_is_an_error() -> None:
 class Convolved(Classifier):
     """A small network of the kind that one-pass clipping does not know."""
 
-    def connect(self, layers: Any, x: Any, draw: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         from tensorflow import keras
 
-        h = keras.layers.Conv2D(2, 2, activation="tanh", name="convolution")(x)
+        h = keras.layers.DepthwiseConv2D(2, activation="tanh", name="convolution")(x)
         return [layers.dense(layers.flatten(h), self.classes)]
 
 
@@ -301,7 +446,7 @@ class Bent(Classifier):
 
     extra: str = ""
 
-    def connect(self, layers: Any, x: Any, draw: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         import tensorflow as tf
         from tensorflow import keras
 
@@ -342,9 +487,9 @@ def test_networks_that_break_the_clip_are_refused(extra: str, why: str, engine: 
 
 def test_what_one_pass_does_not_know_trains_with_the_reference() -> None:
     net, part = Convolved((3, 3, 1), 3), examples(shape=(3, 3, 1))
-    with pytest.raises(ValueError, match=r"'convolution'.*engine='vectorized'"):
+    with pytest.raises(ValueError, match=r"'convolution'.*engine=vectorized"):
         train(recipe(net), [part], [1])
-    with pytest.raises(ValueError, match=r"'again' is used twice.*engine='vectorized'"):
+    with pytest.raises(ValueError, match=r"'again' is used twice.*engine=vectorized"):
         train(recipe(Bent((6,), 3, extra="twice")), [examples()], [1])
     plain = one(recipe(net, privacy=None), part)
     made = recipe(net, engine="vectorized", privacy=HUGE_CLIP)
@@ -353,6 +498,75 @@ def test_what_one_pass_does_not_know_trains_with_the_reference() -> None:
     np.testing.assert_allclose(
         one(replace(made, net=twice), examples()), one(recipe(twice, privacy=None), examples()), rtol=0, atol=1e-5
     )
+
+
+# --- many at once ---
+
+
+def procedure(k: int) -> Any:
+    """Two trainings in a row, as of a defense: the second on what came out of the first."""
+    part = examples(20 + k, k)
+    [first] = train(recipe(Autoencoder((6,), (5,), 3), learning_rate=0.01), [part], [100 + k], "first")
+    encoder, _ = nets.halves(Autoencoder((6,), (5,), 3), first.weights)
+    codes = Examples(nets.mapping(encoder)(part.x), part.y, 3)
+    [second] = train(recipe(Classifier((3,), 3, (4,))), [codes], [200 + k], "second")
+    return k, first, second
+
+
+def test_calls_together_give_what_each_gives_alone_in_a_training_a_stage(calls: list[Any]) -> None:
+    found = training.together([lambda k=k: procedure(k) for k in range(4)])
+    assert [(len(arguments[1]), arguments[3]) for arguments in calls] == [(4, "first"), (4, "second")]
+    for k, (name, *fits) in enumerate(found):
+        assert name == k
+        for fit, alone in zip(fits, procedure(k)[1:], strict=True):
+            np.testing.assert_allclose(flat(fit), flat(alone), rtol=0, atol=1e-5)
+            assert fit.spent == alone.spent
+    assert training.together([]) == []
+
+
+def test_calls_of_other_shapes_and_lengths_go_side_by_side(calls: list[Any]) -> None:
+    def short() -> str:
+        return "nothing to train"
+
+    def other() -> Any:
+        return train(recipe(SMALL_VAE), [examples(9)], [7], "first")[0]
+
+    found = training.together([short, lambda: procedure(0), other, lambda: procedure(1)])
+    assert sorted(len(arguments[1]) for arguments in calls) == [1, 2, 2]
+    assert found[0] == "nothing to train"
+    np.testing.assert_allclose(flat(found[2]), flat(other()), rtol=0, atol=1e-6)
+
+
+def test_a_call_that_fails_ends_all_and_leaves_no_thread() -> None:
+    reached = []
+
+    def fails() -> None:
+        train(recipe(), [examples()], [1])
+        raise RuntimeError("after its first training")
+
+    def waits() -> None:
+        train(recipe(), [examples()], [2])
+        try:
+            train(recipe(), [examples()], [3])
+            reached.append("trained on")
+        except Exception:  # noqa: BLE001 - what a component might do
+            reached.append("handled")
+
+    before = threading.active_count()
+    for order in ([fails, waits], [waits, fails]):
+        with pytest.raises(RuntimeError, match="after its first"):
+            training.together(order)
+    assert reached == []
+    assert threading.active_count() == before
+    with pytest.raises(ValueError, match="seed of its own"):  # noise of one model would be that of another
+        training.together([lambda: train(recipe(), [examples()], [1])] * 2)
+    assert threading.active_count() == before
+
+
+def test_calls_together_are_remembered(store: Store, calls: list[Any]) -> None:
+    for _ in range(2):
+        training.together([lambda k=k: procedure(k) for k in range(2)])
+    assert len(calls) == 2
 
 
 # --- remembered ---
@@ -368,20 +582,20 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every real training from here on."""
     seen: list[Any] = []
-    real = training._train
+    real = engine.fit
 
     def counted(*arguments: Any) -> Any:
         seen.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(training, "_train", counted)
+    monkeypatch.setattr(engine, "fit", counted)
     return seen
 
 
 def test_what_was_trained_is_not_trained_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [examples(), examples(7, 1)]
     first = train(recipe(), parts, [1, 2])
-    monkeypatch.setattr(training, "_train", None)
+    monkeypatch.setattr(engine, "fit", None)
     for a, b in zip(first, train(recipe(), parts, [1, 2]), strict=True):
         assert np.array_equal(flat(a), flat(b))
         assert (a.steps, a.spent, a.seconds) == (b.steps, b.spent, b.seconds)
@@ -411,7 +625,8 @@ def test_the_code_of_a_network_from_elsewhere_counts(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(training, "source_digest", lambda path: seen.append(path) or "same")
     training._code(Bent((6,), 3))
     assert {path.name for path in seen} == {
-        "__init__.py", "training.py", "nets.py", "optimizer.py", "randomness.py", Path(__file__).name,
+        "__init__.py", "clipping.py", "engine.py", "layers.py", "nets.py", "optimizer.py", "randomness.py",
+        "training.py", Path(__file__).name,
     }  # fmt: skip
 
 
@@ -442,17 +657,17 @@ def test_a_killed_run_loses_one_fit(store: Store, calls: list[Any], monkeypatch:
 
     with remembering(None):
         whole = run()
-    counted = training._train
+    counted = engine.fit
 
-    def killed(made: Any, parts: Any, seeds: Any, what: str) -> Any:
+    def killed(made: Any, parts: Any, seeds: Any, *rest: Any) -> Any:
         if seeds == [2]:
             raise KeyboardInterrupt
-        return counted(made, parts, seeds, what)
+        return counted(made, parts, seeds, *rest)
 
-    monkeypatch.setattr(training, "_train", killed)
+    monkeypatch.setattr(engine, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
         run()
-    monkeypatch.setattr(training, "_train", counted)
+    monkeypatch.setattr(engine, "fit", counted)
     calls.clear()
     resumed = run()
     assert [arguments[2] for arguments in calls] == [[2]]
@@ -498,13 +713,13 @@ def test_the_classifier_learns_and_predicts_probabilities() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 90)
     part = Examples((np.eye(3)[y] + 0.1 * rng.random((90, 3))) / 1.1, y, 3)
-    found = classify(part, 1, hidden=(8,), steps=60, learning_rate=0.05)
+    found = classify(part, 1, standard(part, hidden=(8,), steps=60, learning_rate=0.05))
     chances = found.predict(part.x)
     assert chances.shape == (90, 3)
     np.testing.assert_allclose(chances.sum(1), 1, atol=1e-5)
     assert (chances.argmax(1) == y).mean() > 0.95
     assert accounting.describe(found.fit.spent) == "none"
-    private = classify(part, 1, hidden=(8,), steps=3, privacy=Privacy(1.0, 2.0))
+    private = classify(part, 1, replace(standard(part, hidden=(8,), steps=3), privacy=Privacy(1.0, 2.0)))
     assert accounting.describe(private.fit.spent) == "Poisson, rate 1, 3 steps, noise multiplier 2"
     assert uniform(4)(part.x).tolist() == [[0.25] * 4] * 90
     assert [batch_rate(n, 50) for n in (0, 10, 200)] == [1, 1, 0.25]
@@ -514,7 +729,7 @@ def test_halves_are_the_whole() -> None:
     part = examples()
     [fit] = train(recipe(Autoencoder((6,), (5,), 3)), [part], [1])
     encoder, decoder = nets.halves(Autoencoder((6,), (5,), 3), fit.weights)
-    whole = nets.build(Autoencoder((6,), (5,), 3), nets.Single())
+    whole = nets.build(Autoencoder((6,), (5,), 3), Single())
     whole.set_weights(fit.weights)
     decode = nets.mapping(decoder, "sigmoid", (2, 3))
     pictures = decode(nets.mapping(encoder)(part.x))
