@@ -277,7 +277,11 @@ class _Forward:
         lead = (3,) if self.models == 1 else (self.models, 3)
         probe = tf.random.stateless_uniform((*lead, *self.net.shape), [0, 1])
         draw = tf.random.stateless_normal((*lead, self.net.draws), [0, 2])
-        check_private(self.model, lambda x: self(x, tf.zeros(lead, tf.int64), draw)[0], probe)
+
+        def losses(x: Any) -> Any:
+            return self(x, tf.zeros(lead, tf.int64), draw)[0]
+
+        check_private(self.model, losses, probe)
 
 
 def _clipped(recipe: Recipe, forward: _Forward, optimizer: Any, layers: Sequence[Any]) -> Callable[..., list[Any]]:
@@ -318,11 +322,11 @@ def _optimizer(recipes: Sequence[Recipe], noise_keys: Sequence[int]) -> Any:
 
     recipe = recipes[0]
     schedules = tf.keras.optimizers.schedules
-    rate = {
-        "constant": lambda: recipe.learning_rate,
-        "cosine": lambda: schedules.CosineDecay(recipe.learning_rate, recipe.steps),
-        "linear": lambda: schedules.PolynomialDecay(recipe.learning_rate, recipe.steps, 0.0),
-    }[recipe.schedule]()
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        rate = schedules.CosineDecay(rate, recipe.steps)
+    elif recipe.schedule == "linear":
+        rate = schedules.PolynomialDecay(rate, recipe.steps, 0.0)
     options: dict[str, Any] = {"learning_rate": rate}
     if recipe.momentum is not None:
         options["beta_1" if recipe.optimizer == "adam" else "momentum"] = recipe.momentum

@@ -155,7 +155,7 @@ def scatter(x: Any, groups: int | None = GROUPS) -> Any:
     x = tf.reshape(tf.transpose(tf.reshape(x, [-1, *shape]), [0, 3, 1, 2]), [-1, *shape[:2]])
     n = tf.shape(x)[0]
     piece = tf.clip_by_value(n, 1, PIECE)
-    x = tf.pad(x, [[0, -n % piece], [0, 0], [0, 0]])
+    x = tf.pad(x, [[0, -n % piece + tf.cast(n == 0, tf.int32)], [0, 0], [0, 0]])  # map_fn wants one at least
     pieces = tf.reshape(x, tf.stack([-1, piece, *shape[:2]]))
     x = tf.map_fn(lambda pictures: _scatter(pictures, scale), pieces, parallel_iterations=1)
     x = tf.reshape(x, [-1, out[0] // shape[2], *out[1:]])[:n]

@@ -79,7 +79,8 @@ class SeededGaussianSumQuery(GaussianSumQuery):  # type: ignore[misc]
 
 def _each(values: Sequence[float]) -> Any:
     """One number where all models have the same, else one a model: float32, () or (models, 1)."""
-    return np.float32(values[0]) if len(set(values)) == 1 else np.float32(values)[:, None]
+    found = np.array(values, np.float32)
+    return found[0] if len(set(values)) == 1 else found[:, None]
 
 
 def _variables(sites: Sequence[Site]) -> list[Any]:
@@ -116,7 +117,7 @@ def _poisson(base: Any) -> Any:
             if len({int(key) for key in noise_keys}) < len(noise_keys):
                 raise ValueError("every model needs a noise key of its own: equal keys give equal noise")
             clip, multiplier, size = (
-                _each(np.broadcast_to(np.float64(v), len(noise_keys)).tolist())
+                _each(np.broadcast_to(np.asarray(v, np.float64), len(noise_keys)).tolist())
                 for v in (l2_norm_clip, noise_multiplier, batch_size)
             )
             super().__init__(clip, multiplier, **keras_options)

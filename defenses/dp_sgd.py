@@ -7,6 +7,7 @@ from bench import nets
 from bench.classifier import batch_rate, classify
 from bench.data import Examples
 from bench.errors import UserError, nearest
+from bench.layers import check_layers
 from bench.registry import defense
 from bench.release import Release
 from bench.training import Recipe, private_training
@@ -47,6 +48,7 @@ def dp_sgd(
     """
     if features not in FEATURES:
         raise UserError(f"there are no features {features!r}: {nearest(features, FEATURES)}")
+    check_layers(hidden, activation)
     scattered = features == "scattering" or (features == "auto" and fixed.fits(private.shape))
     seen, layers = (fixed.scattered(private), ()) if scattered else (private, hidden)
     rate = batch_rate(len(private), batch_size)

@@ -62,6 +62,7 @@ def dp_vaegm(
         return Examples(x, y, classes)
 
     synthetic = generate(samples, derive(seed, "synthetic"))
-    trained = classify(synthetic, derive(seed, "classifier"), standard(synthetic, steps=classifier_steps), "dp_vaegm: classifier")
+    plain = standard(synthetic, steps=classifier_steps)
+    trained = classify(synthetic, derive(seed, "classifier"), plain, "dp_vaegm: classifier")
     spent = accounting.parallel([fit.spent for fit in fits], parts)
     return Release(spent, predict=trained.predict, generate=generate, synthetic=synthetic)
