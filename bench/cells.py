@@ -15,7 +15,8 @@ from bench.store import Result, digest, source_digest
 # What decides numbers. Rooms that only read, draw or parse are left out, so that editing them makes nothing stale.
 SCIENCE = (
     "__init__", "accounting", "cells", "classifier", "clipping", "data", "engine", "features", "games", "layers",
-    "metrics", "nets", "optimizer", "randomness", "release", "runner", "sources", "training",
+    "metrics", "nets", "optimizer", "pictures", "randomness", "release", "runner", "sources", "synthesis",
+    "training",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",

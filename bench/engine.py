@@ -99,7 +99,7 @@ def build(net: nets.Net, starts: Sequence[np.random.Generator]) -> Any:
     """
     alone = nets.build(net, Single()).get_weights()
     model = nets.build(net, Stacked(len(starts))) if len(starts) > 1 else nets.build(net, Single())
-    drawn = [[_glorot(rng, w.shape) if w.ndim > 1 else w for w in alone] for rng in starts]
+    drawn = [net.start([_glorot(rng, w.shape) if w.ndim > 1 else w for w in alone]) for rng in starts]
     shapes = [w.shape for w in model.get_weights()]
     model.set_weights([np.stack([ws[i] for ws in drawn]).reshape(shape) for i, shape in enumerate(shapes)])
     return model

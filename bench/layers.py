@@ -59,6 +59,12 @@ class Single:
 
         return keras.layers.MaxPooling2D(size, stride)(h)
 
+    def product(self, h: Any, matrix: Any) -> Any:
+        """The product with a matrix that is fixed and public: nothing of it is trained."""
+        import tensorflow as tf
+
+        return tf.keras.layers.Lambda(lambda t: tf.tensordot(t, matrix, 1))(h)
+
     def flatten(self, h: Any) -> Any:
         """(n, *shape) -> (n, features)."""
         from tensorflow import keras

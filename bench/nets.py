@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import pictures
 from bench.layers import Single, check_layers
 
 Weights = list[NDArray[Any]]
+COARSE = 14  # pictures of this side or more show what they are
+DARK = -2.0  # the logit of a picture's ground before anything is known
+LOUD = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Net:
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
         """Per-record losses (…, n): one number a record, never reduced over records."""
         raise NotImplementedError
+
+    def start(self, weights: Weights) -> Weights:
+        """Initial weights, out of those that are drawn for any network; of public knowledge alone."""
+        return weights
 
     def free_loss(self, outputs: list[Any]) -> Any:
         """Losses (…, n) that train the free layers from draws alone, for networks that have some (`Single.part`)."""
@@ -117,8 +125,10 @@ class VAE(Net):
     """A variational autoencoder (Kingma and Welling 2014); loss is reconstruction + `kl_weight` * KL of a record.
 
     Both terms sit in the per-record loss, because a KL handed to Keras' add_loss gets no gradient under DP training.
-    With `classes` it is conditional (Sohn et al. 2015): the encoder takes the features, the decoder the latent numbers,
-    each followed by the one-hot label.
+    With `classes` it is conditional (Sohn et al. 2015): encoder and decoder take the one-hot label too. With `waves`
+    the decoder's numbers are those of that many by that many smooth waves, and so are the encoder's with `seen` (see
+    `bench.pictures`): far fewer weights, so far less noise. Pictures are then compared at half their resolution where
+    that leaves enough of them. `hidden` layers are the decoder's, `encoder` the encoder's, by default a linear one.
     """
 
     hidden: tuple[int, ...]
@@ -126,9 +136,13 @@ class VAE(Net):
     activation: str = "relu"
     kl_weight: float = 1.0
     classes: int = 0
+    encoder: tuple[int, ...] = ()
+    waves: int = 0
+    seen: int = 0
+    decay: float = 0.0
 
     def __post_init__(self) -> None:
-        check_layers((*self.hidden, self.latent), self.activation)
+        check_layers((*self.hidden, *self.encoder, self.latent), self.activation)
 
     @property
     def draws(self) -> int:
@@ -140,27 +154,38 @@ class VAE(Net):
         """Those that it is conditional on."""
         return self.classes
 
-    def encode(self, layers: Any, x: Any) -> Any:
+    @property
+    def halved(self) -> bool:
+        """Whether pictures are compared at half their resolution."""
+        return bool(self.waves) and min(self.shape[:2]) >= 2 * COARSE and not any(n % 2 for n in self.shape[:2])
+
+    def encode(self, layers: Any, x: Any, label: Any = None) -> Any:
         h = layers.flatten(x)
-        for units in self.hidden:
+        if self.seen:
+            h = layers.product(h, pictures.waves(self.shape, self.seen).T / math.sqrt(math.prod(self.shape[:2])))
+        h = _beside(h, label)
+        for units in self.encoder:
             h = layers.dense(h, units, self.activation)
         return layers.dense(h, 2 * self.latent)  # mean and log variance side by side
 
-    def decode(self, layers: Any, z: Any) -> Any:
-        for units in reversed(self.hidden):
+    def decode(self, layers: Any, z: Any, shape: tuple[int, ...]) -> Any:
+        """Latent numbers (and labels) to logits of features of records of `shape`."""
+        for units in self.hidden:
             z = layers.dense(z, units, self.activation)
-        return layers.dense(z, math.prod(self.shape))
+        if not self.waves:
+            return layers.dense(z, math.prod(shape))
+        numbers = layers.dense(z, self.waves**2 * self.shape[2])
+        return layers.product(numbers, pictures.waves(shape, self.waves, self.decay))
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         import tensorflow as tf
 
-        def labelled(h: Any) -> Any:
-            return tf.concat([h, label], -1) if self.classes else h
-
-        code = self.encode(layers.part("encoder"), labelled(layers.flatten(x)))
+        code = self.encode(layers.part("encoder"), x, label)
         mean, log_variance = code[..., : self.latent], code[..., self.latent :]
         z = mean + draw * tf.exp(0.5 * log_variance)
-        return [self.decode(layers.part("decoder"), labelled(z)), code]
+        height, width, *colours = self.shape if self.halved else (0, 0)
+        shape = (height // 2, width // 2, *colours) if self.halved else self.shape
+        return [self.decode(layers.part("decoder"), _beside(z, label), shape), code]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
         import tensorflow as tf
@@ -168,7 +193,29 @@ class VAE(Net):
         logits, code = outputs
         mean, log_variance = code[..., : self.latent], code[..., self.latent :]
         kl = 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - log_variance - 1.0, -1)
+        if self.halved:
+            height, width, colours = self.shape
+            lead = tf.shape(x)[:-3]
+            split = tf.concat([lead, [height // 2, 2, width // 2, 2, colours]], 0)
+            x = tf.reduce_mean(tf.reshape(x, split), [-4, -2])
         return _bernoulli(logits, x) + self.kl_weight * kl
+
+    def start(self, weights: Weights) -> Weights:
+        """Waves begin as nothing but a dark picture; labels of a conditional VAE begin loud, so each has own units."""
+        weights = [w.copy() for w in weights]
+        first = 2 * (len(self.encoder) + 1)  # the decoder's first kernel
+        if self.classes:
+            weights[first][self.latent :] *= LOUD
+        if self.waves:
+            weights[-2][:] = 0
+            weights[-1][: self.shape[2]] = DARK if self.halved else 0
+        return weights
+
+
+def _beside(h: Any, label: Any) -> Any:
+    import tensorflow as tf
+
+    return h if label is None else tf.concat([h, label], -1)
 
 
 @dataclass(frozen=True)
@@ -243,17 +290,17 @@ def part(
     return model, taken
 
 
-def halves(net: Autoencoder | VAE, weights: Weights) -> tuple[Any, Any]:
-    """The trained encoder and decoder as Keras models; the decoder ends in logits of features.
-
-    Those of a conditional VAE take flat features and latent numbers, each followed by the one-hot label.
-    """
-    code, shape = (net.code, net.shape) if isinstance(net, Autoencoder) else (net.latent + net.classes, net.shape)
-    if net.labels:
-        shape = (math.prod(net.shape) + net.labels,)
-    encoder, taken = part(net.encode, shape, weights)
-    decoder, _ = part(net.decode, (code,), weights[taken:])
+def halves(net: Autoencoder, weights: Weights) -> tuple[Any, Any]:
+    """The trained encoder and decoder as Keras models; the decoder ends in logits of features."""
+    encoder, taken = part(net.encode, net.shape, weights)
+    decoder, _ = part(net.decode, (net.code,), weights[taken:])
     return encoder, decoder
+
+
+def decoder(net: VAE, weights: Weights) -> Any:
+    """The trained decoder as a Keras model: latent numbers (n, latent), then one-hot labels, to logits of features."""
+    taken = 2 * (len(net.encoder) + 1)
+    return part(lambda layers, z: net.decode(layers, z, net.shape), (net.latent + net.classes,), weights[taken:])[0]
 
 
 def generator(net: GAN, weights: Weights) -> Any:

@@ -34,7 +34,7 @@ ENGINES = ("onepass", "vectorized")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
 # The files that decide what a training returns.
-CODE = ("__init__", "training", "engine", "layers", "nets", "clipping", "optimizer", "randomness")
+CODE = ("__init__", "training", "engine", "layers", "nets", "clipping", "optimizer", "pictures", "randomness")
 # What the models of one program may differ in; the rest decides the shape of the program.
 OWN = ("rate", "batch_size", "privacy")
 _memory: ContextVar[Store | None] = ContextVar("memory", default=None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from bench import accounting, nets
-from bench.classifier import classify, standard
 from bench.data import Examples
 from bench.errors import UserError
 from bench.randomness import derive, stream
 from bench.registry import defense
 from bench.release import Release
+from bench.synthesis import downstream, vae
 from bench.training import Recipe, private_training, train
 
 
@@ -18,7 +18,7 @@ from bench.training import Recipe, private_training, train
     "dp_vaegm",
     publishes={"predict", "generate", "synthetic"},
     private=True,
-    assumes=("the number of private records", "the set of labels", "features between 0 and 1"),
+    assumes=("the number of private records", "the set of labels", "features between 0 and 1", "pictures are smooth"),
 )
 def dp_vaegm(
     private: Examples,
@@ -28,29 +28,53 @@ def dp_vaegm(
     epsilon: float = 8.0,
     hidden: tuple[int, ...] = (64,),
     latent_dim: int = 8,
-    activation: str = "tanh",
-    steps: int = 100,
-    rate: float = 0.5,
-    learning_rate: float = 0.01,
+    activation: str = "relu",
+    waves: int = 10,
+    steps: int = 150,
+    rate: float = 0.2,
+    learning_rate: float = 0.02,
+    optimizer: str = "adam",
+    momentum: float = 0.9,
+    schedule: str = "linear",
+    ema: float = 0.0,
     l2_norm_clip: float = 1.0,
+    clip_networks: bool = False,
+    engine: str = "onepass",
     samples: int = 2000,
-    classifier_steps: int = 600,
+    classifier_steps: int = 4000,
+    classifier_samples: int = 60000,
+    shift: int = 2,
+    pixel_noise: float = 0.4,
 ) -> Release:
     """One VAE a class, trained with DP-SGD; samples are balanced over classes, and the classifier sees samples only.
 
     The classes' records are disjoint, so under add/remove adjacency their guarantees compose in parallel. Sampling
     rate, steps and divisor are the same for every class and use no count of a class: such counts would be a query too.
+    Pictures are put together from `waves` by `waves` smooth ones (0: from pixels), and the classifier's are moved by
+    `shift` pixels of 28 and get `pixel_noise`.
     """
     if samples < 1:
         raise UserError(f"samples must be at least 1, not {samples}.")
     classes = private.classes
     parts = [np.flatnonzero(private.y == k) for k in range(classes)]
-    net = nets.VAE(private.shape, hidden, latent_dim, activation)
-    privacy = private_training(epsilon, len(private), rate, steps, l2_norm_clip)
-    recipe = Recipe(net, steps, rate, max(1.0, rate * len(private) / classes), learning_rate, privacy=privacy)
+    net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.5)
+    recipe = Recipe(
+        net,
+        steps,
+        rate,
+        max(1.0, rate * len(private) / classes),
+        learning_rate,
+        optimizer=optimizer,
+        momentum=momentum,
+        schedule=schedule,
+        ema=ema,
+        privacy=private_training(epsilon, len(private), rate, steps, l2_norm_clip),
+        clip_networks=clip_networks,
+        engine=engine,
+    )
     seeds = [derive(seed, "vae", k) for k in range(classes)]
     fits = train(recipe, [private[part] for part in parts], seeds, f"dp_vaegm: {classes} VAEs")
-    decoders = [nets.mapping(nets.halves(net, fit.weights)[1], "sigmoid", private.shape) for fit in fits]
+    decoders = [nets.mapping(nets.decoder(net, fit.weights), "sigmoid", private.shape) for fit in fits]
 
     def generate(n: int, seed: int) -> Examples:
         """n synthetic records, classes in turn; the picture of a record is the decoder's mean."""
@@ -61,8 +85,15 @@ def dp_vaegm(
             x[y == k] = decode(z[y == k])
         return Examples(x, y, classes)
 
-    synthetic = generate(samples, derive(seed, "synthetic"))
-    plain = standard(synthetic, steps=classifier_steps)
-    trained = classify(synthetic, derive(seed, "classifier"), plain, "dp_vaegm: classifier")
+    trained = downstream(
+        generate,
+        seed,
+        samples=classifier_samples,
+        steps=classifier_steps,
+        shift=shift,
+        noise=pixel_noise,
+        what="dp_vaegm: classifier",
+    )
     spent = accounting.parallel([fit.spent for fit in fits], parts)
+    synthetic = generate(samples, derive(seed, "synthetic"))
     return Release(spent, predict=trained.predict, generate=generate, synthetic=synthetic)

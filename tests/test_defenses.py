@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import components, quick
+from conftest import components, quick, split
 
 import defenses.dp_augm
+import defenses.dp_cvaegm
 import defenses.dp_sgd
 import defenses.dp_vaegm
-from bench import classifier, training
+from bench import classifier, features, pictures, synthesis, training
 from bench.choosing import choose
 from bench.classifier import Classified
 from bench.data import Data, Examples
 from bench.errors import UserError
 from bench.nets import VAE, Autoencoder
+from bench.randomness import derive, stream
 from bench.release import Release
 
 RECORD = ("predict", "encode")
@@ -46,9 +49,9 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
         seen.classified.append((examples, classify(examples, *arguments, **options)))
         return seen.classified[-1][1]
 
-    for module in (defenses.dp_augm, defenses.dp_vaegm, classifier):
+    for module in (defenses.dp_augm, defenses.dp_vaegm, defenses.dp_cvaegm, classifier):
         monkeypatch.setattr(module, "train", train_seen)
-    for module in (defenses.dp_augm, defenses.dp_sgd, defenses.dp_vaegm):
+    for module in (defenses.dp_augm, defenses.dp_sgd, synthesis):
         monkeypatch.setattr(module, "classify", classify_seen)
     yield seen
     seen.__init__()  # type: ignore[misc]  # TensorFlow complains of functions that outlive it
@@ -126,20 +129,58 @@ def test_augm_never_reads_private_labels(cancer: Data) -> None:
 # DP-VaeGM
 
 
-def test_vaegm_classifier_sees_synthetic_records_only(digits: Data, witness: Witness) -> None:
-    release = train("dp_vaegm", digits.private, digits.public)
+@pytest.mark.parametrize("name", ["dp_vaegm", "dp_cvaegm"])
+def test_classifiers_of_generators_see_roughened_synthetic_records_only(
+    name: str, digits: Data, witness: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[Examples] = []
+
+    def roughened(records: Examples, *arguments: Any, **options: Any) -> Examples:
+        handed.append(records)
+        return pictures.roughened(records, *arguments, **options)
+
+    monkeypatch.setattr(synthesis, "roughened", roughened)
+    release = train(name, digits.private, digits.public)
+    assert release.generate
     assert release.synthetic is not None
+    assert len(release.synthetic) == quick(components().defenses[name])["samples"]
     [(seen, _)] = witness.classified
-    assert equal(seen, release.synthetic)
-    assert len(seen) == quick(components().defenses["dp_vaegm"])["samples"]
-    (vaes, parts, seeds), (plain, [last], _) = witness.trained
+    [synthetic] = handed
+    own = release.generate(40, derive(0, "downstream"))
+    assert equal(synthetic, own)
+    assert equal(seen, pictures.roughened(own, stream(0, "rough"), shift=2, noise=0.4))
+    (vaes, _, _), (plain, [last], _) = witness.trained
     assert isinstance(vaes.net, VAE)
     assert vaes.privacy is not None
     assert plain.privacy is None
     assert equal(last, seen)
-    assert len(parts) == len(set(seeds)) == 10, "each class has a VAE and a stream of randomness of its own"
+
+
+def test_vaegm_has_a_vae_and_a_stream_a_class_and_cvaegm_one_for_all(digits: Data, witness: Witness) -> None:
+    train("dp_vaegm", digits.private, digits.public)
+    train("dp_cvaegm", digits.private, digits.public)
+    (_, parts, seeds), _, (pooled, [everybody], _), _ = witness.trained
+    assert len(parts) == len(set(seeds)) == 10
     for k, part in enumerate(parts):
         assert equal(part, digits.private[np.flatnonzero(digits.private.y == k)])
+    assert equal(everybody, digits.private)
+    assert pooled.net.labels == 10
+
+
+def test_a_conditional_vae_gives_each_label_its_own_pictures() -> None:
+    """Ten records of one picture a class, no noise: what is made for a label is that picture and no other's."""
+    rng = np.random.default_rng(0)
+    prototypes = np.kron(rng.integers(0, 2, (4, 2, 2)), np.ones((4, 4)))[..., None]
+    prototypes[0], prototypes[1] = 0, 1
+    private = Examples(np.repeat(prototypes, 25, 0), np.repeat(np.arange(4), 25), 4)
+    release = train("dp_cvaegm", private, private, epsilon=float("inf"), steps=300, rate=0.5)
+    assert release.generate
+    made = release.generate(40, 1)
+    for k in range(4):
+        mean = made.x[made.y == k].mean(0)
+        distances = [np.abs(mean - prototype).mean() for prototype in prototypes]
+        assert int(np.argmin(distances)) == int(np.argmin([np.abs(prototypes[k] - p).mean() for p in prototypes]))
+        assert distances[k] < 0.15
 
 
 # DP-SGD
@@ -157,21 +198,74 @@ def test_sgd_trains_the_one_classifier_privately_and_reads_nothing_public(cancer
     assert np.array_equal(release.predict(cancer.holdout.x), other.predict(cancer.holdout.x))
 
 
+def test_sgd_of_pictures_is_linear_on_their_scattering(digits: Data, witness: Witness) -> None:
+    train("dp_sgd", digits.private, digits.public)
+    train("dp_sgd", digits.private, digits.public, features="none")
+    (scattered, _), (raw, _) = witness.classified
+    assert equal(scattered, features.scattered(digits.private))
+    assert equal(raw, digits.private)
+    nets_seen = [recipe.net for recipe, _, _ in witness.trained]
+    assert [net.hidden for net in nets_seen] == [(), (64,)]
+
+
+def test_sgd_refuses_scattering_of_what_is_no_picture(cancer: Data) -> None:
+    with pytest.raises(UserError, match="need pictures"):
+        train("dp_sgd", cancer.private, cancer.public, features="scattering")
+    with pytest.raises(UserError, match="did you mean 'scattering'"):
+        train("dp_sgd", cancer.private, cancer.public, features="scatering")
+
+
+@pytest.mark.parametrize("data", ["digits", "breast_cancer"])
 @pytest.mark.parametrize("name", ["dp_sgd", "none"])
-def test_the_published_model_is_the_one_that_predicts(name: str, cancer: Data) -> None:
-    release = train(name, cancer.private, cancer.public)
+def test_the_published_model_is_the_one_that_predicts(name: str, data: str) -> None:
+    """From raw records: what a white-box attack differentiates is all of it."""
+    parts = split(data)
+    release = train(name, parts.private, parts.public)
     assert release.predict
     assert release.model is not None
-    logits = np.asarray(release.model(cancer.holdout.x), np.float64)
+    x = parts.holdout.x
+    logits = np.asarray(release.model(x), np.float64)
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    assert np.allclose(release.predict(cancer.holdout.x), softmax, atol=1e-5)
+    assert np.allclose(release.predict(x), softmax, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name, one in components().defenses.items() if "engine" in one.options])
+def test_the_engines_give_the_same_defense(name: str, cancer: Data) -> None:
+    """Whoever doubts the one pass can ask for TensorFlow Privacy's way, noise and all."""
+    first, second = (train(name, cancer.private, cancer.public, engine=engine) for engine in training.ENGINES)
+    assert first.predict
+    assert second.predict
+    x = cancer.holdout.x
+    np.testing.assert_allclose(first.predict(x), second.predict(x), rtol=0, atol=1e-3)
+    assert first.spent == second.spent
+    with pytest.raises(UserError, match="engine is one of"):
+        train(name, cancer.private, cancer.public, engine="ghost")
+
+
+@pytest.mark.parametrize(
+    "option", ["schedule=cosine", "ema=0.5", "momentum=0.5", "clip_networks=true", "optimizer=sgd"]
+)
+def test_an_option_of_training_reaches_it(option: str, cancer: Data, witness: Witness) -> None:
+    """Whichever private defense has it: the recipe of its private training changes in that and nothing else."""
+    word, value = option.split("=")
+    for name, one in components().defenses.items():
+        if not one.private or word not in one.options:
+            continue
+        witness.trained.clear()
+        train(name, cancer.private, cancer.public)
+        [choice] = choose(components(), "defense", f"{name},{option}")
+        train(name, cancer.private, cancer.public, **choice.options)
+        before, after = (recipe for recipe, _, _ in witness.trained if recipe.privacy)
+        assert getattr(after, word) == choice.options[word] != getattr(before, word), f"{name},{option}: {value}"
+        assert replace(after, **{word: getattr(before, word)}) == before
 
 
 @pytest.mark.parametrize(
     "option",
     ["epsilon=0", "epsilon=-1", "epsilon=nan", "steps=0", "rate=0", "rate=1.5", "batch_size=0", "learning_rate=0",
      "l2_norm_clip=0", "hidden=0", "code_dim=0", "latent_dim=-1", "activation=rleu", "samples=0",
-     "classifier_steps=-1"],
+     "classifier_steps=-1", "classifier_samples=0", "waves=-1", "shift=-1", "pixel_noise=-1", "pixel_noise=nan",
+     "features=hog", "engine=ghost", "schedule=step", "optimizer=lamb", "ema=1", "momentum=1"],
 )  # fmt: skip
 def test_an_option_out_of_range_is_one_sentence(option: str, digits: Data) -> None:
     """Whichever defense has the option, before anything is trained at length."""

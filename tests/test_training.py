@@ -737,4 +737,4 @@ def test_halves_are_the_whole() -> None:
     np.testing.assert_allclose(pictures.reshape(20, 6), nets.mapping(whole, "sigmoid")(part.x), atol=1e-6)
     assert nets.mapping(encoder)(part.x[:0]).shape == (0, 3)
     vae = train(recipe(SMALL_VAE), [part], [1])[0]
-    assert nets.mapping(nets.halves(SMALL_VAE, vae.weights)[1])(np.zeros((4, 2))).shape == (4, 6)
+    assert nets.mapping(nets.decoder(SMALL_VAE, vae.weights))(np.zeros((4, 2))).shape == (4, 6)
