@@ -1,0 +1,113 @@
+"""Loops of training steps, traced and warm, for the benchmarks: the one place that knows the engine's insides.
+
+As a script, `python tests/perf/steps.py NET plain|dp BATCH` prints by how many MiB twenty steps raise the peak of
+resident memory.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import engine, nets
+from bench.data import Examples
+from bench.layers import Single
+from bench.training import Privacy, Recipe
+
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Tutorial(nets.Classifier):
+    """The small convolutional network of TensorFlow Privacy's MNIST tutorial."""
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        h = layers.pool(layers.conv(x, 16, 8, 2, "same", "relu"), 2, 1)
+        h = layers.pool(layers.conv(h, 32, 4, 2, "valid", "relu"), 2, 1)
+        return [layers.dense(layers.dense(layers.flatten(h), 32, "relu"), self.classes)]
+
+
+NETS: dict[str, nets.Net] = {
+    "autoencoder": nets.Autoencoder((784,), (400,), 128),
+    "cnn": Tutorial((28, 28, 1), 10),
+}
+
+
+def records(shape: tuple[int, ...], n: int = 10_000) -> Examples:
+    rng = np.random.default_rng(0)
+    return Examples(rng.random((n, *shape), np.float32) ** 6, rng.integers(0, 10, n), 10)
+
+
+def recipe(net: nets.Net, batch: int, n: int = 10_000, **changed: Any) -> Recipe:
+    return Recipe(net, STEPS, batch / n, float(batch), 1e-3, **changed)
+
+
+def ours(made: Recipe, parts: Sequence[Examples], start: Sequence[Any] | None = None) -> tuple[Callable[..., Any], Any]:
+    """A function that runs k steps of the engine on Poisson batches, and the Keras model that they train.
+
+    Warm already, but where it is told what weights to start from.
+    """
+    own = [engine.streams(k) for k in range(len(parts))]
+    model = engine.build(made.net, [s.start for s in own])
+    if start:
+        model.set_weights(start)
+    run, iterations, _ = engine._program([made] * len(parts), model, *engine.pad(parts), own)
+    sizes, generators = [len(part) for part in parts], [s.batches for s in own]
+    rows = engine.tensorflow().constant(engine.poisson_rows([made.rate] * len(parts), sizes, generators, made.steps))
+
+    def steps(k: int = STEPS) -> None:
+        run(rows[:k])
+        iterations.numpy()
+
+    if not start:
+        steps()
+    return steps, model
+
+
+def keras(net: nets.Net, part: Examples, batch: int) -> Callable[[], None]:
+    """Twenty ordinary Keras steps: a traced loop, fixed batches, Keras' own Adam and a mean loss."""
+    tf = engine.tensorflow()
+    model, optimizer = nets.build(net, Single()), tf.keras.optimizers.Adam(1e-3)
+    x, y = tf.constant(part.x), tf.constant(part.y)
+    rng = np.random.default_rng(1)
+    rows = tf.constant(np.stack([rng.permutation(len(part))[:batch] for _ in range(STEPS)]))
+
+    @tf.function
+    def run() -> None:
+        for t in tf.range(STEPS):
+            bx, by = tf.gather(x, rows[t]), tf.gather(y, rows[t])
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(net.loss(tf.nest.flatten(model(bx, training=True)), bx, by))
+            variables = model.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    def steps() -> None:
+        run()
+        optimizer.iterations.numpy()
+
+    steps()
+    return steps
+
+
+def _resident(word: str) -> float:
+    found = re.search(rf"{word}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+if __name__ == "__main__":
+    name, kind, batch = sys.argv[1:]
+    net = NETS[name]
+    part = records(net.shape)
+    ours(recipe(net, 8), [part])  # what TensorFlow needs once, whatever is trained
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    made = recipe(net, int(batch))
+    ours(replace(made, privacy=Privacy(1.0, 1.0)) if kind == "dp" else made, [part])
+    print(_resident("VmHWM") - before)
