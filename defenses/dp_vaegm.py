@@ -41,8 +41,8 @@ def dp_vaegm(
     clip_networks: bool = False,
     engine: str = "onepass",
     samples: int = 2000,
-    classifier_steps: int = 4000,
-    classifier_samples: int = 60000,
+    classifier_steps: int = 8000,
+    classifier_samples: int = 120000,
     shift: int = 2,
     pixel_noise: float = 0.4,
 ) -> Release:
