@@ -27,6 +27,7 @@ from bench.training import Privacy, Recipe, private_training, remembering, train
 TINY = 1e-6  # a test that is right fails once in a million
 CLASSIFIER = Classifier((6,), 3, (5,), "tanh")
 SMALL_VAE = VAE((6,), (5,), 2, "tanh")
+CONVOLUTIONS = Classifier((3, 2, 1), 3, (4,), "tanh", (2, 3))
 HUGE_CLIP = Privacy(1e6, 0.0)
 
 
@@ -173,11 +174,14 @@ def test_the_divisor_is_not_the_size_of_the_batch() -> None:
         (SMALL_VAE, "sgd", "vectorized"),
         (CLASSIFIER, "sgd", "onepass"),
         (CLASSIFIER, "adam", "vectorized"),
+        (replace(SMALL_VAE, classes=3), "sgd", "onepass"),
+        (GAN((6,), (5,), 2), "sgd", "onepass"),
+        (CONVOLUTIONS, "sgd", "onepass"),
     ],
 )
 def test_no_noise_and_a_huge_clip_is_plain_training(net: Any, optimizer: str, engine: str) -> None:
     made = recipe(net, optimizer=optimizer, learning_rate=0.02, engine=engine, momentum=0.5)
-    parts, seeds = [examples(20), examples(12, 1)], [1, 2]
+    parts, seeds = [examples(20, 0, net.shape), examples(12, 1, net.shape)], [1, 2]
     private = train(replace(made, privacy=HUGE_CLIP), parts, seeds)
     plain = train(replace(made, privacy=None), parts, seeds)
     for a, b in zip(private, plain, strict=True):
@@ -375,7 +379,7 @@ def test_equal_seeds_are_refused() -> None:
         (SMALL_VAE, "adam"),
         (replace(SMALL_VAE, classes=3), "sgd"),
         (GAN((6,), (5,), 2), "sgd"),
-        (Classifier((3, 2, 1), 3, (4,), "tanh", (2, 3)), "sgd"),
+        (CONVOLUTIONS, "sgd"),
     ],
     ids=["classifier", "vae", "conditional vae", "gan", "convolutions"],
 )
