@@ -5,7 +5,6 @@ Everything random is drawn from a model's own streams, so that a model trained a
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 import time
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from bench.training import Recipe
 
 Say = Callable[[str, int, int], None]
-LARGE = 2**24  # bytes of records
 REPORTS = 20  # times that a training tells how far it is
 
 
@@ -139,9 +137,6 @@ def fit(
     shapes = [w.shape for w in nets.build(recipe.net, Single()).get_weights()]
     out = {f"w{i}": w.reshape(len(parts), *shape) for i, (w, shape) in enumerate(zip(weights, shapes, strict=True))}
     out["steps"] = np.array(iterations.numpy())
-    del model, run, average
-    if sum(part.x.nbytes for part in parts) > LARGE:
-        gc.collect()  # a traced program is a ring of references that holds the records: 1.5 GB more each seed of MNIST
     out["seconds"] = np.array(time.perf_counter() - start)
     return out
 
@@ -164,7 +159,8 @@ def _program(
         forward.check()
     clipped = _clipped(recipe, forward, optimizer, layers)
     divisor = np.array([r.batch_size for r in recipes], np.float32)
-    records, labels = (tf.constant(v) if models > 1 else tf.constant(v[0]) for v in (x, y))
+    # Handed to the program, not captured by it: TensorFlow keeps programs for good, and with them what they captured.
+    held = [tf.constant(v) if models > 1 else tf.constant(v[0]) for v in (x, y)]
     average = tf.train.ExponentialMovingAverage(recipe.ema, optimizer.iterations) if recipe.ema else None
     if average:
         average.apply(model.weights)
@@ -174,13 +170,13 @@ def _program(
         out = normals(width, net.draws, keys, optimizer.iterations)
         return out if models > 1 else out[0]
 
-    def sums(rows: Any, draw: Any) -> list[Any]:
+    def sums(data: Sequence[Any], rows: Any, draw: Any) -> list[Any]:
         """What the records of one piece of a lot add to each variable: clipped, or plain gradients."""
         present = rows >= 0
         rows = tf.maximum(rows, 0)
         if models == 1:
             rows, present = rows[0], present[0]
-        bx, by = (tf.gather(v, rows, batch_dims=min(models, 2) - 1) for v in (records, labels))
+        bx, by = (tf.gather(v, rows, batch_dims=min(models, 2) - 1) for v in data)
         if recipe.privacy:
             return clipped(bx, by, draw, present)
         with tf.GradientTape() as tape:
@@ -191,15 +187,15 @@ def _program(
     piece = max(1, recipe.physical_batch // models)
     most = max(r.rate * x.shape[1] + 6 * (r.rate * x.shape[1]) ** 0.5 for r in recipes)
 
-    def lot(rows: Any) -> list[Any]:
+    def lot(data: Sequence[Any], rows: Any) -> list[Any]:
         """The sums of a whole lot, piece by piece where it is too large for one."""
         width = tf.shape(rows)[1]
         draw = drawn(width, [s.draws for s in own])
         if most <= piece:
-            return sums(rows, draw)
+            return sums(data, rows, draw)
 
         def cut(start: Any) -> list[Any]:
-            return sums(rows[:, start : start + piece], draw[..., start : start + piece, :])
+            return sums(data, rows[:, start : start + piece], draw[..., start : start + piece, :])
 
         def more(start: Any, total: list[Any]) -> tuple[Any, list[Any]]:
             return start + piece, [a + b for a, b in zip(total, cut(start), strict=True)]
@@ -207,9 +203,9 @@ def _program(
         _, total = tf.while_loop(lambda start, _: start < width, more, (piece, cut(0)), parallel_iterations=1)
         return list(total)
 
-    def step(rows: Any) -> None:
+    def step(data: Sequence[Any], rows: Any) -> None:
         width = tf.reduce_max(tf.reduce_sum(tf.cast(rows >= 0, tf.int32), 1))
-        total = lot(rows[:, : tf.maximum(width, 1)])
+        total = lot(data, rows[:, : tf.maximum(width, 1)])
         if recipe.privacy:
             optimizer.apply_sums(total, variables)
         else:
@@ -234,12 +230,17 @@ def _program(
 
     step = tf.autograph.experimental.do_not_convert(step)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, models, None], tf.int32)])  # type: ignore[untyped-decorator]
-    def run(batches: Any) -> None:
-        for t in tf.range(tf.shape(batches)[0]):
-            step(batches[t])
+    signature = [tf.TensorSpec([None, models, None], tf.int32), *map(tf.TensorSpec.from_tensor, held)]
 
-    return run, optimizer.iterations, lambda: [average.average(w).numpy() for w in model.weights] if average else []
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def run(batches: Any, *data: Any) -> None:
+        for t in tf.range(tf.shape(batches)[0]):
+            step(data, batches[t])
+
+    def averaged() -> list[Any]:
+        return [average.average(w).numpy() for w in model.weights] if average else []
+
+    return lambda rows: run(rows, *held), optimizer.iterations, averaged
 
 
 class _Forward:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 from collections.abc import Iterator
@@ -502,6 +503,16 @@ def test_what_one_pass_does_not_know_trains_with_the_reference() -> None:
     np.testing.assert_allclose(
         one(replace(made, net=twice), examples()), one(recipe(twice, privacy=None), examples()), rtol=0, atol=1e-5
     )
+
+
+def test_records_are_let_go_of_when_a_training_ends() -> None:
+    """TensorFlow keeps every program that was traced: captured records would pile up, a copy a training."""
+    tf, part = engine.tensorflow(), examples(37)
+    for privacy in (None, Privacy(0.5, 1.0)):
+        train(recipe(privacy=privacy), [part], [1])
+        gc.collect()
+        kept = [o for o in gc.get_objects() if isinstance(o, tf.Tensor) and tuple(o.shape) == part.x.shape]
+        assert not kept
 
 
 # --- many at once ---
