@@ -105,6 +105,16 @@ def _square(values: Any) -> Any:
     return tf.reduce_sum(tf.square(values), -1)
 
 
+def _wide_square(values: Any) -> Any:
+    """Squared norms in float64 of float32 rows: in float32 the square of 1e-23 is 0, and its partner 1e19 unclipped.
+
+    By the largest number of a row, for casting all of them would take twice the memory.
+    """
+    largest = tf.maximum(tf.reduce_max(tf.abs(values), -1, keepdims=True), 1e-37)
+    scaled = _square(values / largest)
+    return tf.cast(scaled, tf.float64) * tf.square(tf.cast(largest[..., 0], tf.float64))
+
+
 def _square_of_record(values: Any, lead: int) -> Any:
     return tf.reduce_sum(tf.square(values), list(range(lead, values.shape.rank)))
 
@@ -117,9 +127,7 @@ class _Outer:
     d: Any
 
     def square_norms(self) -> Any:
-        # In float32 the square of 1e-23 is 0, and its partner of 1e19 would go unclipped.
-        a, d = (_square(tf.cast(v, tf.float64)) for v in (self.a, self.d))
-        return d * (a + 1)
+        return _wide_square(self.d) * (_wide_square(self.a) + 1)
 
     def sums(self, factors: Any) -> tuple[Any, Any]:
         weighted = self.d * factors[..., None]
