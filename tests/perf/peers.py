@@ -35,12 +35,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dp-g
 TORCH = ("torch==2.13.0", "opacus==1.6.0", "numpy==2.4.6")  # in this order: opacus would choose a torch of its own
 JAX = ("jax==0.10.2", "jaxlib==0.10.2", "optax==0.2.8", "numpy==2.4.6", "jax-privacy==2.0.0")
 # No GPU. Freed memory is kept, or steps that allocate much would measure page faults. OpenMP's threads sleep while they
-# wait: where they spin, PyTorch on a busy machine was 30 times slower.
+# wait, unless OMP_WAIT_POLICY says otherwise: where they spin, PyTorch on a busy machine was 30 times slower.
 SETTINGS = {
     **dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(THREADS)),
     **{"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
     **{"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**28)},
-    "OMP_WAIT_POLICY": "PASSIVE",
+    "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
 }
 Loop = tuple[Callable[[int], object], Callable[[], list[Any]]]  # run k steps and wait for them; the weights
 

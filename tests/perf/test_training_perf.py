@@ -119,3 +119,44 @@ def test_the_reference_over_one_pass_through_training(benchmark: Any) -> None:
     reference, _ = ours(replace(made, engine="vectorized"), [part])
     private, _ = ours(made, [part])
     assert ratio(benchmark, partial(reference, 5), partial(private, 5), 3) > 1
+
+
+def test_tensorflows_own_normals_over_ours(benchmark: Any) -> None:
+    from bench.engine import tensorflow
+    from bench.optimizer import normals
+
+    tf, size = tensorflow(), 730_512  # the weights of the autoencoder
+    theirs = tf.function(lambda step: tf.random.stateless_normal([size], tf.stack([step, step]), alg="philox"))
+    own = tf.function(lambda step: normals(1, size, [5], step))
+    step = tf.constant(3)
+    theirs(step), own(step)
+    assert ratio(benchmark, lambda: theirs(step).numpy(), lambda: own(step).numpy()) > 1
+
+
+def test_a_plain_step_in_xla_over_one_without(benchmark: Any) -> None:
+    """Why XLA is not used: where this falls below 1 by much, think again."""
+    from bench import engine, nets
+    from bench.layers import Single
+
+    tf, net = engine.tensorflow(), NETS["autoencoder"]
+    model, x = nets.build(net, Single()), tf.constant(records(net.shape, 256).x)
+
+    def gradients() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(net.loss(tf.nest.flatten(model(x, training=True)), x, None))
+        return tape.gradient(loss, model.trainable_variables)
+
+    compiled, plain = tf.function(gradients, jit_compile=True), tf.function(gradients)
+    compiled(), plain()
+    assert ratio(benchmark, lambda: compiled()[0].numpy(), lambda: plain()[0].numpy()) > 0.8
+
+
+def test_a_product_in_half_precision_over_one_in_single(benchmark: Any) -> None:
+    """Why mixed precision is not used on a CPU: as above."""
+    from bench.engine import tensorflow
+
+    tf = tensorflow()
+    rng = np.random.default_rng(0)
+    a, b = (tf.constant(rng.random(shape), tf.float32) for shape in ((1024, 784), (784, 400)))
+    half = [tf.cast(v, tf.bfloat16) for v in (a, b)]
+    assert ratio(benchmark, lambda: tf.matmul(*half).numpy(), lambda: tf.matmul(a, b).numpy()) > 0.8
