@@ -202,7 +202,7 @@ def test_the_divergence_from_the_prior_is_alive(privacy: Privacy | None) -> None
     for weight in (0.0, 100.0):
         made = recipe(replace(SMALL_VAE, kl_weight=weight), steps=1, rate=1.0, privacy=privacy, learning_rate=0.01)
         [fit] = train(made, [examples()], [1])
-        ends.append(fit.weights[2][:, 2:])  # of the encoder's last layer, the half that gives the log variance
+        ends.append(fit.weights[0][:, 2:])  # of the encoder's last layer, the half that gives the log variance
     assert np.abs(ends[0] - ends[1]).max() > 0.01
 
 
@@ -640,7 +640,7 @@ def test_the_code_of_a_network_from_elsewhere_counts(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(training, "source_digest", lambda path: seen.append(path) or "same")
     training._code(Bent((6,), 3))
     assert {path.name for path in seen} == {
-        "__init__.py", "clipping.py", "engine.py", "layers.py", "nets.py", "optimizer.py", "randomness.py",
+        "__init__.py", "clipping.py", "engine.py", "layers.py", "nets.py", "optimizer.py", "pictures.py", "randomness.py",
         "training.py", Path(__file__).name,
     }  # fmt: skip
 
