@@ -640,8 +640,8 @@ def test_the_code_of_a_network_from_elsewhere_counts(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(training, "source_digest", lambda path: seen.append(path) or "same")
     training._code(Bent((6,), 3))
     assert {path.name for path in seen} == {
-        "__init__.py", "clipping.py", "engine.py", "layers.py", "nets.py", "optimizer.py", "pictures.py", "randomness.py",
-        "training.py", Path(__file__).name,
+        "__init__.py", "clipping.py", "engine.py", "layers.py", "nets.py", "optimizer.py", "pictures.py",
+        "randomness.py", "training.py", Path(__file__).name,
     }  # fmt: skip
 
 
