@@ -59,6 +59,14 @@ def no_privacy() -> DpEvent:
 
 def epsilon(event: DpEvent, delta: float, accountant: str = "pld") -> float:
     """The smallest epsilon that `accountant` ("pld" or "rdp") promises for `event` at `delta`, add/remove adjacency."""
+    try:
+        return _remembered(event, delta, accountant)  # the seeds of a row spend alike
+    except TypeError:  # an event with a list in it has no hash
+        return _remembered.__wrapped__(event, delta, accountant)
+
+
+@functools.lru_cache(maxsize=64)
+def _remembered(event: DpEvent, delta: float, accountant: str) -> float:
     if accountant == "rdp":
         return _epsilon(event, delta, "rdp", 0.0)
     # With hardly any noise a fine grid of privacy losses fills the memory, and nobody reads an epsilon of 1e6 to 1e-4.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.training import Recipe
 
 Say = Callable[[str, int, int], None]
+FEW = 50  # batches of less than one record in so many are drawn by their size
 REPORTS = 20  # times that a training tells how far it is
 
 
@@ -58,16 +59,21 @@ def poisson_rows(
     rates: Sequence[float], sizes: Sequence[int], generators: Sequence[np.random.Generator], steps: int
 ) -> NDArray[Any]:
     """Rows of `steps` batches (steps, models, width), each row of a model with its rate; -1 is padding, none is cut."""
-    rows = [
-        [np.flatnonzero(rng.random(n) < rate) for rate, n, rng in zip(rates, sizes, generators, strict=True)]
-        for _ in range(steps)
-    ]
+    rows = [[_sample(*own) for own in zip(rates, sizes, generators, strict=True)] for _ in range(steps)]
     width = max(1, max(len(r) for step in rows for r in step))
     out = np.full((steps, len(sizes), width), -1, np.int32)
     for t, step in enumerate(rows):
         for k, r in enumerate(step):
             out[t, k, : len(r)] = r
     return out
+
+
+def _sample(rate: float, n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """The records of one Poisson batch, each in it with chance `rate`, whatever the others do."""
+    if rate * FEW > 1:
+        return np.flatnonzero(rng.random(n) < rate)
+    # The same law with a draw a record of the batch in place of one a record of all: how many, then which.
+    return np.sort(rng.choice(n, rng.binomial(n, rate), replace=False, shuffle=False))
 
 
 def _ahead(chunks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:

@@ -110,11 +110,13 @@ def _told_apart(x: NDArray[Any], member: NDArray[Any], held: NDArray[Any], seed:
     total = np.zeros(len(held))
     for model in (
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)),
-        RandomForestClassifier(100, min_samples_leaf=5, random_state=seed, n_jobs=1),
+        RandomForestClassifier(100, min_samples_leaf=5, random_state=seed, n_jobs=-1),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # not at its optimum it still tells apart what it can
             model.fit(x, member)
+        if isinstance(model, RandomForestClassifier):
+            model.n_jobs = 1  # trees grow alike on any number of cores, but are added up in the order they come
         total += (rankdata(model.predict_proba(held)[:, 1]) - 0.5) / len(held)
     return total / 2
 

@@ -72,8 +72,9 @@ def spread_p(counts: Any, n: int, rate: float) -> float:
     return 2 * float(min(chi2.cdf(square, len(counts)), chi2.sf(square, len(counts))))
 
 
-def test_batch_sizes_are_binomial() -> None:
-    n, rate, steps = 300, 0.2, 1500
+@pytest.mark.parametrize(("n", "rate", "steps"), [(300, 0.2, 1500), (300, 0.015, 6000)], ids=["coins", "by size"])
+def test_batch_sizes_are_binomial(n: int, rate: float, steps: int) -> None:
+    assert (rate * engine.FEW > 1) == (rate == 0.2)
     rows = rows_of(rate, n, steps)
     sizes = (rows >= 0).sum(1)
     assert spread_p(sizes, n, rate) > TINY
@@ -81,6 +82,10 @@ def test_batch_sizes_are_binomial() -> None:
     assert 2 * min(binom.cdf(total, n * steps, rate), binom.sf(total - 1, n * steps, rate)) > TINY
     by_record = np.bincount(rows[rows >= 0], minlength=n)
     assert spread_p(by_record, steps, rate) > TINY
+    # Records know nothing of one another: pairs come together as often as chance has it.
+    first, second = ((rows == k).any(1) for k in (0, 299))
+    both = int((first & second).sum())
+    assert 2 * min(binom.cdf(both, steps, rate**2), binom.sf(both - 1, steps, rate**2)) > TINY
     # Mutant: shuffled batches, all of one size, each record once an epoch.
     assert spread_p(np.full(steps, n * rate), n, rate) < TINY
     assert spread_p(np.full(n, steps * rate), steps, rate) < TINY
