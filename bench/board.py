@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Key = tuple[str, str, str, int]
 UNDEFENDED = "none"  # the row that has to show an attack at work
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
-TPRS = {"tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
+TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
+SIGNED = frozenset({"advantage", "gain"})  # no shares, whose intervals end at 0
+PAIRED = frozenset({"gain"})  # differences on the same records
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,17 @@ class Cell:
     doubts: tuple[str, ...] = ()
 
     @property
-    def auc(self) -> Figure | None:
-        """Area under the ROC curve over the seeds, None where the cell holds no number."""
-        auc = (self.figures or {}).get("auc")
-        return auc if self.state == "number" and isinstance(auc, Figure) else None
+    def found(self) -> Figure | None:
+        """The headline figure over the seeds (of membership the AUC), None where the cell holds no number."""
+        found = (self.figures or {}).get(str(self.results[0].metrics["headline"])) if self.results else None
+        return found if self.state == "number" and isinstance(found, Figure) else None
 
     @property
     def above_blind(self) -> bool:
         """Whether the attack beats both chance and the blind answer beyond noise: this is what bold says."""
         gain = (self.figures or {}).get("gain")
-        return self.auc is not None and self.auc.low > 0.5 and isinstance(gain, Figure) and gain.low > 0
+        chance = max((float(result.metrics["chance"]) for result in self.results), default=0.0)
+        return self.found is not None and self.found.low > chance and isinstance(gain, Figure) and gain.low > 0
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,23 @@ class Row:
 
     @property
     def worst(self) -> Cell | None:
-        """The cell with the largest AUC, None where the row holds no number."""
-        measured = [(cell.auc.value, cell) for cell in self.cells if cell.auc is not None]
+        """The cell with the largest headline figure, None where the row holds no number."""
+        measured = [(cell.found.value, cell) for cell in self.cells if cell.found is not None]
         return max(measured, key=lambda pair: pair[0])[1] if measured else None
 
 
 @dataclass(frozen=True)
 class Section:
-    """One game on one data set; `doubts` are numbered from 1 in the order in which the rows show them.
+    """One game on one data set, and whose records it asks about; `doubts` are numbered in the order the rows show them.
 
-    `caveats` say of a whole column why it proves little.
+    `headline` is the metric that its cells show, `chance` what that is by luck; `caveats` say of a whole column why it
+    proves little.
     """
 
     data: str
     game: str
+    headline: str
+    chance: float
     attacks: tuple[str, ...]
     rows: tuple[Row, ...]
     blind: Figure | None
@@ -138,8 +144,8 @@ def build(
         (result, fresh is None or fresh(result))
         for result in sorted(store.results(), key=lambda r: (r.data, r.game, r.defense, r.attack, r.seed))
     )
-    where = {(result.data, result.game) for result, _ in results}
-    where |= {(data, _game(registry, attack)) for data, _, attack, _ in failed}
+    where = {(result.data, _question(result.game, result.attack)) for result, _ in results}
+    where |= {(data, _question(_game(registry, attack), attack)) for data, _, attack, _ in failed}
     sections = tuple(_section(data, game, results, registry, failed) for data, game in sorted(where))
     return Board(sections, _notes([result for result, _ in results]), results)
 
@@ -150,6 +156,12 @@ def _game(registry: Registry | None, attack: str) -> str:
     return component.game.name if component and component.game else "unknown"
 
 
+def _question(game: str, attack: str) -> str:
+    """The game and, in the label of an attack, whose records it asks about where these are not the private ones."""
+    of = [word.partition("=")[2] for word in attack.split(",") if word.startswith("of=")]
+    return f"{game} of {of[0]} records" if of else game
+
+
 def _section(
     data: str,
     game: str,
@@ -157,8 +169,11 @@ def _section(
     registry: Registry | None,
     failed: Mapping[Key, str],
 ) -> Section:
-    here = [(result, new) for result, new in results if (result.data, result.game) == (data, game)]
-    bad = {key: why for key, why in failed.items() if key[0] == data and _game(registry, key[2]) == game}
+    def asks(game_: str, attack: str) -> bool:
+        return _question(game_, attack) == game
+
+    here = [(result, new) for result, new in results if result.data == data and asks(result.game, result.attack)]
+    bad = {key: why for key, why in failed.items() if key[0] == data and asks(_game(registry, key[2]), key[2])}
     defenses = {result.defense for result, _ in here} | {key[1] for key in bad}
     attacks = {result.attack for result, _ in here} | {key[2] for key in bad}
     if registry:
@@ -173,21 +188,23 @@ def _section(
         for attack in columns:
             seeds = [(result, new) for result, new in here if (result.defense, result.attack) == (defense, attack)]
             wrong = {key[3]: why for key, why in bad.items() if key[1:3] == (defense, attack)}
-            cells.append(_cell(attack, seeds, wrong, _missing(registry, defense, attack)))
+            cells.append(_cell(attack, seeds, wrong, _missing(registry, defense, attack, data)))
         rows.append(_row(defense, tuple(cells)))
     rows.sort(key=_order)
     doubts = tuple(dict.fromkeys(doubt for row in rows for cell in row.cells for doubt in cell.doubts))
     blind = _blind([result for result, new in here if new])
-    return Section(data, game, columns, tuple(rows), blind, doubts, _caveats(rows))
+    metrics = here[0][0].metrics if here else {"headline": "leakage", "chance": 0.0}
+    kind = str(metrics["headline"]), float(str(metrics["chance"]))
+    return Section(data, game, *kind, columns, tuple(rows), blind, doubts, _caveats(rows))
 
 
 def _caveats(rows: Sequence[Row]) -> tuple[str, ...]:
     """An attack must show where nothing defends before any defense is praised for withstanding it."""
     undefended = [row for row in rows if name_of(row.defense) == UNDEFENDED]
-    if not any(cell.auc for row in undefended for cell in row.cells):
+    if not any(cell.found for row in undefended for cell in row.cells):
         return (f"`{UNDEFENDED}` was not measured: without it nobody knows whether these attacks work at all.",)
     shown = {cell.attack for row in undefended for cell in row.cells if cell.above_blind}
-    played = dict.fromkeys(cell.attack for row in rows for cell in row.cells if cell.auc)
+    played = dict.fromkeys(cell.attack for row in rows for cell in row.cells if cell.found)
     return tuple(
         f"{attack} does not show on `{UNDEFENDED}` beyond noise: here it proves nothing for any defense."
         for attack in played
@@ -195,12 +212,13 @@ def _caveats(rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def _missing(registry: Registry | None, defense: str, attack: str) -> tuple[str, ...]:
-    """What the attack needs and the defense does not publish."""
+def _missing(registry: Registry | None, defense: str, attack: str, data: str) -> tuple[str, ...]:
+    """What the attack needs and neither the defense publishes nor the data have."""
     if not registry:
         return ()
     one, other = registry.defenses.get(name_of(defense)), registry.attacks.get(name_of(attack))
-    return missing(other, one) if one and other else ()
+    records = registry.data.get(name_of(data))
+    return missing(other, one, records) if one and other and records else ()
 
 
 def _cell(
@@ -219,27 +237,23 @@ def _cell(
     if len(used) < len(seeds):
         doubts.append(f"{len(seeds) - len(used)} of {len(seeds)} seeds stale and left out")
     doubts += [doubt for result in used for doubt in result.doubts]
-    figures = {
-        "auc": _figure(used, "auc"),
-        # Both answered about the same records, so the gain is a paired difference on these very splits; whether the
-        # attack works on other splits too is what the interval of its AUC says.
-        "gain": _figure(used, "gain", -1.0, between=False),
-        "blind_auc": _figure(used, "blind_auc"),
-        "advantage": _figure(used, "advantage", -1.0),
-        "balanced_accuracy": _figure(used, "balanced_accuracy"),
-        **{key: _figure(used, key) for key in TPRS},
-    }
-    auc = figures["auc"]
-    if isinstance(auc, str):
-        doubts.append(auc)
-    state = "not measurable" if isinstance(auc, str) else "number"
+    shown = used[0].metrics
+    names = [name for name, one in shown.items() if isinstance(one, dict) and {"value", "not_measurable"} & one.keys()]
+    # Both answered about the same records, so the gain is a paired difference on these very splits; whether the
+    # attack works on other splits too is what the interval of its headline figure says.
+    figures = {name: _figure(used, name, between=name not in PAIRED) for name in names}
+    headline = figures[str(shown["headline"])]
+    if isinstance(headline, str):
+        doubts.append(headline)
+    state = "not measurable" if isinstance(headline, str) else "number"
     return Cell(attack, state, used, figures, tuple(dict.fromkeys(doubts)))
 
 
-def _figure(results: Sequence[Result], key: str, least: float = 0.0, *, between: bool = True) -> Figure | str:
+def _figure(results: Sequence[Result], key: str, *, between: bool = True) -> Figure | str:
     """The mean over the seeds where the figure could be measured, or why it could not on any."""
     found = [result.metrics.get(key, {"not_measurable": "not recorded"}) for result in results]
     measured = [figure for figure in found if "not_measurable" not in figure]
+    least = -1.0 if key in SIGNED or any(figure["low"] < 0 for figure in measured) else 0.0
     return mean(measured, least, between=between) if measured else f"not measurable: {found[0]['not_measurable']}"
 
 
@@ -265,17 +279,17 @@ def spell_epsilon(epsilon: float) -> str:
 
 def _order(row: Row) -> tuple[bool, float, float, str]:
     """Least leakage first, the more useful of equals first, rows without a number last."""
-    auc = row.worst.auc if row.worst else None
+    found = row.worst.found if row.worst else None
     utility = row.utility.value if isinstance(row.utility, Figure) else -1.0
-    return auc is None, auc.value if auc else 0.0, -utility, row.defense
+    return found is None, found.value if found else 0.0, -utility, row.defense
 
 
 def _blind(results: Sequence[Result]) -> Figure | None:
     """The blind answer over seeds; within a seed the cells are averaged, as they judge the same records."""
     seeds: dict[int, list[Mapping[str, Any]]] = {}
     for result in results:
-        if "value" in result.metrics.get("blind_auc", {}):
-            seeds.setdefault(result.seed, []).append(result.metrics["blind_auc"])
+        if "value" in result.metrics.get("blind", {}):
+            seeds.setdefault(result.seed, []).append(result.metrics["blind"])
     each = [
         {key: sum(figure[key] for figure in found) / len(found) for key in ("value", "low", "high")}
         for _, found in sorted(seeds.items())
@@ -290,7 +304,7 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
             public.setdefault(str(fact), set()).add(name_of(result.defense))
     facts = (f"{fact} ({', '.join(sorted(names))})" for fact, names in sorted(public.items()))
     return (
-        "Utility: accuracy on the holdout records. A cell: AUC of the attack; larger leaks more, 0.5 is chance.",
+        "Utility: accuracy on the holdout records. A cell: what the attack reaches; larger leaks more.",
         "Figures are means over seeds with 95 % intervals.",
         f"{DELTA_RULE}.",
         f"Neighbouring relation: {_join(str(result.privacy['relation']) for result in results)}.",

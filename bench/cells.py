@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,11 +14,16 @@ from typing import Any
 from bench.registry import Choice, Component, Registry, missing
 from bench.store import Result, digest, source_digest
 
-# What decides numbers. Rooms that only read, draw or parse are left out, so that editing them makes nothing stale.
+HERE = Path(__file__).parent
+# What decides every number. Rooms that only read, draw or parse are left out, so that editing them makes nothing stale.
 SCIENCE = (
-    "__init__", "accounting", "cells", "classifier", "clipping", "data", "engine", "features", "games", "layers",
-    "metrics", "nets", "optimizer", "pictures", "randomness", "release", "runner", "sources", "synthesis",
-    "training",
+    "__init__", "accounting", "cells", "classifier", "clipping", "data", "engine", "games/game",
+    "layers", "metrics", "nets", "optimizer", "pictures", "randomness", "release", "runner", "sources", "training",
+)  # fmt: skip
+# Rooms that decide no number; any other room of the bench counts for those components that import it.
+PLAIN = (
+    "board", "checkout", "choosing", "cli", "component", "config", "errors", "games/__init__", "listing", "plot",
+    "progress", "registry", "store", "table",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",
@@ -41,7 +48,7 @@ class Cell:
     @property
     def missing(self) -> tuple[str, ...]:
         """The accesses for want of which this cell cannot be played."""
-        return missing(self.attack.component, self.defense.component)
+        return missing(self.attack.component, self.defense.component, self.data.component)
 
     @property
     def options(self) -> dict[str, dict[str, Any]]:
@@ -68,10 +75,27 @@ def _digest(names: list[str], options: Mapping[str, Any], seed: int, files: Mapp
 
 def code(*components: Component) -> dict[str, str]:
     """Digests of the files that decide a cell, by file name; comments and layout do not count."""
-    here = Path(__file__).parent
-    files = {f"bench/{name}.py": here / f"{name}.py" for name in SCIENCE}
-    files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.source.parent != here}
+    files = {f"bench/{name}.py": HERE / f"{name}.py" for name in SCIENCE}
+    files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.source.parent != HERE}
+    games = [Path(inspect.getsourcefile(part.game.judge) or "") for part in components if part.game]
+    files |= {f"game/{path.name}": path for path in games}
+    for path in list(files.values()):
+        files |= {f"bench/{name}.py": HERE / f"{name}.py" for name in _rooms(path)}
     return {name: source_digest(path) for name, path in sorted(files.items())}
+
+
+@functools.cache
+def _rooms(path: Path) -> frozenset[str]:
+    """Rooms of the bench besides SCIENCE that decide what a file computes: those that it imports, and they in turn."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bench":
+            found |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.startswith("bench.")}
+    rooms = {name.removeprefix("bench.").replace(".", "/") for name in found}
+    own = {name for name in rooms - {*SCIENCE, *PLAIN} if (HERE / f"{name}.py").is_file()}
+    return frozenset(own).union(*(_rooms(HERE / f"{name}.py") for name in own))
 
 
 @functools.cache

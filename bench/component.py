@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from bench.data import Examples
-from bench.games import Game, Targets
+from bench.games import Game
 from bench.release import ACCESS, GIVEN, Release
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["defense", "attack", "data"]
 Option = bool | int | float | str | tuple[int, ...]
+HAS = frozenset({"pictures", "attributes"})
 
 
 class Defense(Protocol):
@@ -32,9 +33,9 @@ class Defense(Protocol):
 
 
 class Attack(Protocol):
-    """The accesses it needs, the targets and the public records in; one answer a target back, larger = more leakage."""
+    """The accesses it needs, the targets of its game and the public records in; an answer for that game back."""
 
-    def __call__(self, release: Release, targets: Targets, public: Examples, /, *, seed: int) -> NDArray[Any]: ...
+    def __call__(self, release: Release, targets: Any, public: Examples, /, *, seed: int) -> NDArray[Any]: ...
 
 
 class Source(Protocol):
@@ -63,11 +64,16 @@ class Component:
     assumes: tuple[str, ...] = ()
     private: bool = False
     game: Game | None = None
+    has: frozenset[str] = frozenset()
 
 
-def missing(attack: Component, defense: Component) -> tuple[str, ...]:
-    """Who may attack what: the accesses that the attack needs and nobody gives; empty means play."""
-    return tuple(sorted(attack.needs - defense.publishes - GIVEN))
+def missing(attack: Component, defense: Component, data: Component) -> tuple[str, ...]:
+    """Who may attack what: the accesses that the attack needs and nobody gives, and what its game asks of the data.
+
+    Empty means play.
+    """
+    asks = attack.game.asks if attack.game else frozenset()
+    return tuple(sorted((attack.needs - defense.publishes - GIVEN) | (asks - data.has)))
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def defense(
     """Declare a defense: the accesses it lets out, what it takes for public, whether it promises privacy."""
 
     def declare(function: D) -> D:
-        given = _access(name, "publishes", publishes)
+        given = _known(name, "publishes", publishes, ACCESS)
         _declare(name, "defense", function, 2, publishes=given, assumes=tuple(sorted(assumes)), private=private)
         return function
 
@@ -122,28 +128,31 @@ def attack(name: str, *, game: Game, needs: Iterable[str]) -> Callable[[A], A]:
     """Declare an attack: the game it plays and the accesses it needs; it receives no other."""
 
     def declare(function: A) -> A:
-        _declare(name, "attack", function, 3, needs=_access(name, "needs", needs), game=game)
+        _declare(name, "attack", function, 3, needs=_known(name, "needs", needs, ACCESS), game=game)
         return function
 
     return declare
 
 
-def dataset(name: str) -> Callable[[S], S]:
-    """Declare a data set; its options are the sizes of the parts, and whatever else it needs."""
+def dataset(name: str, *, has: Iterable[str] = ()) -> Callable[[S], S]:
+    """Declare a data set; its options are the sizes of the parts, and whatever else it needs.
+
+    has: what some games ask of the records: "pictures" (of height, width and colours), "attributes" (`Data.attributes`).
+    """
 
     def declare(function: S) -> S:
-        _declare(name, "data", function, 2)
+        _declare(name, "data", function, 2, has=_known(name, "has", has, HAS))
         return function
 
     return declare
 
 
-def _access(name: str, word: str, given: Iterable[str]) -> frozenset[str]:
+def _known(name: str, word: str, given: Iterable[str], known: frozenset[str]) -> frozenset[str]:
     if isinstance(given, str):
         raise TypeError(f"{name}: {word} must be a set of names, not the text {given!r}.")
-    unknown = sorted(frozenset(given) - ACCESS)
+    unknown = sorted(frozenset(given) - known)
     if unknown:
-        raise TypeError(f"{name}: {word} names {unknown[0]!r}, but the accesses are {', '.join(sorted(ACCESS))}.")
+        raise TypeError(f"{name}: {word} names {unknown[0]!r}, but there are {', '.join(sorted(known))}.")
     return frozenset(given)
 
 
@@ -152,6 +161,10 @@ def _declare(name: str, kind: Kind, function: Callable[..., Any], positional: in
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "all":
         raise TypeError(f"{name!r} cannot name a component: use letters, digits and underscores, and not 'all'.")
     options = _options(name, function, positional, needs_seed=kind != "data")
+    game: Game | None = declared.get("game")
+    if game and (twice := options.keys() & game.options):
+        raise TypeError(f"{name}: {twice.pop()} is an option of the game {game.name}: rename yours.")
+    options |= game.options if game else {}
     one_line = (inspect.getdoc(function) or "").partition("\n")[0]
     source = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
     component = Component(name, kind, function, MappingProxyType(options), one_line, source, **declared)

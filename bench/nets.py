@@ -308,6 +308,37 @@ def generator(net: GAN, weights: Weights) -> Any:
     return part(net.generate, (net.latent,), weights)[0]
 
 
+def standardised(model: Any, centre: NDArray[Any], spread: NDArray[Any]) -> Any:
+    """A Keras model that subtracts `centre` and divides by `spread` before it asks `model`."""
+    from tensorflow import keras
+
+    x = keras.Input(model.input_shape[1:])
+    return keras.Model(x, model(keras.layers.Rescaling(1 / spread, -centre / spread)(x)))
+
+
+def chained(*models: Any) -> Any:
+    """Keras models one after the other, of which the parts can be told."""
+    from tensorflow import keras
+
+    return keras.Sequential([keras.Input(models[0].input_shape[1:]), *models])
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into."""
+
+    model: Any
+    call: Callable[[Any], NDArray[Any]]
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        return self.call(x)
+
+
+def published(model: Any, after: str | None = None, shape: tuple[int, ...] | None = None) -> Published:
+    """What `mapping` gives, with the model in the open."""
+    return Published(model, mapping(model, after, shape))
+
+
 def mapping(
     model: Any, after: str | None = None, shape: tuple[int, ...] | None = None
 ) -> Callable[[Any], NDArray[Any]]:

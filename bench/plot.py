@@ -1,4 +1,4 @@
-"""The pictures: what privacy costs in utility, and what an attack finds at each rate of false alarms."""
+"""The pictures: privacy against utility, what an attack finds at each rate of false alarms, what it reconstructs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vP*Xp<>h"
 GRID = 200
+SHEET = 20  # pictures in a row of a contact sheet
 RARE = 10  # fewer false alarms than this say nothing about a rate
 
 
 def draw(store: Store, fresh: Callable[[Result], bool] | None = None) -> list[Path]:
-    """Write plots/privacy_utility.png and plots/roc_<data>.png into the store's folder; returns their paths.
+    """Write plots/privacy_utility.png, roc_<data>.png and contact sheets into the store's folder; returns their paths.
 
-    Raises UserError where no result is stored (or none is fresh).
+    A contact sheet is drawn where this checkout measured the cell, for the pictures are not among the results. Raises UserError where no result is stored (or none is fresh).
     """
     board = build(store, None, fresh=fresh)
     sections = [section for section in board.sections if any(row.seeds for row in section.rows)]
@@ -40,7 +41,15 @@ def draw(store: Store, fresh: Callable[[Result], bool] | None = None) -> list[Pa
     for section in sections:
         # the store knows how a label becomes a file name
         name = store.path(section.data, "-", "-", 0).relative_to(store.root).parts[0]
-        paths.append(_save(store, f"roc_{name}{'.' + section.game if several else ''}.png", _roc(section)))
+        suffix = "." + section.game.replace(" ", "_") if several else ""
+        if any(_curves(row, attack) for row in section.rows for attack in section.attacks):
+            paths.append(_save(store, f"roc_{name}{suffix}.png", _roc(section)))
+        for row, cell in ((row, cell) for row in section.rows for cell in row.cells):
+            for result in cell.results[:1]:
+                rows = store.load_sheet((result.data, result.defense, result.attack, result.seed))
+                if rows:
+                    words = store.path(result.data, row.defense, cell.attack, 0).relative_to(store.root).parts[:3]
+                    paths.append(_save(store, f"sheet_{'.'.join(words)}.png", _sheet(result, rows)))
     return paths
 
 
@@ -54,15 +63,17 @@ def _save(store: Store, name: str, picture: Picture) -> Path:
     return path
 
 
-def _panels(count: int, width: float, height: float) -> tuple[Picture, list[Axes]]:
-    """A picture with `count` panels, at most three side by side, that no window ever shows."""
+def _panels(
+    count: int, width: float, height: float, *, down: int | None = None, size: tuple[float, float] | None = None
+) -> tuple[Picture, list[Axes]]:
+    """A picture with `count` panels, at most three side by side (or in `down` rows), that no window ever shows."""
     import seaborn as sns
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Picture
 
-    across = min(count, 3)
+    across = min(count, 3) if down is None else math.ceil(count / down)
     down = math.ceil(count / across)
-    picture = Picture(figsize=(width * across, height * down), layout="constrained")
+    picture = Picture(figsize=size or (width * across, height * down), layout="constrained")
     FigureCanvasAgg(picture)
     with sns.axes_style("whitegrid"):
         axes = list(picture.subplots(down, across, squeeze=False).flat)
@@ -79,13 +90,13 @@ def _privacy_utility(sections: Sequence[Section]) -> Picture:
 
     drawn = [(section, [row for row in section.rows if isinstance(row.utility, Figure)]) for section in sections]
     drawn = [(section, rows) for section, rows in drawn if rows] or [(sections[0], [])]
-    aucs = [row.worst.auc.value for _, rows in drawn for row in rows if row.worst and row.worst.auc]
-    colours = Normalize(0.5, max([0.6, *aucs]))
+    shades = [shade for section, rows in drawn for row in rows if (shade := _above_chance(section, row)) is not None]
+    colours = Normalize(0, max([0.2, *shades]))
     kinds = sorted({_kind(row.defense) for _, rows in drawn for row in rows})
     markers = {kind: MARKERS[i % len(MARKERS)] for i, kind in enumerate(kinds)}
     picture, axes = _panels(len(drawn), 5.6, 4.6)
     for ax, (section, rows) in zip(axes, drawn, strict=True):
-        _scatter(ax, rows, markers, colours)
+        _scatter(ax, section, rows, markers, colours)
         ax.set_title(section.data if len({s.game for s in sections}) == 1 else f"{section.data}: {section.game}")
     _keys(picture, axes, markers, colours)
     return picture
@@ -96,7 +107,7 @@ def _kind(defense: str) -> str:
     return ",".join(part for part in defense.split(",") if not part.startswith("epsilon="))
 
 
-def _scatter(ax: Axes, rows: Sequence[Row], markers: dict[str, str], colours: Any) -> None:
+def _scatter(ax: Axes, section: Section, rows: Sequence[Row], markers: dict[str, str], colours: Any) -> None:
     """Zero and infinity have no place on a log axis: each gets one, behind a dotted line, at its end."""
     epsilons = [float(row.epsilon) for row in rows]
     finite = [math.log10(epsilon) for epsilon in epsilons if 0 < epsilon < math.inf]
@@ -116,7 +127,7 @@ def _scatter(ax: Axes, rows: Sequence[Row], markers: dict[str, str], colours: An
     for x, group in groups.items():
         for i, row in enumerate(group):
             # rows with (nearly) one epsilon stand side by side, or they would hide one another
-            _point(ax, x + min(0.065, 0.4 / len(group)) * (i - (len(group) - 1) / 2), row, markers, colours)
+            _point(ax, x + min(0.065, 0.4 / len(group)) * (i - (len(group) - 1) / 2), section, row, markers, colours)
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.set_xlim(min(ticks) - 0.3, max(ticks) + 0.3)
     ax.set_ylim(-0.02, 1.02)
@@ -124,13 +135,19 @@ def _scatter(ax: Axes, rows: Sequence[Row], markers: dict[str, str], colours: An
     ax.set_ylabel("utility: holdout accuracy, 95 % interval")
 
 
-def _point(ax: Axes, x: float, row: Row, markers: dict[str, str], colours: Any) -> None:
+def _above_chance(section: Section, row: Row) -> float | None:
+    """How far the worst attack gets: 0 is luck, 1 is certainty, whatever the game counts."""
+    found = row.worst.found if row.worst else None
+    return max(0.0, (found.value - section.chance) / (1 - section.chance)) if found else None
+
+
+def _point(ax: Axes, x: float, section: Section, row: Row, markers: dict[str, str], colours: Any) -> None:
     import seaborn as sns
 
     if not isinstance(row.utility, Figure):
         return
-    auc = row.worst.auc.value if row.worst and row.worst.auc else None
-    shade = "white" if auc is None else sns.color_palette("flare", as_cmap=True)(colours(auc))
+    above = _above_chance(section, row)
+    shade = "white" if above is None else sns.color_palette("flare", as_cmap=True)(colours(above))
     ax.plot([x, x], [row.utility.low, row.utility.high], color="0.35", linewidth=1.2, zorder=2)
     ax.scatter([x], [row.utility.value], s=42, color=shade, marker=markers[_kind(row.defense)], ec="0.2", zorder=3)
 
@@ -142,7 +159,7 @@ def _keys(picture: Picture, axes: list[Axes], markers: dict[str, str], colours: 
 
     scale = ScalarMappable(colours, sns.color_palette("flare", as_cmap=True))
     bar = picture.colorbar(scale, ax=axes, pad=0.02)
-    bar.set_label("AUC of the worst attack (0.5 is chance)")
+    bar.set_label("worst attack: 0 is luck, 1 is certainty")
     keys = [
         Line2D([], [], linestyle="", marker=shape, markersize=7, color="0.75", markeredgecolor="0.2", label=kind)
         for kind, shape in markers.items()
@@ -219,3 +236,19 @@ def mean_roc(curves: Sequence[dict[str, Any]], grid: NDArray[np.float64]) -> NDA
         rates.append(tp[last] / curve["members"])
     mean: NDArray[np.float64] = np.mean(rates, axis=0)
     return mean
+
+
+# Contact sheets
+
+
+def _sheet(result: Result, rows: dict[str, NDArray[Any]]) -> Picture:
+    """A row of pictures a name (what was there, what the attack made of it, the blind answer), a column a target."""
+    across = min(SHEET, max(map(len, rows.values())))
+    picture, axes = _panels(len(rows), 0, 0, down=len(rows), size=(0.8 * across + 1.2, 0.95 * len(rows) + 0.5))
+    for ax, (name, pictures) in zip(axes, rows.items(), strict=True):
+        strip = np.concatenate([np.pad(one, ((1, 1), (1, 1), (0, 0))) for one in pictures[:across]], axis=1)
+        ax.imshow(strip.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set(xticks=[], yticks=[], ylabel=name.replace("_", "\n"))
+        ax.grid(visible=False)
+    picture.suptitle(f"{result.attack} on {result.defense}, {result.data}, seed {result.seed}", fontsize=9)
+    return picture

@@ -21,13 +21,15 @@ class Release:
     """What is published; a field that stays inside is None.
 
     predict: records (n, *shape) -> class probabilities (n, classes): black box.
-    model: the Keras model behind it: white box.
-    encode, decode: records -> codes (n, d), codes -> records.
+    model: the Keras model behind it, records to logits: white box. Where `encode` is out too, it is
+        Sequential([encoder, classifier of codes]).
+    encode, decode: records -> codes (n, d), codes -> records; each a `bench.nets.Published`, whose Keras model is out.
     generate: (n, seed) -> Examples, as many synthetic records as one likes.
     synthetic: a fixed synthetic set.
     join: sit in the rounds of collaborative training as a client.
-    retrain: (private Examples, seed) -> Release, the public procedure on the attacker's own records, for shadow
-        models; the bench fills it in for every defense.
+    updates: sit in the place of its server, and see what each client sends.
+    retrain: (private Examples, seed, public Examples or None for those of the release) -> Release, the public
+        procedure on the attacker's own records, for shadow models; the bench fills it in for every defense.
     spent: what was done to the private records, as a DpEvent (never an epsilon: the bench computes that).
     """
 
@@ -39,7 +41,8 @@ class Release:
     generate: Callable[[int, int], Examples] | None = None
     synthetic: Examples | None = None
     join: Callable[..., Any] | None = None
-    retrain: Callable[[Examples, int], Release] | None = None
+    updates: Callable[..., Any] | None = None
+    retrain: Callable[[Examples, int, Examples | None], Release] | None = None
 
     def published(self) -> frozenset[str]:
         """The names of the fields that are let out."""

@@ -19,7 +19,7 @@ from bench import accounting, metrics
 from bench.cells import Cell, code, versions
 from bench.data import Data, Examples, Where, record_keys, shared
 from bench.errors import Doubt, UserError
-from bench.games import Game, Targets
+from bench.games import Challenge, Game
 from bench.progress import Progress
 from bench.randomness import derive, stream
 from bench.registry import Choice, Registry, Request
@@ -114,13 +114,13 @@ def _play(
     trained = None
     _reset_peak()
     # Drawn before training: what is too small to ask about should not be trained for.
-    challenges = {game.name: _challenge(data, game, cells[0].seed) for game in map(_game, cells)}
+    challenges = {_of(cell): _challenge(data, cell) for cell in {_of(cell): cell for cell in cells}.values()}
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
     for cell in cells if trained else ():
         say(f"{cell.defense.label} on {cell.data.label}, seed {cell.seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
-            store.save(_measure(data, cell, trained, challenges[_game(cell).name], store))
+            store.save(_measure(data, cell, trained, challenges[_of(cell)], store))
             outcome.measured += 1
 
 
@@ -154,8 +154,8 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
         declared, let_out = (", ".join(sorted(names)) for names in (defense.component.publishes, found.published()))
         raise ValueError(f"{defense.name} declares that it publishes {declared}, but published {let_out or 'nothing'}")
 
-    def retrain(private: Examples, seed: int) -> Release:
-        again: Release = function(private, data.public, seed=seed, **settings)
+    def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
+        again: Release = function(private, data.public if public is None else public, seed=seed, **settings)
         return again
 
     return replace(found, retrain=retrain)
@@ -197,32 +197,38 @@ def _utility(found: Release, data: Data, seed: int) -> dict[str, Any]:
     return {"accuracy": metrics.accuracy(correct), "n": len(correct)}
 
 
-Challenge = tuple[Targets, NDArray[Any]]
-
-
 def _game(cell: Cell) -> Game:
     game = cell.attack.component.game
     assert game is not None
     return game
 
 
-def _challenge(data: Data, game: Game, seed: int) -> Challenge:
-    return game.challenge(data, stream(seed, "challenge", game.name, data.name))
+def _of(cell: Cell) -> tuple[str, str]:
+    """The game of a cell, and whose records it asks about."""
+    return _game(cell).name, str(cell.attack.settings.get("of", "private"))
+
+
+def _challenge(data: Data, cell: Cell) -> Challenge:
+    game, of = _of(cell)
+    return _game(cell).challenge(data, stream(cell.seed, "challenge", game, of, data.name), of)
 
 
 def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, store: Store) -> Result:
     from bench import training
 
-    game = _game(cell)
-    targets, secret = challenge
+    game, of = _game(cell), _of(cell)[1]
+    own = {name: value for name, value in cell.attack.settings.items() if name not in game.options}
     start, recalled = time.perf_counter(), training.recalled_seconds()
     with _doubting() as doubts:
         allowed = trained.release.only(cell.attack.component.needs)
         seed = derive(cell.seed, "attack", cell.attack.name)
-        answer = cell.attack.component.function(allowed, targets, data.public, seed=seed, **cell.attack.settings)
+        targets = game.show(challenge, allowed)
+        answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
         seconds = time.perf_counter() - start + training.recalled_seconds() - recalled
-        blind = _blind(game, targets, secret, derive(cell.seed, "blind", game.name), store)
-        judged = game.judge(answer, blind, secret, stream(cell.seed, "judge", game.name))
+        blind = _blind(game, challenge, derive(cell.seed, "blind", game.name, of), store)
+        judged = game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name))
+    if game.sheet:
+        store.save_sheet(cell.name, game.sheet(answer, blind, challenge))
     components = (cell.data.component, cell.defense.component, cell.attack.component)
     return Result(
         data=cell.data.label,
@@ -245,14 +251,13 @@ def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, st
     )
 
 
-def _blind(game: Game, targets: Targets, secret: NDArray[Any], seed: int, store: Store) -> NDArray[Any]:
+def _blind(game: Game, challenge: Challenge, seed: int, store: Store) -> NDArray[Any]:
     """The blind answer, remembered: it depends on the challenge alone and is the same for every defense and attack."""
     own = source_digest(Path(inspect.getsourcefile(inspect.unwrap(game.blind)) or __file__))
-    records = [(part.x, part.y) for part in (targets.records, targets.known)]
-    key = digest(("blind", game.name, own, records, targets.known_member, secret, seed, versions()))
+    key = digest(("blind", game.name, own, challenge, seed, versions()))
     found = store.load_fit(key)
     if found is None or set(found) != {"answer"}:
-        found = {"answer": game.blind(targets, secret, seed)}
+        found = {"answer": game.blind(challenge, seed)}
         store.save_fit(key, found)
     return found["answer"]
 

@@ -40,7 +40,7 @@ CONTENT = {
 PATIENCE = 1.5  # seconds for a host to answer, so that a refusal takes under 2
 
 
-@dataset("digits")
+@dataset("digits", has={"pictures"})
 def digits(
     where: Where, rng: np.random.Generator, *, private: int = 1000, holdout: int = 500, public: int = 297
 ) -> Data:
@@ -71,7 +71,7 @@ def breast_cancer(
     return scaled(split("breast_cancer", records, rng, private=private, holdout=holdout, public=public))
 
 
-@dataset("mnist")
+@dataset("mnist", has={"pictures"})
 def mnist(
     where: Where, rng: np.random.Generator, *, private: int = 50000, holdout: int = 14000, public: int = 6000
 ) -> Data:
@@ -82,7 +82,7 @@ def mnist(
     return split("mnist", _images("mnist", where), rng, private=private, holdout=holdout, public=public)
 
 
-@dataset("fashion_mnist")
+@dataset("fashion_mnist", has={"pictures"})
 def fashion_mnist(
     where: Where, rng: np.random.Generator, *, private: int = 50000, holdout: int = 14000, public: int = 6000
 ) -> Data:

@@ -147,18 +147,21 @@ def _number(value: object) -> bool:
 
 def _check_figures(values: Mapping[str, Any]) -> None:
     """Raise ValueError where what the board and the pictures read of a cell is not of its kind."""
-    figures = {name: figure for name, figure in values["metrics"].items() if isinstance(figure, dict) and name != "roc"}
+    metrics = values["metrics"]
+    if type(metrics.get("headline")) is not str or not _number(metrics.get("chance")):
+        raise ValueError("metrics do not say which of them is the headline, or what it is by chance")
+    figures = {name: figure for name, figure in metrics.items() if isinstance(figure, dict) and name != "roc"}
+    for name in (metrics["headline"], "gain", "blind"):
+        figures.setdefault(name, metrics.get(name))
     if "accuracy" in values["utility"]:
         figures["accuracy"] = values["utility"]["accuracy"]
-    for name in ("auc", "gain", "blind_auc", "advantage", "balanced_accuracy"):
-        figures.setdefault(name, values["metrics"].get(name, {"not_measurable": "not recorded"}))
     for name, figure in figures.items():
         measured = isinstance(figure, dict) and all(_number(figure.get(key)) for key in ("value", "low", "high"))
         if not measured and not (isinstance(figure, dict) and type(figure.get("not_measurable")) is str):
             raise ValueError(f"{name} is neither a figure with its interval nor not_measurable")
         if measured and not -1 <= figure["value"] <= 1:
             raise ValueError(f"{name} is {figure['value']}, outside of what a rate can be")
-    roc = values["metrics"].get("roc", {"fp": [], "tp": []})
+    roc = metrics.get("roc", {"fp": [], "tp": []})
     curves = [roc.get(key) for key in ("fp", "tp")] if isinstance(roc, dict) else [None]
     if not all(isinstance(curve, list) and all(map(_number, curve)) for curve in curves):
         raise ValueError("roc does not hold the counts fp and tp")
@@ -248,6 +251,19 @@ class Store:
             return None
         return result
 
+    def save_sheet(self, cell: tuple[str, str, str, int], rows: Mapping[str, NDArray[Any]]) -> None:
+        """Keep the pictures of a cell, uint8 (n, height, width, colours) by name; beside the weights, for they show records."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **rows)
+        write(self._sheet(cell), buffer.getvalue())
+
+    def load_sheet(self, cell: tuple[str, str, str, int]) -> dict[str, NDArray[Any]] | None:
+        """The pictures of a cell by name, or None where this checkout has none that can be read."""
+        return _load(self._sheet(cell))
+
+    def _sheet(self, cell: tuple[str, str, str, int]) -> Path:
+        return self._local / "sheets" / self.path(*cell).relative_to(self.root).with_suffix(".npz")
+
     def check_writable(self) -> None:
         """Raise UserError now rather than after hours of training; clear away what killed writers left a day ago."""
         for folder in (self.root, self._local):
@@ -307,12 +323,16 @@ class Store:
 
     def load_fit(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The weights under a digest, or None where there are none that can be read without running foreign code."""
-        try:
-            with open(self._fit(key), "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except Exception:  # noqa: BLE001 (zipfile and numpy fail on foreign files in a dozen ways: all mean, fit again)
-            return None
-        return arrays if all(isinstance(array, np.ndarray) for array in arrays.values()) else None
+        return _load(self._fit(key))
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]] | None:
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception:  # noqa: BLE001 (zipfile and numpy fail on foreign files in a dozen ways: all mean, make it again)
+        return None
+    return arrays if all(isinstance(array, np.ndarray) for array in arrays.values()) else None
 
 
 def _folder(label: str) -> str:

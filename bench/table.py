@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.board import TPRS, Board, Cell, Figure, Row, Section, build
+from bench.board import TITLES, Board, Cell, Figure, Row, Section, build
 from bench.store import write as put
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "build", "show", "write"]
 
+LAST = ("blind", "gain")  # columns of the details, after those of the attack alone
 EMPTY = "Nothing is stored yet: `bench run` measures the first cells."
 
 
@@ -50,16 +51,24 @@ def show(board: Board, console: Console | None = None) -> None:
 
 
 def _value(section: Section, cell: Cell) -> str:
-    return (str(cell.auc) if cell.auc else cell.state) + section.marks(cell)
+    return (str(cell.found) if cell.found else cell.state) + section.marks(cell)
 
 
 def _worst(row: Row) -> str:
     worst = row.worst
-    return f"{worst.auc.value:.3f} {worst.attack}" if worst and worst.auc else "-"
+    return f"{worst.found.value:.3f} {worst.attack}" if worst and worst.found else "-"
 
 
 def _blind(section: Section) -> str:
-    return f"Blind answer (never sees the release): AUC {section.blind or 'not measured'}"
+    luck = f"by luck {section.chance:.3g}"
+    return (
+        f"A cell: {_title(section.headline)}, {luck}. "
+        f"Blind answer (never sees the release): {section.blind or 'not measured'}"
+    )
+
+
+def _title(metric: str) -> str:
+    return TITLES.get(metric, metric.replace("_", " "))
 
 
 # Terminal
@@ -118,8 +127,8 @@ def _styled(section: Section, cell: Cell) -> Text:
 
     # the star says what bold says where the output goes to a file
     star = " *" if cell.above_blind else ""
-    text = (str(cell.auc) if cell.auc else cell.state) + star + section.marks(cell)
-    return Text(text, style="bold" if star else "" if cell.auc else "dim")
+    text = (str(cell.found) if cell.found else cell.state) + star + section.marks(cell)
+    return Text(text, style="bold" if star else "" if cell.found else "dim")
 
 
 # Markdown
@@ -135,10 +144,9 @@ def _markdown(board: Board) -> str:
         below = [f"- {_escape(caveat)}" for caveat in section.caveats]
         below += [f"- ({i}) {_escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
         lines += [*below, ""] if below else []
-        details = list(_details(section))
+        head, details = _details(section)
         if details:
-            head = ["defense", "attack", "advantage", "balanced accuracy", *TPRS.values(), "blind AUC", "gain"]
-            lines += ["### Details", "", *_grid(head, details), ""]
+            lines += ["### Details", "", *_grid(["defense", "attack", *map(_title, head)], details), ""]
     lines += ["## Notes", "", "- **Bold**: beats chance and the blind answer beyond noise."]
     return "\n".join([*lines, *(f"- {_escape(note)}" for note in board.notes), ""])
 
@@ -148,31 +156,27 @@ def _main(section: Section) -> list[str]:
     rows = []
     for row in section.rows:
         cells = [
-            f"**{cell.auc}**{section.marks(cell)}" if cell.above_blind else _value(section, cell) for cell in row.cells
+            f"**{cell.found}**{section.marks(cell)}" if cell.above_blind else _value(section, cell) for cell in row.cells
         ]
         claims = [row.defense, str(row.utility), row.epsilon, row.delta, row.sampler]
         rows.append([*claims, *cells, _worst(row), str(row.seeds)])
     return _grid(head, rows)
 
 
-def _details(section: Section) -> Iterator[list[str]]:
-    """One line a cell that was measured."""
-    for row in section.rows:
-        for cell in row.cells:
-            if cell.figures is None:
-                continue
-            plain = [str(cell.figures[key]) for key in ("advantage", "balanced_accuracy")]
-            rates = [_rate(cell, key) for key in TPRS]
-            blind = [str(cell.figures[key]) for key in ("blind_auc", "gain")]
-            yield [row.defense, cell.attack, *plain, *rates, *blind]
+def _details(section: Section) -> tuple[list[str], list[list[str]]]:
+    """The metrics that stand in no cell of the board itself, and one line a cell that was measured."""
+    measured = [(row, cell) for row in section.rows for cell in row.cells if cell.figures is not None]
+    names = dict.fromkeys(name for _, cell in measured for name in cell.figures or () if name != section.headline)
+    head = [*(name for name in names if name not in LAST), *(name for name in LAST if name in names)]
+    return head, [[row.defense, cell.attack, *(_detail(cell, name) for name in head)] for row, cell in measured]
 
 
-def _rate(cell: Cell, key: str) -> str:
-    """A true positive rate with the false positive rate it came at, and the counts of all seeds."""
-    figure = (cell.figures or {})[key]
-    if not isinstance(figure, Figure):
-        return figure
-    found = [result.metrics[key] for result in cell.results if "value" in result.metrics.get(key, {})]
+def _detail(cell: Cell, name: str) -> str:
+    """A figure; of a true positive rate also the false positive rate it came at, and the counts of all seeds."""
+    figure = (cell.figures or {}).get(name, "-")
+    found = [result.metrics[name] for result in cell.results if "fpr" in result.metrics.get(name, {})]
+    if not isinstance(figure, Figure) or not found:
+        return str(figure)
     realised = sum(one["fpr"] for one in found) / len(found)
     hits, members, alarms, others = (
         sum(one[name] for one in found) for name in ("true_positives", "members", "false_positives", "non_members")

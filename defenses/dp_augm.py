@@ -13,7 +13,7 @@ from bench.training import Recipe, private_training, train
 
 @defense(
     "dp_augm",
-    publishes={"predict", "encode"},
+    publishes={"predict", "model", "encode"},
     private=True,
     assumes=("the number of private records", "the set of labels", "features between 0 and 1"),
 )
@@ -40,9 +40,9 @@ def dp_augm(
 ) -> Release:
     """An autoencoder trained with DP-SGD on the private records; classifiers see public records that it encoded.
 
-    `predict` takes raw records and encodes them first, since the encoder is public. Labels of private records are
-    never read. Whatever is trained on codes of public records is post-processing and carries the encoder's guarantee
-    (Theorem 1).
+    `predict` and `model` take raw records and encode them first, since the encoder is public. Labels of private records
+    are never read. Whatever is trained on codes of public records is post-processing and carries the encoder's
+    guarantee (Theorem 1).
     """
     rate = batch_rate(len(private), batch_size)
     net = nets.Autoencoder(private.shape, hidden, code_dim, activation)
@@ -63,11 +63,12 @@ def dp_augm(
     )
     [fit] = train(recipe, [private], [derive(seed, "autoencoder")], "dp_augm: autoencoder")
     encoder, _ = nets.halves(net, fit.weights)
-    encode = nets.mapping(encoder)
+    encode = nets.published(encoder)
     # A noisy encoder can squeeze its codes into a narrow range; what it takes to spread them out is public.
     codes = encode(public.x)
     centre, spread = codes.mean(0), codes.std(0) + 1e-6
     encoded = Examples((codes - centre) / spread, public.y, public.classes)
     plain = standard(encoded, steps=classifier_steps)
     trained = classify(encoded, derive(seed, "classifier"), plain, "dp_augm: classifier")
-    return Release(fit.spent, predict=lambda x: trained.predict((encode(x) - centre) / spread), encode=encode)
+    model = nets.chained(encoder, nets.standardised(trained.model, centre, spread))
+    return Release(fit.spent, predict=nets.mapping(model, after="softmax"), model=model, encode=encode)

@@ -42,10 +42,12 @@ def cell(
     fp = np.unique(np.round(np.geomspace(1, others, 60))).astype(int)
     tp = np.minimum(members, np.round(members * (fp / others) ** ((1 - auc) / auc))).astype(int)
     metrics: dict[str, Any] = {
+        "headline": "auc",
+        "chance": 0.5,
         "auc": interval(auc, se),
         "balanced_accuracy": interval(0.5 + (auc - 0.5) / 1.5, se),
         "advantage": interval((auc - 0.5) / 0.75, 2 * se),
-        "blind_auc": interval(blind, se),
+        "blind": interval(blind, se),
         "gain": interval(auc - blind if gain is None else gain, se),
         "tpr_at_fpr_0.01": tpr,
         "tpr_at_fpr_0.001": {"not_measurable": f"{others} non-members; {NEEDED * 10} are needed"},

@@ -67,12 +67,12 @@ def fake(attack: Component, data: Data, leak: bool) -> Release:
 
 def play(attack: Component, function: Attack, leak: bool, seed: int = 0) -> dict[str, Any]:
     data = noise_records(seed)
-    targets, secret = MEMBERSHIP.challenge(data, np.random.default_rng(seed))
-    answer = function(fake(attack, data, leak), targets, data.public, seed=seed)
+    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(seed))
+    answer = function(fake(attack, data, leak), challenge.targets, challenge.public, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Doubt)  # a mutant is below chance, and the judge says so
-        blind = MEMBERSHIP.blind(targets, secret, seed)
-        return dict(MEMBERSHIP.judge(answer, blind, secret, np.random.default_rng(seed)))
+        blind = MEMBERSHIP.blind(challenge, seed)
+        return dict(MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(seed)))
 
 
 def sigmas(figure: dict[str, float], zero: float) -> float:
@@ -131,10 +131,11 @@ def test_a_learner_that_is_told_the_opposite_is_caught() -> None:
 def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
     """What art_membership would read on pure noise if it were fitted on the records it is asked about."""
     attack, data = components().attacks["art_membership"], noise_records()
-    targets, secret = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    targets, secret = challenge.targets, challenge.secret
     own_fit = Targets(targets.records, targets.records, secret)
     answer = attack.function(fake(attack, data, leak=False), own_fit, data.public, seed=0)
-    judged = dict(MEMBERSHIP.judge(answer, np.zeros(len(secret)), secret, np.random.default_rng(0)))
+    judged = dict(MEMBERSHIP.judge(answer, np.zeros(len(secret)), challenge, np.random.default_rng(0)))
     assert judged["auc"]["value"] > 0.98
     assert not finds_nothing(judged)
 
@@ -142,7 +143,8 @@ def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_one_score_a_target_and_the_same_one_again(name: str) -> None:
     attack, data = components().attacks[name], noise_records()
-    targets, _ = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    targets = challenge.targets
     arrays = [targets.records.x, targets.records.y, targets.known.x, targets.known.y, targets.known_member]
     before = [array.copy() for array in arrays]
     release = fake(attack, data, leak=False)
@@ -159,7 +161,8 @@ def test_one_score_a_target_and_the_same_one_again(name: str) -> None:
 def test_sees_nothing_but_records_and_the_accesses_it_declared(name: str) -> None:
     """The answer is the same whatever else was published, and neither the secret nor its order is in the arguments."""
     attack, data = components().attacks[name], noise_records()
-    targets, secret = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    targets, secret = challenge.targets, challenge.secret
 
     class Trap:
         def __getattr__(self, what: str) -> Any:
@@ -180,7 +183,8 @@ def test_sees_nothing_but_records_and_the_accesses_it_declared(name: str) -> Non
 def test_certain_answers_of_a_release_stay_finite(name: str) -> None:
     """Probabilities of exactly 0 and 1, and the same answer for everyone."""
     attack, data = components().attacks[name], noise_records()
-    targets, _ = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    targets = challenge.targets
     for row in ([1.0, 0.0, 0.0], [1 / 3] * 3):
         release = replace(
             fake(attack, data, leak=False), predict=lambda x, row=row: np.tile(np.float32(row), (len(x), 1))
@@ -196,11 +200,12 @@ def test_certain_answers_of_a_release_stay_finite(name: str) -> None:
 @pytest.mark.parametrize("input_type", INPUTS)
 def test_every_learner_works(learner: str, input_type: str) -> None:
     attack, data = components().attacks["art_membership"], noise_records(size=120)
-    targets, secret = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    targets, secret = challenge.targets, challenge.secret
     options = {"learner": learner, "input_type": input_type}
     answer = attack.function(fake(attack, data, leak=True), targets, data.public, seed=0, **options)
     assert answer.shape == secret.shape
-    judged = MEMBERSHIP.judge(answer, np.zeros(len(secret)), secret, np.random.default_rng(0))
+    judged = MEMBERSHIP.judge(answer, np.zeros(len(secret)), challenge, np.random.default_rng(0))
     if (learner, input_type) != ("lr", "prediction"):  # sure of any label: no plane through the predictions says so
         assert judged["auc"]["value"] > 0.9
     again = attack.function(fake(attack, data, leak=True), targets, data.public, seed=0, **options)
@@ -210,7 +215,8 @@ def test_every_learner_works(learner: str, input_type: str) -> None:
 @pytest.mark.parametrize("options", [{"learner": "nn"}, {"learner": "forest"}, {"input_type": "logits"}])
 def test_an_unknown_learner_is_one_sentence(options: dict[str, str]) -> None:
     attack, data = components().attacks["art_membership"], noise_records()
-    targets, _ = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    targets = challenge.targets
     with pytest.raises(UserError, match="learner=rf") as caught:
         attack.function(fake(attack, data, leak=True), targets, data.public, seed=0, **options)
     assert "\n" not in str(caught.value)

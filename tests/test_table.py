@@ -19,7 +19,7 @@ from bench.board import build, mean, spell_epsilon
 from bench.store import Result, Store
 from bench.table import show, write
 
-GAME = SimpleNamespace(name="membership")
+GAME = SimpleNamespace(name="membership", asks=frozenset())
 
 
 def known(defenses: dict[str, set[str]], attacks: dict[str, set[str]]) -> Any:
@@ -27,6 +27,7 @@ def known(defenses: dict[str, set[str]], attacks: dict[str, set[str]]) -> Any:
     return SimpleNamespace(
         defenses={name: SimpleNamespace(publishes=frozenset(given)) for name, given in defenses.items()},
         attacks={name: SimpleNamespace(needs=frozenset(needs), game=GAME) for name, needs in attacks.items()},
+        data={"digits": SimpleNamespace(has=frozenset({"pictures"}))},
     )
 
 
@@ -73,8 +74,8 @@ def test_bold_needs_both_chance_and_blind_beaten(
     store = keep(tmp_path, [cell(auc=auc, se=se, gain=gain, blind=auc - gain)])
     board = build(store, PLAIN)
     assert only(board).above_blind is bold
-    assert (f"**{only(board).auc}**" in markdown(board, store)) is bold
-    assert (f"{only(board).auc} *" in printed(board, 200)) is bold
+    assert (f"**{only(board).found}**" in markdown(board, store)) is bold
+    assert (f"{only(board).found} *" in printed(board, 200)) is bold
 
 
 def test_bold_is_judged_over_all_seeds(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_bold_is_judged_over_all_seeds(tmp_path: Path) -> None:
 def test_mean_over_seeds_is_the_naive_one(tmp_path: Path) -> None:
     values, ses = [0.60, 0.62], [0.03, 0.01]
     store = keep(tmp_path, [cell(seed=i, auc=v, se=s) for i, (v, s) in enumerate(zip(values, ses, strict=True))])
-    figure = only(build(store, PLAIN)).auc
+    figure = only(build(store, PLAIN)).found
     within = 1.959964 * math.sqrt(ses[0] ** 2 + ses[1] ** 2) / 2
     between = 12.7062 * float(np.std(values, ddof=1)) / math.sqrt(2)  # Student's t with one degree of freedom
     assert figure.value == pytest.approx(0.61)
@@ -129,7 +130,7 @@ def test_stale_only_when_every_seed_is(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(seed=0, auc=0.9), cell(seed=1, auc=0.6)])
     assert only(build(store, PLAIN, fresh=lambda _: False)).state == "stale"
     board = build(store, PLAIN, fresh=lambda result: result.seed == 1)
-    assert only(board).auc.value == pytest.approx(0.6)
+    assert only(board).found.value == pytest.approx(0.6)
     assert board.sections[0].rows[0].seeds == 1
     assert "1 of 2 seeds stale and left out" in markdown(board, store)
     stale = build(store, PLAIN, fresh=lambda _: False)
@@ -153,7 +154,7 @@ def test_not_measurable_is_a_state_and_a_reason(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(metrics=metrics)])
     board = build(store, PLAIN)
     assert only(board).state == "not measurable"
-    assert only(board).auc is None
+    assert only(board).found is None
     assert "2 non-members" in printed(board, 80)
     text = markdown(build(keep(tmp_path / "b", [cell()]), PLAIN), store)
     assert "not measurable: 500 non-members; 10000 are needed" in text
@@ -232,7 +233,7 @@ def test_csv_gives_back_the_figures_of_the_json(tmp_path: Path) -> None:
         assert row["peak_memory_mib"] == result.peak_memory_mib
         assert row["privacy.epsilon"] == float(result.privacy["epsilon"])
         assert row["utility.accuracy.value"] == result.utility["accuracy"]["value"]
-        for metric in ("auc", "gain", "advantage", "balanced_accuracy", "blind_auc", "tpr_at_fpr_0.01"):
+        for metric in ("auc", "gain", "advantage", "balanced_accuracy", "blind", "tpr_at_fpr_0.01"):
             for part, value in result.metrics[metric].items():
                 assert row[f"metrics.{metric}.{part}"] == value
     assert frame["doubts"][0] == 'x, y; say "z"'

@@ -10,28 +10,38 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench import games, metrics
+from bench import metrics
 from bench.data import Data, Examples, record_keys
 from bench.errors import Doubt, UserError
-from bench.games import GAMES, MEMBERSHIP, Targets
+from bench.games import GAMES, MEMBERSHIP, Challenge, Targets, membership as games
 
 ERROR_RATE = 1e-6
 
 
-def drawn(seed: int, private: int, holdout: int, shift: float = 0.0) -> Data:
+def drawn(seed: int, private: int, holdout: int, shift: float = 0.0, public: int = 4) -> Data:
     rng = np.random.default_rng(seed)
 
     def part(size: int, shift: float) -> Examples:
         x = np.clip(0.3 + shift + 0.2 * rng.normal(size=(size, 2, 3)), 0, 1)
         return Examples(x, rng.integers(0, 3, size), 3)
 
-    return Data("drawn", part(private, 0.0), part(holdout, shift), part(4, 0.0))
+    return Data("drawn", part(private, 0.0), part(holdout, shift), part(public, 0.0))
 
 
-def judged(*arguments: Any) -> tuple[dict[str, Any], list[str]]:
+def asked(data: Data, rng: np.random.Generator, of: str = "private") -> tuple[Targets, np.ndarray]:
+    drawn = MEMBERSHIP.challenge(data, rng, of)
+    return drawn.targets, drawn.secret
+
+
+def blindly(targets: Targets, secret: np.ndarray, seed: int) -> np.ndarray:
+    return MEMBERSHIP.blind(Challenge(targets, secret, targets.known), seed)
+
+
+def judged(answer: Any, blind: Any, secret: Any) -> tuple[dict[str, Any], list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = MEMBERSHIP.judge(*arguments, np.random.default_rng(0))
+        challenge = Challenge(None, secret, drawn(0, 4, 4).public)
+        found = MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(0))
     assert all(issubclass(doubt.category, Doubt) for doubt in caught)
     return dict(found), [str(doubt.message) for doubt in caught]
 
@@ -39,7 +49,7 @@ def judged(*arguments: Any) -> tuple[dict[str, Any], list[str]]:
 @pytest.mark.parametrize("sizes", [(40, 23), (4, 4), (4, 101)])
 def test_known_and_targets_are_everything_and_share_nothing(sizes: tuple[int, int]) -> None:
     data = drawn(0, *sizes)
-    targets, secret = MEMBERSHIP.challenge(data, np.random.default_rng(1))
+    targets, secret = asked(data, np.random.default_rng(1))
     members = set(record_keys(data.private))
     asked, known = record_keys(targets.records), record_keys(targets.known)
     assert sorted(asked + known) == sorted(record_keys(data.private) + record_keys(data.holdout))
@@ -51,7 +61,7 @@ def test_known_and_targets_are_everything_and_share_nothing(sizes: tuple[int, in
 
 def test_targets_keep_their_labels_and_their_order_tells_nothing() -> None:
     data = drawn(0, 400, 300)
-    targets, secret = MEMBERSHIP.challenge(data, np.random.default_rng(1))
+    targets, secret = asked(data, np.random.default_rng(1))
     label = dict(zip(record_keys(data.private), data.private.y, strict=True))
     assert all(
         label[key] == y for key, y in zip(record_keys(targets.records), targets.records.y, strict=True) if key in label
@@ -65,7 +75,7 @@ def test_targets_keep_their_labels_and_their_order_tells_nothing() -> None:
 
 def test_challenge_is_its_generators() -> None:
     data = drawn(0, 40, 30)
-    (a, first), (b, second), (c, _) = (MEMBERSHIP.challenge(data, np.random.default_rng(s)) for s in (1, 1, 2))
+    (a, first), (b, second), (c, _) = (asked(data, np.random.default_rng(s)) for s in (1, 1, 2))
     assert np.array_equal(a.records.x, b.records.x)
     assert np.array_equal(first, second)
     assert not np.array_equal(a.records.x, c.records.x)
@@ -73,14 +83,29 @@ def test_challenge_is_its_generators() -> None:
 
 def test_too_few_records_to_play() -> None:
     with pytest.raises(UserError, match="at least 4"):
-        MEMBERSHIP.challenge(drawn(0, 40, 3), np.random.default_rng(0))
+        asked(drawn(0, 40, 3), np.random.default_rng(0))
+
+
+def test_public_records_are_asked_about_without_being_handed_out() -> None:
+    data = drawn(0, 40, 60, public=50)
+    found = MEMBERSHIP.challenge(data, np.random.default_rng(1), "public")
+    targets, besides = found.targets, record_keys(found.public)
+    asked_about = record_keys(targets.records) + record_keys(targets.known)
+    assert targets.of == "public"
+    public, holdout = record_keys(data.public), record_keys(data.holdout)
+    assert set(public) <= set(asked_about)
+    assert sorted(asked_about + besides) == sorted(public + holdout)  # nothing private, and nobody's record twice
+    assert not set(besides) & set(asked_about)
+    inside = set(public)
+    assert [key in inside for key in record_keys(targets.records)] == found.secret.tolist()
+    assert [key in inside for key in record_keys(targets.known)] == targets.known_member.tolist()
 
 
 def test_blind_answer_sees_a_shifted_split_and_says_so() -> None:
-    targets, secret = MEMBERSHIP.challenge(drawn(2, 400, 400, shift=0.15), np.random.default_rng(0))
-    blind = MEMBERSHIP.blind(targets, secret, 0)
+    targets, secret = asked(drawn(2, 400, 400, shift=0.15), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
     found, doubts = judged(np.zeros(len(secret)), blind, secret)
-    assert found["blind_auc"]["value"] > 0.6
+    assert found["blind"]["value"] > 0.6
     assert any("the split itself can be told apart" in doubt for doubt in doubts)
     assert found["gain"]["high"] < 0
 
@@ -96,8 +121,8 @@ def null_p(scores: np.ndarray, secret: np.ndarray) -> float:
 
 
 def test_blind_answer_is_cross_fitted() -> None:
-    targets, secret = MEMBERSHIP.challenge(drawn(3, 400, 400), np.random.default_rng(0))
-    blind = MEMBERSHIP.blind(targets, secret, 0)
+    targets, secret = asked(drawn(3, 400, 400), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
     assert null_p(blind, secret) > ERROR_RATE
     assert judged(blind, blind, secret)[1] == []
     mutant = on_its_own_rows(targets, secret)
@@ -107,10 +132,10 @@ def test_blind_answer_is_cross_fitted() -> None:
 
 def test_blind_answer_is_fitted_on_the_known_too() -> None:
     data = drawn(6, 300, 300, shift=0.3)
-    known, told = MEMBERSHIP.challenge(data, np.random.default_rng(0))
+    known, told = asked(data, np.random.default_rng(0))
     few = np.r_[np.flatnonzero(told)[:20], np.flatnonzero(~told)[:20]]
     right, wrong = (
-        metrics.auc(MEMBERSHIP.blind(Targets(known.records[few], known.known, truth), told[few], 0), told[few])["value"]
+        metrics.auc(blindly(Targets(known.records[few], known.known, truth), told[few], 0), told[few])["value"]
         for truth in (known.known_member, ~known.known_member)
     )
     assert right > 0.9
@@ -118,17 +143,17 @@ def test_blind_answer_is_fitted_on_the_known_too() -> None:
 
 
 def test_blind_answer_repeats() -> None:
-    targets, secret = MEMBERSHIP.challenge(drawn(4, 60, 40), np.random.default_rng(0))
-    blind = MEMBERSHIP.blind(targets, secret, 0)
+    targets, secret = asked(drawn(4, 60, 40), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
     assert blind.shape == secret.shape
-    assert np.array_equal(blind, MEMBERSHIP.blind(targets, secret, 0))
-    assert not np.array_equal(blind, MEMBERSHIP.blind(targets, secret, 1))
+    assert np.array_equal(blind, blindly(targets, secret, 0))
+    assert not np.array_equal(blind, blindly(targets, secret, 1))
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (4, 200)])
 def test_blind_answer_of_few_records(sizes: tuple[int, int]) -> None:
-    targets, secret = MEMBERSHIP.challenge(drawn(5, *sizes), np.random.default_rng(0))
-    blind = MEMBERSHIP.blind(targets, secret, 0)
+    targets, secret = asked(drawn(5, *sizes), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
     _, doubts = judged(blind, blind, secret)
     assert any("fewer than 100" in doubt for doubt in doubts)
 
@@ -166,14 +191,14 @@ def test_judge_of_a_leak() -> None:
     found, doubts = judged(rng.normal(size=2500) + secret, rng.normal(size=2500), secret)
     assert doubts == []
     assert set(found) == {
-        "auc", "balanced_accuracy", "advantage", "blind_auc", "gain", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001",
+        "headline", "chance", "auc", "balanced_accuracy", "advantage", "blind", "gain", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001",
         "members", "non_members", "roc",
     }  # fmt: skip
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    for figure in ("auc", "balanced_accuracy", "advantage", "blind_auc", "gain"):
+    for figure in ("auc", "balanced_accuracy", "advantage", "blind", "gain"):
         assert set(found[figure]) == {"value", "low", "high", "se"}
         assert found[figure]["low"] <= found[figure]["value"] <= found[figure]["high"]
-    assert found["gain"]["value"] == pytest.approx(found["auc"]["value"] - found["blind_auc"]["value"])
+    assert found["gain"]["value"] == pytest.approx(found["auc"]["value"] - found["blind"]["value"])
     assert found["gain"]["low"] > 0
     assert found["tpr_at_fpr_0.001"] == {"not_measurable": "1300 non-members; 10000 are needed"}
     assert (found["members"], found["non_members"]) == (1200, 1300)

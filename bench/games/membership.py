@@ -1,11 +1,10 @@
-"""The questions that attacks answer, and who is right. Larger always means more leakage."""
+"""Membership inference: was this record among those that were trained on?"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
+from bench.games.game import Challenge, Game
 
 
 @dataclass(frozen=True)
@@ -21,27 +21,13 @@ class Targets:
     """What an attack is asked about: `records`, and other records of which the adversary already knows the truth.
 
     `known` are never scored, so an attack may be fitted on them;
-    `known_member` (len(known),) says which were trained on.
+    `known_member` (len(known),) says which were trained on. `of` says as what: as "private" records, or as "public".
     """
 
     records: Examples
     known: Examples
     known_member: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Game:
-    """A question: `challenge` draws it, `blind` answers it without any release, `judge` scores an answer.
-
-    challenge(data, rng) -> (targets, secret); blind(targets, secret, seed) -> answer (cross-fitted: no record is scored
-    by a model that saw its secret); judge(answer, blind answer, secret, rng) -> metrics for one cell.
-    """
-
-    name: str
-    one_line: str
-    challenge: Callable[[Data, np.random.Generator], tuple[Targets, NDArray[Any]]]
-    blind: Callable[[Targets, NDArray[Any], int], NDArray[Any]]
-    judge: Callable[[NDArray[Any], NDArray[Any], NDArray[Any], np.random.Generator], Mapping[str, Any]]
+    of: str = "private"
 
 
 KNOWN = 0.25  # of either side, the share whose truth the adversary is told
@@ -53,14 +39,26 @@ FEWEST = 100
 CROSS_FITTED = math.sqrt(2)
 
 
-def _challenge(data: Data, rng: np.random.Generator) -> tuple[Targets, NDArray[Any]]:
-    private, holdout = data.private, data.holdout
-    if min(len(private), len(holdout)) < 4:
-        raise UserError(
-            f"{data.name} has {len(private)} private and {len(holdout)} holdout records: ask for at least 4 of each."
-        )
-    everyone = Examples(np.concatenate([private.x, holdout.x]), np.concatenate([private.y, holdout.y]), private.classes)
-    member = np.arange(len(everyone)) < len(private)
+def _of_private(data: Data, rng: np.random.Generator) -> Challenge:
+    targets, secret = _asked(data.name, {"private": data.private, "holdout": data.holdout}, rng)
+    return Challenge(targets, secret, data.public)
+
+
+def _of_public(data: Data, rng: np.random.Generator) -> Challenge:
+    """The same of public records that a defense used; half of the holdout is then what the adversary has besides."""
+    rows = rng.permutation(len(data.holdout))
+    others, besides = (data.holdout[np.sort(half)] for half in np.array_split(rows, 2))
+    targets, secret = _asked(data.name, {"public": data.public, "other": others}, rng)
+    return Challenge(replace(targets, of="public"), secret, besides)
+
+
+def _asked(name: str, sides: dict[str, Examples], rng: np.random.Generator) -> tuple[Targets, NDArray[Any]]:
+    inside, outside = sides.values()
+    if min(len(inside), len(outside)) < 4:
+        counts = " and ".join(f"{len(part)} {side}" for side, part in sides.items())
+        raise UserError(f"{name} has {counts} records to tell apart: ask for at least 4 of each.")
+    everyone = Examples(np.concatenate([inside.x, outside.x]), np.concatenate([inside.y, outside.y]), inside.classes)
+    member = np.arange(len(everyone)) < len(inside)
     known = np.zeros(len(everyone), bool)
     for side in (member, ~member):
         rows = rng.permutation(np.flatnonzero(side))
@@ -69,8 +67,9 @@ def _challenge(data: Data, rng: np.random.Generator) -> tuple[Targets, NDArray[A
     return Targets(everyone[asked], everyone[told], member[told]), member[asked]
 
 
-def _blind(targets: Targets, secret: NDArray[Any], seed: int) -> NDArray[Any]:
+def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
+    targets, secret = challenge.targets, challenge.secret
     features = np.concatenate([_plain(targets.records), _plain(targets.known)])
     truth = np.concatenate([secret, targets.known_member])
     fold = np.full(len(truth), -1)  # the known records, in no fold, are fitted on every time
@@ -121,7 +120,10 @@ def _told_apart(x: NDArray[Any], member: NDArray[Any], held: NDArray[Any], seed:
     return total / 2
 
 
-def _judge(answer: NDArray[Any], blind: NDArray[Any], secret: NDArray[Any], rng: np.random.Generator) -> dict[str, Any]:
+def _judge(
+    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
+) -> dict[str, Any]:
+    secret = challenge.secret
     found = metrics.auc(answer, secret)
     blindly = metrics.auc(blind, secret, spread=CROSS_FITTED)
     advantage = metrics.advantage(answer, secret, rng)
@@ -129,10 +131,12 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], secret: NDArray[Any], rng:
     for doubt in _doubts(found, blindly, members, others):
         warnings.warn(Doubt(doubt), stacklevel=2)
     return {
+        "headline": "auc",
+        "chance": 0.5,
         "auc": found,
         "balanced_accuracy": metrics.balanced_accuracy(advantage),
         "advantage": advantage,
-        "blind_auc": blindly,
+        "blind": blindly,
         "gain": metrics.paired_gain(answer, blind, secret, spread=CROSS_FITTED),
         "tpr_at_fpr_0.01": metrics.tpr_at_fpr(answer, secret, 0.01),
         "tpr_at_fpr_0.001": metrics.tpr_at_fpr(answer, secret, 0.001),
@@ -161,5 +165,10 @@ def _deviations(figure: metrics.Figure) -> float:
     return (figure["value"] - 0.5) / figure["se"] if figure["se"] else 0.0
 
 
-MEMBERSHIP = Game("membership", "Was this record among the private records?", _challenge, _blind, _judge)
-GAMES = {game.name: game for game in (MEMBERSHIP,)}
+MEMBERSHIP = Game(
+    "membership",
+    "Was this record among those that were trained on?",
+    {"private": _of_private, "public": _of_public},
+    _blind,
+    _judge,
+)

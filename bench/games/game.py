@@ -1,0 +1,64 @@
+"""What a game is: the question, the best answer without any release, and who is right. Larger always means more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Data, Examples
+
+if TYPE_CHECKING:
+    from bench.release import Release
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One question: `targets` are handed to the attack, `secret` to the judge alone, `public` is what anybody has."""
+
+    targets: Any
+    secret: Any
+    public: Examples
+
+
+def _nothing_more(challenge: Challenge, release: Release) -> Any:
+    return challenge.targets
+
+
+@dataclass(frozen=True)
+class Game:
+    """A question: how it is drawn, answered without any release, and judged.
+
+    challenges: by whose records they ask about ("private" first, which is the default of the option `of`):
+        (data, rng) -> Challenge.
+    blind: (challenge, seed) -> answer, the best without any release; it may use what the judge knows only where it is
+        cross-fitted, so that nothing is answered by what saw its secret.
+    judge: (answer, blind answer, challenge, rng) -> metrics for one cell: `headline` names the figure that the board
+        shows, `chance` what it is by luck; then that figure, `blind` the same of the blind answer, `gain` their
+        difference, and any others, each {"value", "low", "high", "se"} or {"not_measurable": why}.
+    show: (challenge, release of the accesses that the attack needs) -> targets, with what the release lets one see of
+        the records in question (say their codes).
+    sheet: (answer, blind answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
+    asks: what the data must have, see `bench.component.dataset`.
+    """
+
+    name: str
+    one_line: str
+    challenges: Mapping[str, Callable[[Data, np.random.Generator], Challenge]]
+    blind: Callable[[Challenge, int], NDArray[Any]]
+    judge: Callable[[NDArray[Any], NDArray[Any], Challenge, np.random.Generator], Mapping[str, Any]]
+    show: Callable[[Challenge, Release], Any] = _nothing_more
+    sheet: Callable[[NDArray[Any], NDArray[Any], Challenge], Mapping[str, NDArray[Any]]] | None = None
+    asks: frozenset[str] = frozenset()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What every attack of the game can be told besides its own options: whose records, where there is a choice."""
+        return {"of": next(iter(self.challenges))} if len(self.challenges) > 1 else {}
+
+    def challenge(self, data: Data, rng: np.random.Generator, of: str = "private") -> Challenge:
+        """Draw a question about the records of `of`."""
+        return self.challenges[of](data, rng)
