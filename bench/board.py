@@ -134,11 +134,12 @@ def build(
     registry: Registry | None,
     failed: Mapping[Key, str] = {},
     fresh: Callable[[Result], bool] | None = None,
+    control: Callable[[str], str | None] = lambda attack: None,
 ) -> Board:
     """The board of all that is stored, and of what the registry knows and nobody has run yet.
 
-    `failed` gives the message of each cell (data, defense, attack, seed) that failed just now. Without a registry
-    only stored cells are shown.
+    `failed` gives the message of each cell (data, defense, attack, seed) that failed just now; `control` what must be
+    said of an attack because of its controls. Without a registry only stored cells are shown.
     """
     results = tuple(
         (result, fresh is None or fresh(result))
@@ -146,7 +147,7 @@ def build(
     )
     where = {(result.data, _question(result.game, result.attack)) for result, _ in results}
     where |= {(data, _question(_game(registry, attack), attack)) for data, _, attack, _ in failed}
-    sections = tuple(_section(data, game, results, registry, failed) for data, game in sorted(where))
+    sections = tuple(_section(data, game, results, registry, failed, control) for data, game in sorted(where))
     return Board(sections, _notes([result for result, _ in results]), results)
 
 
@@ -168,6 +169,7 @@ def _section(
     results: tuple[tuple[Result, bool], ...],
     registry: Registry | None,
     failed: Mapping[Key, str],
+    control: Callable[[str], str | None],
 ) -> Section:
     def asks(game_: str, attack: str) -> bool:
         return _question(game_, attack) == game
@@ -195,16 +197,33 @@ def _section(
     blind = _blind([result for result, new in here if new])
     metrics = here[0][0].metrics if here else {"headline": "leakage", "chance": 0.0}
     kind = str(metrics["headline"]), float(str(metrics["chance"]))
-    return Section(data, game, *kind, columns, tuple(rows), blind, doubts, _caveats(rows))
+    return Section(data, game, *kind, columns, tuple(rows), blind, doubts, _caveats(rows, registry, control))
 
 
-def _caveats(rows: Sequence[Row]) -> tuple[str, ...]:
-    """An attack must show where nothing defends before any defense is praised for withstanding it."""
+def _caveats(
+    rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]
+) -> tuple[str, ...]:
+    """What makes a whole column prove little.
+
+    An attack must pass its controls and show where nothing defends before any defense is praised for withstanding it;
+    and where the baseline was not run, nobody knows whether the worst attack shown is worse than that.
+    """
+    played = dict.fromkeys(cell.attack for row in rows for cell in row.cells if cell.found)
+    found = [said for attack in played if (said := control(attack))]
+    for attack in played:
+        component = registry.attacks.get(name_of(attack)) if registry else None
+        baseline = component.game.baseline if component and component.game else ""
+        if baseline and not any(name_of(other) == baseline for other in played):
+            found.append(f"`{baseline}` was not run here: the worst attack shown may be milder than that one.")
+            break
+    return (*found, *_undefended(rows, tuple(played)))
+
+
+def _undefended(rows: Sequence[Row], played: Sequence[str]) -> tuple[str, ...]:
     undefended = [row for row in rows if name_of(row.defense) == UNDEFENDED]
     if not any(cell.found for row in undefended for cell in row.cells):
         return (f"`{UNDEFENDED}` was not measured: without it nobody knows whether these attacks work at all.",)
     shown = {cell.attack for row in undefended for cell in row.cells if cell.above_blind}
-    played = dict.fromkeys(cell.attack for row in rows for cell in row.cells if cell.found)
     return tuple(
         f"{attack} does not show on `{UNDEFENDED}` beyond noise: here it proves nothing for any defense."
         for attack in played

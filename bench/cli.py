@@ -1,4 +1,4 @@
-"""The program: `run` measures, `list`, `table` and `plot` read. A mistake of the user is one sentence and exit 2."""
+"""The program: `run` and `control` measure, `list`, `table` and `plot` read. A mistake is one sentence and exit 2."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     parsers = {verb: add(verbs) for verb, add in (("run", _add_run), ("list", _add_list), ("table", _add_table))}
     parsers["plot"] = _add_plot(verbs)
+    parsers["control"] = _add_control(verbs)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         given = f", and {argv[0]!r} after it" if argv else ""
         raise UserError(f"say first what to do{given}: {', '.join(parsers)}, or --help.")
@@ -141,6 +142,14 @@ def _add_table(verbs: Verbs) -> argparse.ArgumentParser:
 
 def _add_plot(verbs: Verbs) -> argparse.ArgumentParser:
     return _add_reader(verbs, "plot", "draw privacy against utility, and ROC curves", _plot)
+
+
+def _add_control(verbs: Verbs) -> argparse.ArgumentParser:
+    purpose = "try attacks where nothing defends, and where there is nothing to find"
+    parser = _add_reader(verbs, "control", purpose, _control)
+    choice = "NAME[,OPTION=VALUE...]"
+    parser.add_argument("--attack", action="append", metavar=choice, help="as of `run`; repeatable (default: all)")
+    return parser
 
 
 def _add_reader(
@@ -244,13 +253,31 @@ def _table(arguments: argparse.Namespace) -> int:
 
 def _publish(store: Store, registry: Registry, failed: Mapping[tuple[str, str, str, int], str]) -> None:
     """Write the board of all that is stored, and print it."""
-    from bench import table
+    from bench import controls, table
     from bench.cells import freshness
 
     with store.lock():  # else of two runs that end together the first to read may be the last to write
-        board = table.build(store, registry, failed, freshness(registry))
+        board = table.build(
+            store, registry, failed, freshness(registry), lambda attack: controls.caveat(store, registry, attack)
+        )
         table.write(board, store)
     table.show(board)
+
+
+def _control(arguments: argparse.Namespace) -> int:
+    registry = _discover(arguments.plugin)
+
+    from bench import choosing, controls
+    from bench.progress import Progress
+    from bench.store import Store
+
+    store = Store(Path(arguments.results))
+    chosen = choosing.distinct(choosing.choose_all(registry, "attack", arguments.attack or []))
+    with Progress() as progress:
+        found = controls.run(chosen, registry, store, progress)
+    for control in found:
+        print(control)
+    return 1 if any(control.red for control in found) else 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:

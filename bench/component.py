@@ -65,6 +65,7 @@ class Component:
     private: bool = False
     game: Game | None = None
     has: frozenset[str] = frozenset()
+    floor: float | None = None
 
 
 def missing(attack: Component, defense: Component, data: Component) -> tuple[str, ...]:
@@ -124,11 +125,14 @@ def defense(
     return declare
 
 
-def attack(name: str, *, game: Game, needs: Iterable[str]) -> Callable[[A], A]:
-    """Declare an attack: the game it plays and the accesses it needs; it receives no other."""
+def attack(name: str, *, game: Game, needs: Iterable[str], floor: float | None = None) -> Callable[[A], A]:
+    """Declare an attack: the game it plays and the accesses it needs; it receives no other.
+
+    floor: what its headline figure must reach where nothing defends (`bench.controls`); None: more than luck.
+    """
 
     def declare(function: A) -> A:
-        _declare(name, "attack", function, 3, needs=_known(name, "needs", needs, ACCESS), game=game)
+        _declare(name, "attack", function, 3, needs=_known(name, "needs", needs, ACCESS), game=game, floor=floor)
         return function
 
     return declare
@@ -137,7 +141,7 @@ def attack(name: str, *, game: Game, needs: Iterable[str]) -> Callable[[A], A]:
 def dataset(name: str, *, has: Iterable[str] = ()) -> Callable[[S], S]:
     """Declare a data set; its options are the sizes of the parts, and whatever else it needs.
 
-    has: what some games ask of the records: "pictures" (of height, width and colours), "attributes" (`Data.attributes`).
+    has: what some games ask of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
     """
 
     def declare(function: S) -> S:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board import Figure, Row, Section, build
+from bench.board import Cell, Figure, Row, Section, build
 from bench.errors import UserError
 from bench.store import write
 
@@ -30,7 +30,8 @@ RARE = 10  # fewer false alarms than this say nothing about a rate
 def draw(store: Store, fresh: Callable[[Result], bool] | None = None) -> list[Path]:
     """Write plots/privacy_utility.png, roc_<data>.png and contact sheets into the store's folder; returns their paths.
 
-    A contact sheet is drawn where this checkout measured the cell, for the pictures are not among the results. Raises UserError where no result is stored (or none is fresh).
+    A contact sheet is drawn where this checkout measured the cell, for the pictures are not among the results.
+    Raises UserError where no result is stored (or none is fresh).
     """
     board = build(store, None, fresh=fresh)
     sections = [section for section in board.sections if any(row.seeds for row in section.rows)]
@@ -44,12 +45,7 @@ def draw(store: Store, fresh: Callable[[Result], bool] | None = None) -> list[Pa
         suffix = "." + section.game.replace(" ", "_") if several else ""
         if any(_curves(row, attack) for row in section.rows for attack in section.attacks):
             paths.append(_save(store, f"roc_{name}{suffix}.png", _roc(section)))
-        for row, cell in ((row, cell) for row in section.rows for cell in row.cells):
-            for result in cell.results[:1]:
-                rows = store.load_sheet((result.data, result.defense, result.attack, result.seed))
-                if rows:
-                    words = store.path(result.data, row.defense, cell.attack, 0).relative_to(store.root).parts[:3]
-                    paths.append(_save(store, f"sheet_{'.'.join(words)}.png", _sheet(result, rows)))
+        paths += [_save(store, *sheet) for row in section.rows for cell in row.cells if (sheet := _sheet(store, cell))]
     return paths
 
 
@@ -241,8 +237,18 @@ def mean_roc(curves: Sequence[dict[str, Any]], grid: NDArray[np.float64]) -> NDA
 # Contact sheets
 
 
-def _sheet(result: Result, rows: dict[str, NDArray[Any]]) -> Picture:
+def _sheet(store: Store, cell: Cell) -> tuple[str, Picture] | None:
     """A row of pictures a name (what was there, what the attack made of it, the blind answer), a column a target."""
+    for result in cell.results:
+        name = (result.data, result.defense, result.attack, result.seed)
+        rows = store.load_sheet(name)
+        if rows:
+            words = store.path(*name).relative_to(store.root).parts[:-1]
+            return f"sheet_{'.'.join(words)}.png", _strips(f"{', '.join(words)}, seed {result.seed}", rows)
+    return None
+
+
+def _strips(title: str, rows: dict[str, NDArray[Any]]) -> Picture:
     across = min(SHEET, max(map(len, rows.values())))
     picture, axes = _panels(len(rows), 0, 0, down=len(rows), size=(0.8 * across + 1.2, 0.95 * len(rows) + 0.5))
     for ax, (name, pictures) in zip(axes, rows.items(), strict=True):
@@ -250,5 +256,5 @@ def _sheet(result: Result, rows: dict[str, NDArray[Any]]) -> Picture:
         ax.imshow(strip.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set(xticks=[], yticks=[], ylabel=name.replace("_", "\n"))
         ax.grid(visible=False)
-    picture.suptitle(f"{result.attack} on {result.defense}, {result.data}, seed {result.seed}", fontsize=9)
+    picture.suptitle(title, fontsize=9)
     return picture

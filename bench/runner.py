@@ -225,7 +225,7 @@ def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, st
         targets = game.show(challenge, allowed)
         answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
         seconds = time.perf_counter() - start + training.recalled_seconds() - recalled
-        blind = _blind(game, challenge, derive(cell.seed, "blind", game.name, of), store)
+        blind = blind_answer(game, challenge, derive(cell.seed, "blind", game.name, of), store)
         judged = game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name))
     if game.sheet:
         store.save_sheet(cell.name, game.sheet(answer, blind, challenge))
@@ -251,7 +251,7 @@ def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, st
     )
 
 
-def _blind(game: Game, challenge: Challenge, seed: int, store: Store) -> NDArray[Any]:
+def blind_answer(game: Game, challenge: Challenge, seed: int, store: Store) -> NDArray[Any]:
     """The blind answer, remembered: it depends on the challenge alone and is the same for every defense and attack."""
     own = source_digest(Path(inspect.getsourcefile(inspect.unwrap(game.blind)) or __file__))
     key = digest(("blind", game.name, own, challenge, seed, versions()))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCHEMA = 1
+CONTROLS = "controls"  # the folder of what `bench.controls` stores, which is no data set
 _DAY = 86_400.0
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
@@ -234,7 +235,8 @@ class Store:
         """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Doubt."""
         found = []
         for folder, folders, names in os.walk(self.root, onerror=_unlistable):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            own = {CONTROLS} if Path(folder) == self.root else set()
+            folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
             paths = (Path(folder, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
             found += [result for path in paths if (result := self._read(path)) is not None]
         return sorted(found, key=lambda cell: (cell.data, cell.defense, cell.attack, cell.seed))
@@ -252,7 +254,7 @@ class Store:
         return result
 
     def save_sheet(self, cell: tuple[str, str, str, int], rows: Mapping[str, NDArray[Any]]) -> None:
-        """Keep the pictures of a cell, uint8 (n, height, width, colours) by name; beside the weights, for they show records."""
+        """Keep a cell's pictures, uint8 (n, height, width, colours) by name; beside weights, as they show records."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **rows)
         write(self._sheet(cell), buffer.getvalue())

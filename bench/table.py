@@ -156,7 +156,8 @@ def _main(section: Section) -> list[str]:
     rows = []
     for row in section.rows:
         cells = [
-            f"**{cell.found}**{section.marks(cell)}" if cell.above_blind else _value(section, cell) for cell in row.cells
+            f"**{cell.found}**{section.marks(cell)}" if cell.above_blind else _value(section, cell)
+            for cell in row.cells
         ]
         claims = [row.defense, str(row.utility), row.epsilon, row.delta, row.sampler]
         rows.append([*claims, *cells, _worst(row), str(row.seeds)])

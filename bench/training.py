@@ -302,6 +302,6 @@ def _answer(group: Sequence[_Turn[Any]]) -> None:
     recipes = [recipe for one in asked for recipe in one.recipes]
     parts = [part for one in asked for part in one.parts]
     seeds = [seed for one in asked for seed in one.seeds]
-    fits = iter(_train(recipes, parts, seeds, asked[0].what))
+    fits = iter(train(recipes, parts, seeds, asked[0].what))  # a call of many may itself be one of many
     for turn, one in zip(group, asked, strict=True):
         turn.answer = list(itertools.islice(fits, len(one.parts)))

@@ -13,7 +13,8 @@ from scipy import stats
 from bench import metrics
 from bench.data import Data, Examples, record_keys
 from bench.errors import Doubt, UserError
-from bench.games import GAMES, MEMBERSHIP, Challenge, Targets, membership as games
+from bench.games import GAMES, MEMBERSHIP, Challenge, Targets
+from bench.games import membership as games
 
 ERROR_RATE = 1e-6
 
@@ -51,9 +52,9 @@ def test_known_and_targets_are_everything_and_share_nothing(sizes: tuple[int, in
     data = drawn(0, *sizes)
     targets, secret = asked(data, np.random.default_rng(1))
     members = set(record_keys(data.private))
-    asked, known = record_keys(targets.records), record_keys(targets.known)
-    assert sorted(asked + known) == sorted(record_keys(data.private) + record_keys(data.holdout))
-    assert [key in members for key in asked] == secret.tolist()
+    unknown, known = record_keys(targets.records), record_keys(targets.known)
+    assert sorted(unknown + known) == sorted(record_keys(data.private) + record_keys(data.holdout))
+    assert [key in members for key in unknown] == secret.tolist()
     assert [key in members for key in known] == targets.known_member.tolist()
     assert secret.dtype == targets.known_member.dtype == bool
     assert (targets.known_member.sum(), (~targets.known_member).sum()) == tuple(round(n / 4) for n in sizes)
@@ -191,8 +192,8 @@ def test_judge_of_a_leak() -> None:
     found, doubts = judged(rng.normal(size=2500) + secret, rng.normal(size=2500), secret)
     assert doubts == []
     assert set(found) == {
-        "headline", "chance", "auc", "balanced_accuracy", "advantage", "blind", "gain", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001",
-        "members", "non_members", "roc",
+        "headline", "chance", "auc", "balanced_accuracy", "advantage", "blind", "gain", "tpr_at_fpr_0.01",
+        "tpr_at_fpr_0.001", "members", "non_members", "roc",
     }  # fmt: skip
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for figure in ("auc", "balanced_accuracy", "advantage", "blind", "gain"):

@@ -196,7 +196,8 @@ def test_example_attack_sees_what_leaks_and_nothing_else(plugins, digits):
 
     component = discover(plugins=plugins).attacks["modified_entropy"]
     assert component.game is MEMBERSHIP
-    targets, secret = MEMBERSHIP.challenge(digits, np.random.default_rng(0))
+    challenge = MEMBERSHIP.challenge(digits, np.random.default_rng(0))
+    targets, secret = challenge.targets, challenge.secret
     right = np.eye(10)[targets.records.y]
     leaky = np.where(secret[:, None], right, 0.1)
     for answer, low, high in ((leaky, 0.99, 1.0), (np.full_like(right, 0.1), 0.49, 0.51)):

@@ -236,7 +236,7 @@ def test_a_label_reads_back_as_the_same_choice(folder: Path, words: str, label: 
         ("defense", "dp,fast=1", "true or false"),
         ("defense", "dp,hidden=64x", "64x32"),
         ("defense", "none,epsilon=1", "no option 'epsilon'"),
-        ("attack", "plain,learner=gb", "no option 'learner': its options are none"),
+        ("attack", "plain,learner=gb", "no option 'learner': its options are of=private"),
         ("attack", "membership,depth=2", "no option 'depth'"),
         ("attack", "membership,learner", "option=value"),
     ],

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import engine, games, runner, store, training
+from bench import engine, runner, store, training
 from bench.cells import freshness
 from bench.choosing import choose
 from bench.cli import main
 from bench.data import Where
 from bench.errors import UserError
+from bench.games import membership
 from bench.registry import discover
 from bench.store import Result, Store
 
@@ -37,14 +38,15 @@ from dataclasses import replace
 import numpy as np
 
 from bench.data import Data, Examples
+from bench.games import membership
 from bench.errors import Doubt
 from bench.games import MEMBERSHIP
 from bench.registry import attack, dataset, defense
 from bench.release import Release
 
 
-def guess(targets, secret, seed):
-    return np.random.default_rng(seed).random(len(secret))
+def guess(challenge, seed):
+    return np.random.default_rng(seed).random(len(challenge.secret))
 
 
 QUICK = replace(MEMBERSHIP, blind=guess)  # the true blind answer takes seconds
@@ -291,6 +293,7 @@ import sys
 from bench.choosing import choose
 from bench.cli import main
 from bench.data import Where
+from bench.games import membership
 from bench.errors import UserError
 code = main({arguments(plugin, results, *asked)!r})
 slow = {{"tensorflow", "keras", "tensorflow_privacy", "tensorflow_datasets", "art", "sklearn", "dp_accounting"}}
@@ -314,7 +317,7 @@ def test_a_new_attack_retrains_nothing(run: Run, results: Path, trainings: list[
 def test_numbers_do_not_depend_on_the_order_or_the_company(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(games, "FOLDS", 2)
+    monkeypatch.setattr(membership, "FOLDS", 2)
     defenses, attacks = ("none,steps=4", "dp_sgd,steps=4"), ("confidence", "art_membership", "honest")
     one, other = tmp_path / "one", tmp_path / "other"
     assert run(*defenses, "against", *attacks, folder=one) == 0

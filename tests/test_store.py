@@ -25,6 +25,10 @@ from bench.store import Result, Store, digest, source_digest, write
 
 CELL = """
 from bench.store import Result
+FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}
+def metrics(auc=FIGURE):
+    gain = {"value": 0, "low": -0.1, "high": 0.1}
+    return {"headline": "auc", "chance": 0.5, "auc": auc, "blind": FIGURE, "gain": gain, "roc": {"fp": [0], "tp": [0]}}
 def cell(seed=0, attack="lira", **changes):
     values = dict(
         data="digits", defense="dp_vaegm,epsilon=1.0", attack=attack, game="membership", seed=seed,
@@ -33,12 +37,12 @@ def cell(seed=0, attack="lira", **changes):
         utility={"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}, "n": 100},
         privacy={"epsilon": "inf", "epsilon_rdp": "inf", "delta": 1e-5, "relation": "add/remove one record",
                  "sampler": "none", "assumes": []},
-        metrics={"auc": {"value": 0.5, "low": 0.4, "high": 0.6}, "roc": {"fp": [0], "tp": [0]}},
+        metrics=metrics(),
         seconds={"defense": 1.5, "attack": 0}, peak_memory_mib=10.5, doubts=[])
     return Result(**(values | changes))
 """
 exec(CELL)  # the child processes below need the same cell, without importing this file and pytest
-cell = globals()["cell"]
+cell, metrics = globals()["cell"], globals()["metrics"]
 
 
 def child(script: str, *args: object) -> subprocess.Popen[str]:
@@ -331,7 +335,7 @@ def test_round_trip():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan"), object(), 10**400])
 def test_what_json_cannot_say_is_not_written(tmp_path, value):
     with pytest.raises((ValueError, TypeError)):
-        Store(tmp_path).save(cell(metrics={"auc": value}))
+        Store(tmp_path).save(cell(metrics=metrics(value)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -348,7 +352,7 @@ def test_the_unedited_cell_is_taken():
 def test_numbers_that_are_not_finite_are_refused(number):
     json.loads(f"[{number}]")  # which json takes
     with pytest.raises(ValueError, match="finite"):
-        Result.from_json(edited(metrics={"auc": "HERE"}).replace(b'"HERE"', number.encode()))
+        Result.from_json(edited(metrics=metrics("HERE")).replace(b'"HERE"', number.encode()))
 
 
 @pytest.mark.parametrize(
@@ -647,6 +651,7 @@ def test_import_brings_nothing_heavy():
 @pytest.mark.parametrize(
     ("place", "value"),
     [
+        (("metrics", "headline"), "leakage"), (("metrics", "chance"), "x"), (("metrics", "gain"), None),
         (("metrics", "auc"), "x"), (("metrics", "auc"), {"value": 0.5}), (("metrics", "auc", "value"), 7.0),
         (("metrics", "roc"), None), (("metrics", "roc", "fp"), ["a"]), (("utility", "accuracy"), "a"),
         (("privacy", "epsilon"), "abc"), (("privacy", "delta"), None), (("privacy", "assumes"), 5),
@@ -665,3 +670,18 @@ def test_a_cell_whose_figures_are_no_figures_is_left_out(tmp_path: Path, place: 
     path.write_text(json.dumps(values))
     with pytest.warns(Doubt, match="left out"):
         assert store.results() == []
+
+
+def test_sheets_come_back_and_stay_out_of_git(tmp_path):
+    here, name = Store(tmp_path), ("digits", "none,steps=3", "gradient_inversion", 0)
+    rows = {"true": np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4, 1)}
+    assert here.load_sheet(name) is None
+    here.save_sheet(name, rows)
+    back = here.load_sheet(name)
+    assert back.keys() == rows.keys()
+    assert np.array_equal(back["true"], rows["true"])
+    assert here.load_sheet((*name[:3], 1)) is None
+    [path] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert path.relative_to(tmp_path).parts[0] == ".local"  # pictures of private records
+    path.write_bytes(b"PK nothing")
+    assert here.load_sheet(name) is None

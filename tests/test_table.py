@@ -199,7 +199,7 @@ def test_blind_answer_is_averaged_over_seeds_and_stands_once(tmp_path: Path) -> 
     store = keep(tmp_path, [cell(seed=0, blind=0.48), cell("a", seed=0, blind=0.48), cell(seed=1, blind=0.54)])
     board = build(store, PLAIN)
     assert board.sections[0].blind.value == pytest.approx(0.51)
-    assert printed(board, 80).count("Blind answer (never sees the release): AUC 0.510") == 1
+    assert printed(board, 80).count("A cell: AUC, by luck 0.5. Blind answer (never sees the release): 0.510") == 1
 
 
 def test_each_data_set_and_game_is_a_board_of_its_own(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ class Game:
         the records in question (say their codes).
     sheet: (answer, blind answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
     asks: what the data must have, see `bench.component.dataset`.
+    unrelated: (data, rng) -> (data to ask about, records to train on that know nothing of what is asked), for the null
+        control; `nothing` names the metric that is then at a known value, by default the headline at chance.
+    baseline: the attack that any other must be seen beside, for the strongest attack is never weaker than it.
     """
 
     name: str
@@ -53,6 +56,9 @@ class Game:
     show: Callable[[Challenge, Release], Any] = _nothing_more
     sheet: Callable[[NDArray[Any], NDArray[Any], Challenge], Mapping[str, NDArray[Any]]] | None = None
     asks: frozenset[str] = frozenset()
+    unrelated: Callable[[Data, np.random.Generator], tuple[Data, Examples]] | None = None
+    nothing: tuple[str, float] | None = None
+    baseline: str = ""
 
     @property
     def options(self) -> dict[str, str]:

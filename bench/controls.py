@@ -1,0 +1,262 @@
+"""Does an attack work where nothing defends, and find nothing where nothing is? Stored with every attack.
+
+Positive control: the attack on an undefended, over-fitted release must reach its floor. Null control: the same release
+trained on records that know nothing of what is asked must leave it at chance, over 20 seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import metrics
+from bench.cells import code, versions
+from bench.choosing import choose
+from bench.data import Data, Examples, Where
+from bench.errors import Doubt, UserError
+from bench.randomness import derive, stream
+from bench.store import CONTROLS, digest, source_digest, write
+
+if TYPE_CHECKING:
+    from bench.progress import Progress
+    from bench.registry import Choice, Registry
+    from bench.store import Store
+
+POSITIVE = 3  # seeds
+NULL = 20
+SURE = 1e-3  # a null control this unlikely is red
+
+
+@dataclass(frozen=True)
+class World:
+    """Where an attack is tried: an undefended release on few records, so that it over-fits.
+
+    random_labels: labels are drawn at random first, so that a classifier can only memorise them (Zhang et al. 2017).
+    """
+
+    game: str
+    defense: str
+    data: str
+    random_labels: bool = False
+
+
+WORLDS = (
+    World("membership", "none,steps=2000", "digits,private=200,holdout=200,public=600", random_labels=True),
+    World("membership", "dp_augm,epsilon=inf,steps=1500", "digits,private=60,holdout=60,public=600"),
+    World("membership", "dp_vaegm,epsilon=inf", "digits,private=60,holdout=60,public=600"),
+)
+
+
+@dataclass(frozen=True)
+class Control:
+    """What came out for one attack; `red` says in sentences why it should not be trusted, and is empty where it may be.
+
+    positive, null: a mean over seeds with its interval; `floor` and `expected` are what they are held against.
+    """
+
+    attack: str
+    digest: str
+    defense: str
+    data: str
+    metric: str
+    floor: float
+    positive: Mapping[str, float]
+    null_metric: str
+    expected: float
+    null: Mapping[str, float]
+    p_value: float
+    seeds: int
+    red: tuple[str, ...]
+
+    def __str__(self) -> str:
+        found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends (floor {self.floor:.3f}), "
+        found += f"{self.null_metric} {_spell(self.null)} where there is nothing ({self.expected:.3f})"
+        return "; ".join([found, *(f"RED {why}" for why in self.red)])
+
+
+def _spell(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def world(attack: Choice, registry: Registry) -> World:
+    """Where `attack` is tried: the first world of its game whose release gives what it needs.
+
+    Raises UserError where there is none.
+    """
+    one = attack.component
+    for found in WORLDS:
+        game = one.game.name if one.game else ""
+        [defense] = choose(registry, "defense", found.defense)
+        if found.game == game and not one.needs - defense.component.publishes - {"retrain"}:
+            return found
+    wanted = ", ".join(sorted(one.needs))
+    raise UserError(f"no control has what {attack.name} needs ({wanted}): add a world to bench/controls.py.")
+
+
+def measure(
+    attack: Choice, registry: Registry, store: Store, say: Callable[[str], None] = lambda what: None
+) -> Control:
+    """Try one attack against both controls, all seeds side by side, so that what they train is trained as one."""
+    from bench.training import together
+
+    place, game = world(attack, registry), attack.component.game
+    assert game
+    say(f"positive control of {attack.label}")
+    good = together([partial(_play, attack, place, registry, store, seed, null=False) for seed in range(POSITIVE)])
+    headline, chance = str(good[0]["headline"]), float(good[0]["chance"])
+    say(f"null control of {attack.label}")
+    idle = together([partial(_play, attack, place, registry, store, seed, null=True) for seed in range(NULL)])
+    metric, expected = game.nothing or (headline, chance)
+    positive, gain = _mean(good, headline), _mean(good, "gain")
+    null, p_value = _mean(idle, metric), _p_value([float(one[metric]["value"]) for one in idle], expected)
+    floor = chance if attack.component.floor is None else attack.component.floor
+    red = []
+    if not (positive["value"] >= floor and positive["low"] > chance and gain["low"] > 0):
+        red.append(
+            f"positive control: where nothing defends it reaches {positive['value']:.3f}, blindly "
+            f"{positive['value'] - gain['value']:.3f}; its floor is {floor:.3f}"
+        )
+    if p_value < SURE:
+        red.append(
+            f"null control: on records that know nothing it reaches {null['value']:.3f} in place of {expected:.3f}"
+        )
+    return Control(
+        attack=attack.label,
+        digest=fingerprint(attack, registry),
+        defense=place.defense,
+        data=place.data,
+        metric=headline,
+        floor=floor,
+        positive=positive,
+        null_metric=metric,
+        expected=expected,
+        null=null,
+        p_value=p_value,
+        seeds=NULL,
+        red=tuple(red),
+    )
+
+
+def run(attacks: Sequence[Choice], registry: Registry, store: Store, progress: Progress) -> list[Control]:
+    """The controls of each attack: those that are stored and fresh, and the others measured now."""
+    from bench import training
+
+    store.check_writable()
+    found: list[Control] = []
+
+    def says(what: str, done: int, steps: int) -> None:
+        progress.step(f"{what}, step {done} of {steps}", len(found), len(attacks))
+
+    with training.remembering(store, says):
+        for attack in attacks:
+            stored = load(store, attack.label)
+            if stored is None or stored.digest != fingerprint(attack, registry):
+                stored = measure(attack, registry, store, lambda what: progress.step(what, len(found), len(attacks)))
+                save(store, stored)
+            found.append(stored)
+    progress.step("done", len(found), len(attacks))
+    return found
+
+
+def _play(
+    attack: Choice, place: World, registry: Registry, store: Store, seed: int, *, null: bool
+) -> Mapping[str, Any]:
+    """The metrics of one seed: train, attack, judge, as the runner does."""
+    from bench import runner
+
+    [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
+    game = attack.component.game
+    assert game
+    split: Data = data.component.function(Where(), stream(seed, "control", data.label), **data.settings)
+    if place.random_labels:
+        rng = stream(seed, "labels")
+        parts = (split.private, split.holdout, split.public)
+        split = Data(split.name, *(replace(part, y=rng.integers(0, part.classes, len(part))) for part in parts))
+    split, records = _unrelated(game, split, seed)
+    trained_on = replace(split, private=records) if null else split
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Doubt)
+        release = runner.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
+        challenge = game.challenge(split, stream(seed, "challenge"))
+        allowed = release.only(attack.component.needs)
+        own = {name: value for name, value in attack.settings.items() if name not in game.options}
+        answer = attack.component.function(
+            allowed, game.show(challenge, allowed), challenge.public, seed=derive(seed, "attack", attack.name), **own
+        )
+        blind = runner.blind_answer(game, challenge, derive(seed, "blind"), store)
+        return game.judge(answer, blind, challenge, stream(seed, "judge"))
+
+
+def _unrelated(game: Any, split: Data, seed: int) -> tuple[Data, Examples]:
+    if game.unrelated is None:
+        raise UserError(f"the game {game.name} does not say what its null control trains on: give it `unrelated`.")
+    found: tuple[Data, Examples] = game.unrelated(split, stream(seed, "unrelated"))
+    return found
+
+
+def _mean(found: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    figures = [one[metric] for one in found]
+    ses = [figure.get("se", (figure["high"] - figure["low"]) / (2 * metrics.Z)) for figure in figures]
+    return metrics.over_seeds([figure["value"] for figure in figures], ses)
+
+
+def _p_value(values: Sequence[float], expected: float) -> float:
+    """Of Student's test, two-sided, that the mean over seeds is what it must be where there is nothing to find."""
+    from scipy import stats
+
+    off, spread = float(np.mean(values)) - expected, float(np.std(values, ddof=1))
+    if not spread:
+        return float(math.isclose(off, 0, abs_tol=1e-9))
+    return float(2 * stats.t.sf(abs(off) / (spread / math.sqrt(len(values))), len(values) - 1))
+
+
+def fingerprint(attack: Choice, registry: Registry) -> str:
+    """Stands for all that a control depends on: the attack and its options, the code, the versions."""
+    place = world(attack, registry)
+    [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
+    files = code(attack.component, defense.component, data.component)
+    own = source_digest(Path(__file__))
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in attack.settings.items()}
+    return digest((attack.name, settings, place, POSITIVE, NULL, files, own, versions()))
+
+
+def path(store: Store, attack: str) -> Path:
+    """Where the controls of an attack are or will be."""
+    return store.root / CONTROLS / f"{store.path('-', '-', attack, 0).parent.name}.json"
+
+
+def save(store: Store, control: Control) -> None:
+    """Write what came out."""
+    text = json.dumps(asdict(control), indent=1, sort_keys=True, allow_nan=False)
+    write(path(store, control.attack), text.encode() + b"\n")
+
+
+def load(store: Store, attack: str) -> Control | None:
+    """What is stored of an attack, or None where there is nothing that can be read."""
+    try:
+        values = json.loads(path(store, attack).read_bytes())
+        return Control(**{**values, "red": tuple(map(str, values["red"]))})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def caveat(store: Store, registry: Registry, label: str) -> str | None:
+    """What a reader of an attack's column must know of its controls; None where they are fresh and green."""
+    try:
+        [attack] = choose(registry, "attack", label)
+        wanted = fingerprint(attack, registry)
+    except UserError as error:
+        return f"{label} has no controls: {error}"
+    control = load(store, label)
+    if control is None or control.digest != wanted:
+        was = "not run" if control is None else "run with other code or versions"
+        return f"{label}: its controls were {was}; `bench control --attack {label}` runs them."
+    return f"{label}: {'; '.join(control.red)}." if control.red else None
