@@ -105,15 +105,14 @@ def measure(
     attack: Choice, registry: Registry, store: Store, say: Callable[[str], None] = lambda what: None
 ) -> Control:
     """Try one attack against both controls, all seeds side by side, so that what they train is trained as one."""
-    from bench.training import together
-
     place, game = world(attack, registry), attack.component.game
     assert game
+    play = partial(_play, attack, place, registry, store)
     say(f"positive control of {attack.label}")
-    good = together([partial(_play, attack, place, registry, store, seed, null=False) for seed in range(POSITIVE)])
+    good = _side_by_side([partial(play, seed, null=False) for seed in range(POSITIVE)])
     headline, chance = str(good[0]["headline"]), float(good[0]["chance"])
     say(f"null control of {attack.label}")
-    idle = together([partial(_play, attack, place, registry, store, seed, null=True) for seed in range(NULL)])
+    idle = _side_by_side([partial(play, seed, null=True) for seed in range(NULL)])
     metric, expected = game.nothing or (headline, chance)
     positive, gain = _mean(good, headline), _mean(good, "gain")
     null, p_value = _mean(idle, metric), _p_value([float(one[metric]["value"]) for one in idle], expected)
@@ -143,6 +142,14 @@ def measure(
         seeds=NULL,
         red=tuple(red),
     )
+
+
+def _side_by_side(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    from bench.training import together
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Doubt)  # that 40 records of a side say little is why there are 20 seeds
+        return together(calls)
 
 
 def run(attacks: Sequence[Choice], registry: Registry, store: Store, progress: Progress) -> list[Control]:
@@ -182,17 +189,15 @@ def _play(
         split = Data(split.name, *(replace(part, y=rng.integers(0, part.classes, len(part))) for part in parts))
     split, records = _unrelated(game, split, seed)
     trained_on = replace(split, private=records) if null else split
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
-        release = runner.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
-        challenge = game.challenge(split, stream(seed, "challenge"))
-        allowed = release.only(attack.component.needs)
-        own = {name: value for name, value in attack.settings.items() if name not in game.options}
-        answer = attack.component.function(
-            allowed, game.show(challenge, allowed), challenge.public, seed=derive(seed, "attack", attack.name), **own
-        )
-        blind = runner.blind_answer(game, challenge, derive(seed, "blind"), store)
-        return game.judge(answer, blind, challenge, stream(seed, "judge"))
+    release = runner.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
+    challenge = game.challenge(split, stream(seed, "challenge"))
+    allowed = release.only(attack.component.needs)
+    own = {name: value for name, value in attack.settings.items() if name not in game.options}
+    answer = attack.component.function(
+        allowed, game.show(challenge, allowed), challenge.public, seed=derive(seed, "attack", attack.name), **own
+    )
+    blind = runner.blind_answer(game, challenge, derive(seed, "blind"), store)
+    return game.judge(answer, blind, challenge, stream(seed, "judge"))
 
 
 def _unrelated(game: Any, split: Data, seed: int) -> tuple[Data, Examples]:
@@ -213,7 +218,7 @@ def _p_value(values: Sequence[float], expected: float) -> float:
     from scipy import stats
 
     off, spread = float(np.mean(values)) - expected, float(np.std(values, ddof=1))
-    if not spread:
+    if spread < 1e-12:
         return float(math.isclose(off, 0, abs_tol=1e-9))
     return float(2 * stats.t.sf(abs(off) / (spread / math.sqrt(len(values))), len(values) - 1))
 
