@@ -194,7 +194,7 @@ def test_example_attack_sees_what_leaks_and_nothing_else(plugins, digits):
 
     from bench.release import Release
 
-    component = discover(plugins=plugins).attacks["modified_entropy"]
+    component = discover(plugins=plugins).attacks["sure_and_right"]
     assert component.game is MEMBERSHIP
     challenge = MEMBERSHIP.challenge(digits, np.random.default_rng(0))
     targets, secret = challenge.targets, challenge.secret
