@@ -593,13 +593,13 @@ def test_calls_of_calls_train_as_one_too(calls: list[Any]) -> None:
     """Say the seeds of a control, each of which plays an attack that trains shadow models."""
 
     def outer(k: int) -> Any:
-        return training.together([lambda j=j: train(recipe(), [examples(9, 2 * k + j)], [2 * k + j])[0] for j in (0, 1)])
+        return training.together([lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)])
 
     found = training.together([lambda k=k: outer(k) for k in range(3)])
     assert [len(arguments[1]) for arguments in calls] == [6]
     for k, fits in enumerate(found):
-        for j, fit in enumerate(fits):
-            [alone] = train(recipe(), [examples(9, 2 * k + j)], [2 * k + j])
+        for j, fit in zip((2 * k, 2 * k + 1), fits, strict=True):
+            [alone] = train(recipe(), [examples(9, j)], [j])
             np.testing.assert_allclose(flat(fit), flat(alone), rtol=0, atol=1e-5)
 
 
