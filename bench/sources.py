@@ -9,7 +9,7 @@ import numpy as np
 from bench import census
 from bench.data import Attribute, Data, Examples, Where, shared, split
 from bench.errors import UserError, nearest
-from bench.official import columns
+from bench.prepared import columns
 from bench.registry import dataset
 
 FACE = (112, 92)

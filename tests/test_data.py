@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from bench import census, official, sources
+from bench import prepared as preparing
 from bench.data import Data, Examples, Where, record_keys, shared, split
 from bench.errors import UserError
 
@@ -248,10 +249,10 @@ def test_an_answering_host_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert official._answers(f"http://{address}/")
+        assert preparing._answers(f"http://{address}/")
         monkeypatch.setenv("http_proxy", f"http://{address}")
-        assert official._answers("http://a-host-behind-the-proxy.invalid/")
-    assert not official._answers("http://a-host-behind-the-proxy.invalid/")
+        assert preparing._answers("http://a-host-behind-the-proxy.invalid/")
+    assert not preparing._answers("http://a-host-behind-the-proxy.invalid/")
 
 
 @pytest.fixture
@@ -301,7 +302,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for file in official.IDX:
         (unpacked / f"GZIP.{file}").write_bytes(bytes(28 * 28 * 60000 + 16))
     yield folder
-    official._columns.cache_clear()
+    preparing._columns.cache_clear()
 
 
 @pytest.fixture
@@ -323,7 +324,7 @@ def test_images_come_through_the_real_builder(
     assert (data.private.shape, data.private.classes) == ((28, 28, 1), 10)
     assert (data.private.x.min(), data.private.x.max()) == (0, 1)
     assert not list(prepared.glob("**/*incomplete*")), "the preparation left something behind"
-    assert official._columns(name, where, prepared) is official._columns(name, where, prepared)
+    assert preparing._columns(name, where, prepared) is preparing._columns(name, where, prepared)
     # Prepared now, so it is found without the files and without the network.
     assert same(load(Where(offline=True), rng()).public, data.public)
 
