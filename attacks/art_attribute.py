@@ -27,8 +27,8 @@ def art_attribute(
     """ART's AttributeInferenceBlackBox: a learner (lr, gb, dt, svm) on records and the release's answers.
 
     It is fitted on public records, of which the attribute is known. ART hands its learner no more of an answer than
-    the class decided on, and wants that of the whole record, which nobody has here; so the log probability of the true
-    label with each value tried in turn comes along as further features.
+    the class decided on, and wants that of the whole record, which nobody has here; so the log odds of the true label
+    with each value tried in turn come along as further features.
     """
     if learner not in LEARNERS:
         raise UserError(f"art_attribute takes learner={'|'.join(LEARNERS)}, not learner={learner}.")
@@ -70,16 +70,14 @@ def art_attribute(
         pred=estimator.predict(asked).argmax(1)[:, None],
         values=list(range(k)),
     )
-    return np.eye(k)[np.asarray(guess).reshape(-1).astype(int)]
+    found: NDArray[Any] = np.eye(k)[np.asarray(guess).reshape(-1).astype(int)]
+    return found
 
 
 def _table(release: Release, targets: Missing, records: Examples, rest: NDArray[Any]) -> NDArray[Any]:
-    """Records (n, features without the attribute + values): the features, then log probabilities of the true label."""
+    """Records (n, features without the attribute + values): the features, then log odds of the true label."""
     assert release.predict is not None
-    own = np.arange(len(records)), records.y
-    filled = replace(targets, records=records).filled
-    tried = [release.predict(filled(value))[own] for value in range(len(targets.values))]
-    return np.concatenate([records.x[:, rest], np.log(np.maximum(np.stack(tried, 1), 1e-30))], 1)
+    return np.concatenate([records.x[:, rest], replace(targets, records=records).tried(release.predict)], 1)
 
 
 def _balanced(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

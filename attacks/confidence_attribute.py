@@ -19,24 +19,29 @@ PRIORS = ("imputed", "marginal", "even")
 
 @attack("confidence_attribute", game=ATTRIBUTE, needs={"predict"})
 def confidence_attribute(
-    release: Release, targets: Missing, public: Examples, *, seed: int, prior: str = "imputed"
+    release: Release,
+    targets: Missing,
+    public: Examples,
+    *,
+    seed: int,
+    prior: str = "imputed",
+    weight: float = 0.3,
 ) -> NDArray[Any]:
-    """Tries every value: how probable the true label is to the model with it, times a prior from public records.
+    """Tries every value: the log odds of the true label with it, beside a prior from public records.
 
-    By Bayes' rule the probability of a value is that of the label given it, which the model tells, times that of the
-    value before. prior: "imputed" from the rest of the record without its label, "marginal" (Fredrikson et al. 2015),
-    or "even" (the confidences alone, as in Mehnaz et al. 2022).
+    prior: "imputed" from the rest of the record without its label, "marginal" (Fredrikson et al. 2015), or "even" (the
+    model's confidences alone, as in Mehnaz et al. 2022). weight: of the log odds beside the log prior; the models are
+    surer than they are right, so less than 1.
     """
     assert release.predict is not None
     if prior not in PRIORS:
         raise UserError(f"confidence_attribute has no prior {prior!r}: {nearest(prior, PRIORS)}")
     records, k = targets.records, len(targets.values)
-    own = np.arange(len(records)), records.y
-    likelihood = np.stack([release.predict(targets.filled(value))[own] for value in range(k)], 1).astype(np.float64)
     before = np.full((len(records), k), 1 / k)
     known, value = targets.known(public)
     if prior == "imputed":
         before = impute(known, value, records, k, seed, labels=False)
     elif prior == "marginal":
-        before = before * np.bincount(value, minlength=k)
-    return even(np.maximum(likelihood, 1e-30) * before)
+        before = even(before * np.bincount(value, minlength=k))
+    odds = weight * targets.tried(release.predict)
+    return even(before * np.exp(odds - odds.max(1, keepdims=True)))

@@ -422,8 +422,8 @@ def test_census_records_say_what_the_official_lines_say(where: Where) -> None:
         for name, values in census.CATEGORIES.items():
             words.append(values[int(x[at[name].start : at[name].stop].argmax())])
         assert (str(round(17 + 73 * age)), str(round(1 + 98 * hours)), *words, gain > 0, loss > 0) in naive
-    assert [data.attributes[0].name, len(data.attributes)] == ["marital_status", 8]
-    assert sources.adult(where, rng(), attribute="race").attributes[0].name == "race"
+    assert [data.attributes[0].name, len(data.attributes)] == ["race", 8]
+    assert sources.adult(where, rng(), attribute="sex").attributes[0].name == "sex"
     with pytest.raises(UserError, match="no attribute 'rase': did you mean 'race'"):
         sources.adult(where, rng(), attribute="rase")
 

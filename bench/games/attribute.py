@@ -14,6 +14,7 @@ from bench.data import Attribute, Data, Examples
 from bench.errors import Doubt, UserError
 from bench.games.game import Challenge, Game
 from bench.imputing import impute
+from bench.release import Map
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,20 @@ class Missing:
         x[:, self.attribute.start : self.attribute.stop] = self.values[value]
         return x
 
+    def tried(self, predict: Map) -> NDArray[Any]:
+        """Log odds that the model gives the true label of each record with each value, (n, values).
+
+        Log odds and not probabilities, because those of records that were trained on are all but 1.
+        """
+        found = np.empty((len(self.records), len(self.values)))
+        rows = np.arange(len(self.records))
+        for value in range(len(self.values)):
+            p = predict(self.filled(value)).astype(np.float64)
+            true = p[rows, self.records.y]
+            p[rows, self.records.y] = 0  # the rest added up: 1 - true would lose its digits
+            found[:, value] = np.log(np.maximum(true, 1e-30)) - np.log(np.maximum(p.sum(1), 1e-30))
+        return found
+
     def known(self, others: Examples) -> tuple[Examples, NDArray[Any]]:
         """Whole records of others as records without the attribute, and which of the values each has.
 
@@ -52,7 +67,7 @@ class Truth:
     private: NDArray[Any]
 
 
-FEWEST = 10  # records with a value on either side, below which nobody is asked for it
+FEWEST = 30  # records with a value on either side, below which nobody is asked for it
 SURE = 0.1  # the share of guesses that an adversary would act on
 Z = 3.0902  # p < 1e-3, one-sided
 
