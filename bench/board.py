@@ -19,7 +19,7 @@ Key = tuple[str, str, str, int]
 UNDEFENDED = "none"  # the row that has to show an attack at work
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
 TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
-SIGNED = frozenset({"advantage", "gain"})  # no shares, whose intervals end at 0
+SIGNED = frozenset({"advantage", "gain", "gain_over_holdout"})  # no shares, whose intervals end at 0
 PAIRED = frozenset({"gain"})  # differences on the same records
 
 

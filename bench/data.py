@@ -53,13 +53,26 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """What a record says of somebody: one-hot in the columns from `start` to before `stop`, or in one binary column."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class Data:
-    """One data set, split: `private` trains, `holdout` is never shown to a defense, `public` is everybody's."""
+    """One data set, split: `private` trains, `holdout` is never shown to a defense, `public` is everybody's.
+
+    attributes: those of flat records, the one that is asked about first.
+    """
 
     name: str
     private: Examples
     holdout: Examples
     public: Examples
+    attributes: tuple[Attribute, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,9 +88,19 @@ def record_keys(examples: Examples) -> list[bytes]:
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in examples.x]
 
 
-def split(name: str, records: Examples, rng: np.random.Generator, *, private: int, holdout: int, public: int) -> Data:
+def split(
+    name: str,
+    records: Examples,
+    rng: np.random.Generator,
+    *,
+    private: int,
+    holdout: int,
+    public: int,
+    by_class: bool = False,
+) -> Data:
     """Split records at random into three parts that share no content; later copies of a record are dropped first.
 
+    by_class: each part has its share of each class, as near as whole records allow where classes are of one size.
     Raises UserError where the distinct records do not suffice for the sizes asked for.
     """
     first = {key: i for i, key in reversed(list(enumerate(record_keys(records))))}
@@ -88,9 +111,20 @@ def split(name: str, records: Examples, rng: np.random.Generator, *, private: in
             f"public={public} were asked for: each must be at least 1 and their sum at most {len(distinct)}."
         )
     order = rng.permutation(distinct)
+    if by_class:  # in rounds of one record a class, so that any stretch of the order has its share of each
+        order = order[np.argsort(_turns(records.y[order]), kind="stable")]
     ends = np.cumsum([private, holdout, public])
     parts = np.split(order[: ends[-1]], ends[:-1])
-    return Data(name, *(records[part] for part in parts))
+    return Data(name, records[parts[0]], records[parts[1]], records[parts[2]])
+
+
+def _turns(y: NDArray[Any]) -> NDArray[Any]:
+    """Of each label the number of equal ones before it."""
+    by_label = np.argsort(y, kind="stable")
+    _, starts, counts = np.unique(y[by_label], return_index=True, return_counts=True)
+    turns = np.empty(len(y), np.int64)
+    turns[by_label] = np.arange(len(y)) - np.repeat(starts, counts)
+    return turns
 
 
 def shared(data: Data) -> int:

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import socket
-import sys
-import tempfile
-import threading
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.data import Data, Examples, Where, shared, split
-from bench.errors import UserError
+from bench import census
+from bench.data import Attribute, Data, Examples, Where, shared, split
+from bench.errors import UserError, nearest
+from bench.prepared import columns
 from bench.registry import dataset
 
-FILES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
-URLS = {  # as in TFDS' builders
-    "mnist": "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-}
-# SHA-256 over the sorted SHA-256 of each record (pixels, label), train and test joined.
-CONTENT = {
-    "mnist": "f61a719b6fd94f4e04811e53dda3c78f5cd07b2d48f36c353dd0b453aab660e0",
-    "fashion_mnist": "c22292c847034e4f0856c3099ca0bd11a118af543994973d473bc732d184ab47",
-}
-PATIENCE = 1.5  # seconds for a host to answer, so that a refusal takes under 2
+FACE = (112, 92)
 
 
 @dataset("digits", has={"pictures"})
@@ -93,6 +68,88 @@ def fashion_mnist(
     return split("fashion_mnist", _images("fashion_mnist", where), rng, private=private, holdout=holdout, public=public)
 
 
+@dataset("att_faces", has={"pictures"})
+def att_faces(
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    private: int = 200,
+    holdout: int = 120,
+    public: int = 80,
+    size: int = 56,
+) -> Data:
+    """The Database of Faces (AT&T, ORL), grey, 40 people as classes, 400 records, through TFDS.
+
+    Every part has its share of each person's ten pictures: 5, 3 and 2 by default. size: height in pixels, 112 as they
+    were taken, or 56 or 28, where squares of 4 or 16 pixels become their mean.
+    Source: F. Samaria, A. Harter, 1994; the set of Fredrikson et al. 2015. Credit: AT&T Laboratories Cambridge.
+    """
+    height, width = FACE
+    side, rest = divmod(height, max(1, size))
+    if rest or side not in (1, 2, 4):
+        raise UserError(f"att_faces has pictures of size=112, size=56 or size=28, not {size}.")
+    found = columns("att_faces", where)
+    squares = found["image"].reshape(-1, height // side, side, width // side, side, 1)
+    x = squares.mean((2, 4), dtype=np.float32) / np.float32(255)
+    records = Examples(x, found["label"], classes=40)
+    return split("att_faces", records, rng, private=private, holdout=holdout, public=public, by_class=True)
+
+
+@dataset("adult", has={"attributes"})
+def adult(
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    private: int = 20000,
+    holdout: int = 14000,
+    public: int = 7000,
+    attribute: str = "race",
+) -> Data:
+    """Census income (UCI Adult), 106 features, 2 classes, 41,439 distinct of 48,842 records, through TFDS.
+
+    Categories are one-hot, with a missing value as one of them; numbers are scaled by the ranges that the survey can
+    hold, which are public (`bench.census`). attribute: what attribute inference asks about, by
+    default a category of which the rest of a record says little.
+    Source: B. Becker, R. Kohavi, UCI ML repository, 1996.
+    """
+    known = census.attributes()
+    if attribute not in known:
+        raise UserError(f"adult has no attribute {attribute!r}: {nearest(attribute, known)}")
+    found = columns("adult", where)
+    records = Examples(census.encoded(found), found["label"], classes=2)
+    data = split("adult", records, rng, private=private, holdout=holdout, public=public)
+    return replace(data, attributes=_first(attribute, known))
+
+
+@dataset("location30", has={"attributes"})
+def location30(
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    private: int = 1200,
+    holdout: int = 1400,
+    public: int = 2410,
+    attribute: int = 69,
+) -> Data:
+    """Location-30, which of 446 places and kinds of places somebody visited, 30 classes, 5,010 records, through TFDS.
+
+    attribute: the place that attribute inference asks about; about half of the people visited the 69th.
+    Source: Shokri et al. 2017, who train on 1,200 of the records; from check-ins at Foursquare in Bangkok.
+    """
+    found = columns("location30", where)
+    records = Examples(found["visited"], found["label"], classes=30)
+    known = {str(i): Attribute(f"place_{i}", i, i + 1) for i in range(records.shape[0])}
+    if str(attribute) not in known:
+        raise UserError(f"location30 has places 0 to {len(known) - 1}, so attribute={attribute} is none of them.")
+    data = split("location30", records, rng, private=private, holdout=holdout, public=public)
+    return replace(data, attributes=_first(str(attribute), known))
+
+
+def _first(name: str, known: dict[str, Attribute]) -> tuple[Attribute, ...]:
+    """All attributes, the named one first: that is the one that is asked about."""
+    return (known[name], *(one for key, one in known.items() if key != name))
+
+
 def scaled(data: Data) -> Data:
     """Map each feature to [0, 1] by the range of the public part alone, clipping the other parts.
 
@@ -102,139 +159,16 @@ def scaled(data: Data) -> Data:
     low = data.public.x.min(0)
     span = data.public.x.max(0) - low
     span = np.where(span > 0, span, 1)  # a feature that is constant in public tells above from below
-    parts = (
-        Examples(np.clip((part.x - low) / span, 0, 1), part.y, part.classes)
-        for part in (data.private, data.holdout, data.public)
-    )
-    result = Data(data.name, *parts)
+
+    def scale(part: Examples) -> Examples:
+        return Examples(np.clip((part.x - low) / span, 0, 1), part.y, part.classes)
+
+    result = replace(data, private=scale(data.private), holdout=scale(data.holdout), public=scale(data.public))
     if shared(result):
         raise UserError(f"{data.name}: public={len(data.public)} records are too few to scale by: ask for more.")
     return result
 
 
 def _images(name: str, where: Where) -> Examples:
-    folder = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
-    x, y = _arrays(name, where, folder)
-    return Examples(x / np.float32(255), y, classes=10)
-
-
-@lru_cache(maxsize=4)
-def _arrays(name: str, where: Where, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Train and test of a TensorFlow Datasets set, joined: uint8 (n, 28, 28, 1) and labels (n,).
-
-    `folder` holds prepared sets. Loaded once in a process, because each seed of a cell asks again.
-    """
-    versions = sorted(folder.glob(f"{name}/[0-9]*"))
-    for version in versions:
-        if not (version / "dataset_info.json").is_file():  # TFDS writes it last, and under another folder name
-            raise UserError(f"{version} is only a part of a prepared set: delete it and run again.")
-    # Whether there is anything to read is decided before TensorFlow is imported, which takes seconds.
-    official = None if versions else _official(name, where)
-    import tensorflow_datasets as tfds
-
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout belongs to the table
-        builder = tfds.builder(name, data_dir=folder)
-        if not Path(builder.data_dir).is_dir():
-            _prepare(builder, official or _official(name, where), folder)
-            builder = tfds.builder(name, data_dir=folder)
-        return _read(builder, CONTENT[name])
-
-
-def _prepare(builder: Any, official: Path | None, folder: Path) -> None:
-    """Run the real builder, on the official files where they are at hand, else on downloaded ones."""
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
-
-    source = official or URLS[builder.name]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # TFDS names what it unpacks after the file alone: in its usual folder, shared by all sets, a Fashion-MNIST
-        # prepared after MNIST consists of MNIST's pictures (measured, 4.9.10). So each preparation unpacks on its own.
-        with tempfile.TemporaryDirectory(prefix=f"incomplete.{builder.name}.", dir=folder) as unpacked:
-            config = tfds.download.DownloadConfig(
-                manual_dir=official, extract_dir=unpacked, try_download_gcs=False, force_checksums_validation=True
-            )
-            builder.download_and_prepare(download_config=config)
-    except NonMatchingChecksumError as error:
-        bad = next((file for file in FILES if file in str(error)), "a file")
-        raise UserError(f"{bad} from {source} is damaged (its checksum is wrong): fetch it again.") from error
-    except OSError as error:
-        if (Path(builder.data_dir) / "dataset_info.json").is_file():
-            return  # another process was faster
-        raise UserError(
-            f"{builder.name} could not be prepared in {folder} from {source} ({_short(error)}): see that {folder} can "
-            "be written to and has 200 MB free, or set TFDS_DATA_DIR to one that does, and that the source answers."
-        ) from error
-    except tfds.download.DownloadError as error:
-        raise UserError(f"{builder.name} could not be downloaded ({_short(error)}): try again later.") from error
-
-
-def _read(builder: Any, content: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """A prepared set, in an order that depends on its content alone, after a check that it is what it claims to be."""
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    try:
-        with tf.device("CPU:0"):
-            parts = [tfds.as_numpy(builder.as_dataset(split=part, batch_size=-1)) for part in ("train", "test")]
-    except (OSError, ValueError, tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise UserError(f"{builder.data_dir} cannot be read ({_short(error)}): delete it and run again.") from error
-    x = np.concatenate([part["image"] for part in parts])
-    y = np.concatenate([part["label"] for part in parts])
-    keys = [hashlib.sha256(row.tobytes() + bytes([label])).digest() for row, label in zip(x, y, strict=True)]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    if hashlib.sha256(b"".join(keys[i] for i in order)).hexdigest() != content:
-        raise UserError(f"{builder.data_dir} does not hold the {builder.name} of its authors: delete it and run again.")
-    x, y = x[order], y[order]
-    x.setflags(write=False)
-    y.setflags(write=False)
-    return x, y
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def _official(name: str, where: Where) -> Path | None:
-    """The folder that holds the four official files, or None where they are to be downloaded.
-
-    Raises UserError within 2 seconds where there is neither a folder nor a network.
-    """
-    partly = None
-    for folder in (where.data_dir / name, where.data_dir / "tfds_manual" / name) if where.data_dir else ():
-        missing = [file for file in FILES if not (folder / file).is_file()]
-        if not missing:
-            return folder.resolve()
-        if len(missing) < len(FILES):
-            partly = partly or (folder, missing)
-    if partly:
-        raise UserError(f"{partly[0]} lacks {' and '.join(partly[1])}: put the official {name} files there.")
-    if not where.offline and _answers(URLS[name]):
-        return None
-    why = "--offline forbids to download it" if where.offline else f"{urlsplit(URLS[name]).hostname} does not answer"
-    target = (where.data_dir or Path("DIR")) / name
-    how = "" if where.data_dir else " and give --data-dir DIR or set BENCH_DATA_DIR"
-    raise UserError(
-        f"{name} is not on this machine and {why}: put its official files {', '.join(FILES)} into {target}{how}, or "
-        f"connect to the network, or run `tfds build {name}` on another machine and copy ~/tensorflow_datasets/{name}."
-    )
-
-
-def _answers(url: str) -> bool:
-    """Whether a host, or the proxy before it, takes a connection in time."""
-    proxy = getproxies().get(urlsplit(url).scheme)
-    target = urlsplit(proxy or url)
-    port = target.port or (443 if target.scheme == "https" else 80)
-    answered = threading.Event()
-
-    def ask() -> None:
-        with contextlib.suppress(OSError), socket.create_connection((target.hostname or "", port), timeout=PATIENCE):
-            answered.set()
-
-    # Resolving a name has no timeout; a thread can be left behind.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    return answered.is_set()
+    found = columns(name, where)
+    return Examples(found["image"] / np.float32(255), found["label"], classes=10)

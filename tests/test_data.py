@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import sources
+from bench import census, official, sources
+from bench import prepared as preparing
 from bench.data import Data, Examples, Where, record_keys, shared, split
 from bench.errors import UserError
 
@@ -196,13 +200,13 @@ def test_a_public_part_too_small_to_scale_by_is_refused() -> None:
 # sets through TensorFlow Datasets
 
 
-@pytest.mark.parametrize("name", sources.CONTENT)
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_the_addresses_and_files_are_those_of_the_real_builder(name: str) -> None:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_cls(name)
-    assert sources.URLS[name] == builder.URL
-    assert {url.rpartition("/")[2] for url in builder.url_infos} == set(sources.FILES)
+    assert official.SETS[name].url == builder.URL
+    assert {url.rpartition("/")[2] for url in builder.url_infos} == set(official.SETS[name].files)
 
 
 @pytest.mark.parametrize("offline", [True, False])
@@ -233,7 +237,7 @@ def test_a_missing_set_is_refused_in_two_seconds_even_where_resolving_hangs(offl
     assert not imported
     assert asked == (not offline)
     assert str(tmp_path / "mnist") in sentence
-    assert all(file in sentence for file in sources.FILES)
+    assert all(file in sentence for file in official.IDX)
     assert ("--offline" in sentence) == offline
     assert sentence.count(". ") == 0
 
@@ -245,10 +249,10 @@ def test_an_answering_host_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert sources._answers(f"http://{address}/")
+        assert preparing._answers(f"http://{address}/")
         monkeypatch.setenv("http_proxy", f"http://{address}")
-        assert sources._answers("http://a-host-behind-the-proxy.invalid/")
-    assert not sources._answers("http://a-host-behind-the-proxy.invalid/")
+        assert preparing._answers("http://a-host-behind-the-proxy.invalid/")
+    assert not preparing._answers("http://a-host-behind-the-proxy.invalid/")
 
 
 @pytest.fixture
@@ -261,9 +265,9 @@ def nothing_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("nothing_prepared")
 def test_an_incomplete_folder_is_refused_by_the_missing_file(tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
-    for file in sources.FILES[:3]:
+    for file in official.IDX[:3]:
         (tmp_path / "mnist" / file).touch()
-    with pytest.raises(UserError, match=f"mnist lacks {sources.FILES[3]}"):
+    with pytest.raises(UserError, match=f"mnist lacks {official.IDX[3]}"):
         sources.mnist(Where(tmp_path, offline=True), rng())
 
 
@@ -278,10 +282,10 @@ def test_half_of_a_prepared_set_is_never_taken_for_a_whole(nothing_prepared: Pat
         sources.mnist(Where(offline=True), rng())
 
 
-def official(name: str) -> Path:
+def files_of(name: str) -> Path:
     """The folder of the official files, or a skip that says what to do."""
     for folder in (DATA / name, DATA / "tfds_manual" / name):
-        if all((folder / file).is_file() for file in sources.FILES):
+        if not official.SETS[name].missing(folder):
             return folder
     pytest.skip(f"the official {name} files are not in {DATA}: set BENCH_DATA_DIR")
 
@@ -295,10 +299,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("tfds")
     unpacked = folder / "downloads" / "extracted"
     unpacked.mkdir(parents=True)
-    for file in sources.FILES:
+    for file in official.IDX:
         (unpacked / f"GZIP.{file}").write_bytes(bytes(28 * 28 * 60000 + 16))
     yield folder
-    sources._arrays.cache_clear()
+    preparing._columns.cache_clear()
 
 
 @pytest.fixture
@@ -311,7 +315,7 @@ def where(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Where:
 def test_images_come_through_the_real_builder(
     name: str, where: Where, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    official(name)
+    files_of(name)
     load = getattr(sources, name)
     data = load(where, rng())
     assert capsys.readouterr().out == ""
@@ -320,7 +324,7 @@ def test_images_come_through_the_real_builder(
     assert (data.private.shape, data.private.classes) == ((28, 28, 1), 10)
     assert (data.private.x.min(), data.private.x.max()) == (0, 1)
     assert not list(prepared.glob("**/*incomplete*")), "the preparation left something behind"
-    assert sources._arrays(name, where, prepared)[0] is sources._arrays(name, where, prepared)[0]
+    assert preparing._columns(name, where, prepared) is preparing._columns(name, where, prepared)
     # Prepared now, so it is found without the files and without the network.
     assert same(load(Where(offline=True), rng()).public, data.public)
 
@@ -329,7 +333,7 @@ def test_a_prepared_set_that_is_not_the_whole_one_is_refused(nothing_prepared: P
     import tensorflow_datasets as tfds
 
     config = tfds.download.DownloadConfig(
-        manual_dir=official("mnist"), try_download_gcs=False, max_examples_per_split=9
+        manual_dir=files_of("mnist"), try_download_gcs=False, max_examples_per_split=9
     )
     builder = tfds.builder("mnist", data_dir=nothing_prepared)
     builder.download_and_prepare(download_config=config)
@@ -346,7 +350,7 @@ def test_a_damaged_official_file_is_refused_by_name_and_leaves_nothing(
     file: str, nothing_prepared: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "files" / "mnist"
-    shutil.copytree(official("mnist"), folder, copy_function=shutil.copyfile)
+    shutil.copytree(files_of("mnist"), folder, copy_function=shutil.copyfile)
     folder.chmod(0o755)
     damaged = bytearray((folder / file).read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -355,3 +359,184 @@ def test_a_damaged_official_file_is_refused_by_name_and_leaves_nothing(
         sources.mnist(Where(tmp_path / "files", offline=True), rng())
     assert not list(nothing_prepared.glob("mnist/*"))
     assert not list(nothing_prepared.glob("incomplete*"))
+
+
+# sets with builders of our own
+
+
+OWN = {"att_faces": (200, 120, 80), "adult": (20000, 14000, 7000), "location30": (1200, 1400, 2410)}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_set_of_our_own_comes_through_its_builder(
+    name: str, where: Where, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files_of(name)
+    load = getattr(sources, name)
+    data = load(where, rng())
+    assert capsys.readouterr().out == ""
+    assert tuple(len(part) for part in parts(data)) == OWN[name]
+    assert shared(data) == 0
+    assert (data.private.x.min() >= 0) & (data.private.x.max() <= 1)
+    assert not list(prepared.glob("**/*incomplete*"))
+    assert same(load(Where(offline=True), rng()).public, data.public)
+    assert not same(load(where, rng(1)).public, data.public)
+    with pytest.raises(UserError, match="distinct records"):
+        load(where, rng(), private=10**6)
+    for attribute in data.attributes:
+        columns = data.private.x[:, attribute.start : attribute.stop]
+        assert np.isin(columns, (0, 1)).all()
+        if attribute.stop - attribute.start > 1:
+            assert (columns.sum(1) == 1).all()
+
+
+def test_pictures_are_those_of_the_archive_and_every_person_is_in_every_part(where: Where) -> None:
+    with np.load(files_of("att_faces") / "att_faces.npz") as held:
+        pictures, people = held["images"], held["labels"]
+    for size in (112, 56, 28):
+        data = sources.att_faces(where, rng(), size=size)
+        assert data.private.shape == (size, size * 92 // 112, 1)
+        for part, each in zip(parts(data), (5, 3, 2), strict=True):
+            assert (np.bincount(part.y, minlength=40) == each).all()
+    for x, y in zip(data.private.x[:3], data.private.y, strict=False):
+        squares = [
+            [[one[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean() / 255 for j in range(23)] for i in range(28)]
+            for one in pictures[people == y]
+        ]
+        assert np.abs(np.array(squares) - x[..., 0]).max((1, 2)).min() < 1e-5
+    for size in (0, 64, -56, 14):
+        with pytest.raises(UserError, match="size=112, size=56 or size=28, not"):
+            sources.att_faces(where, rng(), size=size)
+
+
+def test_census_records_say_what_the_official_lines_say(where: Where) -> None:
+    """Read again by splitting lines, and written as words; only what the features leave out is left out."""
+    lines = [line for file in ("adult.data", "adult.test") for line in (files_of("adult") / file).open()]
+    cells = [line.strip().rstrip(".").split(", ") for line in lines if line.count(",") == 14]
+    assert len(cells) == 48842
+    naive = {(c[0], c[12], *(c[i] for i in (1, 3, 5, 6, 7, 8, 9, 13)), int(c[10]) > 0, int(c[11]) > 0) for c in cells}
+    data = sources.adult(where, rng(), private=500, holdout=10, public=10)
+    numbers, at = data.private.x[:, :4], {a.name: a for a in data.attributes}
+    for x, (age, hours, gain, loss) in zip(data.private.x, numbers, strict=True):
+        words = []
+        for name, values in census.CATEGORIES.items():
+            words.append(values[int(x[at[name].start : at[name].stop].argmax())])
+        assert (str(round(17 + 73 * age)), str(round(1 + 98 * hours)), *words, gain > 0, loss > 0) in naive
+    assert [data.attributes[0].name, len(data.attributes)] == ["race", 8]
+    assert sources.adult(where, rng(), attribute="sex").attributes[0].name == "sex"
+    with pytest.raises(UserError, match="no attribute 'rase': did you mean 'race'"):
+        sources.adult(where, rng(), attribute="rase")
+
+
+def test_census_scales_are_those_of_the_survey() -> None:
+    dollars = census.NUMBERS["capital_gain"].scale(np.array([0, 99_999, 10**7, 315]))
+    assert np.allclose(dollars, [0, 1, 1, np.log(316) / np.log(100_000)])
+    assert np.allclose(census.NUMBERS["age"].scale(np.array([0, 17, 90, 120, 53.5])), [0, 0, 1, 1, 0.5])
+
+
+def test_a_scale_of_the_census_reads_no_record() -> None:
+    columns = {name: np.array([40, 50]) for name in census.NUMBERS}
+    columns |= {name: np.array([0, 1]) for name in census.CATEGORIES}
+    first = census.encoded(columns)
+    columns["age"] = np.array([40, 10**6])
+    assert np.array_equal(census.encoded(columns)[0], first[0])
+    assert first.shape == (2, max(a.stop for a in census.attributes().values()))
+
+
+def test_a_place_that_is_not_there_is_refused(where: Where) -> None:
+    files_of("location30")
+    assert sources.location30(where, rng(), attribute=7).attributes[0].name == "place_7"
+    for place in (446, -1):
+        with pytest.raises(UserError, match=f"attribute={place} is none"):
+            sources.location30(where, rng(), attribute=place)
+
+
+def flipped(path: Path) -> None:
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(damaged)
+
+
+@pytest.mark.parametrize("file", ["att_faces.npz", "adult.test", "dataset_location.tgz"])
+def test_a_damaged_file_of_our_own_sets_is_refused_by_name(file: str, nothing_prepared: Path, tmp_path: Path) -> None:
+    name = next(name for name, own in official.SETS.items() if file in own.names)
+    folder = tmp_path / "files" / name
+    shutil.copytree(files_of(name), folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    flipped(folder / file)
+    with pytest.raises(UserError, match=f"{file} from {folder} is damaged"):
+        getattr(sources, name)(Where(tmp_path / "files", offline=True), rng())
+    assert not list(nothing_prepared.glob(f"{name}/*"))
+    assert not list(nothing_prepared.glob("incomplete*"))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_missing_set_of_our_own_is_one_sentence(name: str, nothing_prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{name} is not on this machine and --offline") as caught:
+        getattr(sources, name)(Where(tmp_path, offline=True), rng())
+    assert all(file in str(caught.value) for file in official.SETS[name].names)
+    assert str(caught.value).count(". ") == 0
+
+
+# The archive of faces as it is downloaded, made small
+
+
+def archive(path: Path, pictures: np.ndarray[Any, Any], *, kind: bytes = b"P5", skip: str = "") -> Path:
+    """PGM files in the layout of att_faces.zip, beside its README."""
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("att_faces/README", "made up")
+        for i, picture in enumerate(pictures):
+            name, (height, width) = f"s{i // 10 + 1}/{i % 10 + 1}.pgm", picture.shape
+            if name != skip:
+                made.writestr(f"att_faces/{name}", kind + b"\n%d %d\n255\n" % (width, height) + picture.tobytes())
+    return path
+
+
+def made_up() -> np.ndarray[Any, Any]:
+    return rng(3).integers(0, 256, (400, 5, 4), np.uint8)
+
+
+def test_faces_are_read_from_the_archive_as_from_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import builders
+
+    pictures, labels = made_up(), np.repeat(np.arange(40), 10)
+    pictures[0, 0, :2] = [10, 32]  # white space among the pixels, which the header must not swallow
+    monkeypatch.setattr(builders, "PIXELS", hashlib.sha256(pictures.tobytes()).hexdigest())
+    shuffled = np.concatenate([np.flatnonzero(labels % 2), np.flatnonzero(labels % 2 == 0)])
+    np.savez(tmp_path / "att_faces.npz", images=pictures[shuffled], labels=labels[shuffled])
+    for path in (archive(tmp_path / "att_faces.zip", pictures), tmp_path / "att_faces.npz"):
+        assert np.array_equal(builders.faces(path), pictures)
+
+
+@pytest.mark.parametrize("fault", ["another picture", "no header", "a picture short", "cut off", "no archive"])
+def test_an_archive_of_anything_else_is_refused(fault: str, nothing_prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "att_faces").mkdir()
+    pictures, path = made_up(), tmp_path / "att_faces" / "att_faces.zip"
+    archive(path, pictures, kind=b"P2" if fault == "no header" else b"P5", skip="s7/3.pgm" if "short" in fault else "")
+    if fault == "cut off":
+        path.write_bytes(path.read_bytes()[:-30])
+    if fault == "no archive":
+        path.write_bytes(b"<html>moved</html>")
+    with pytest.raises(UserError, match=r"att_faces\.zip from .* is damaged") as caught:
+        sources.att_faces(Where(tmp_path, offline=True), rng())
+    assert "\n" not in str(caught.value)
+    assert not list(nothing_prepared.glob("att_faces/*"))
+
+
+# split by class
+
+
+def test_a_split_by_class_gives_every_part_its_share() -> None:
+    y = np.repeat(np.arange(5), 12)
+    records = Examples(rng(4).random((60, 3)), y, classes=5)
+    for sizes in ((20, 20, 20), (25, 15, 10), (7, 9, 11)):
+        sized = dict(zip(("private", "holdout", "public"), sizes, strict=True))
+        data = split("shares", records, rng(), **sized, by_class=True)
+        assert shared(data) == 0
+        for part, size in zip(parts(data), sizes, strict=True):
+            assert len(part) == size
+            assert np.ptp(np.bincount(part.y, minlength=5)) <= (0 if size % 5 == 0 and sizes[0] % 5 == 0 else 2)
+        plain = [split("shares", records, rng(seed), **sized).private.y for seed in range(9)]
+        assert any(np.ptp(np.bincount(y, minlength=5)) > 2 for y in plain), "the check does not see a split at random"
+    assert not same(data.private, split("shares", records, rng(1), **sized, by_class=True).private)

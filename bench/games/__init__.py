@@ -1,8 +1,9 @@
 """The questions that attacks answer: one file a game."""
 
+from bench.games.attribute import ATTRIBUTE, Missing
 from bench.games.game import Challenge, Game
 from bench.games.membership import MEMBERSHIP, Targets
 
-__all__ = ["GAMES", "MEMBERSHIP", "Challenge", "Game", "Targets"]
+__all__ = ["ATTRIBUTE", "GAMES", "MEMBERSHIP", "Challenge", "Game", "Missing", "Targets"]
 
-GAMES = {game.name: game for game in (MEMBERSHIP,)}
+GAMES = {game.name: game for game in (MEMBERSHIP, ATTRIBUTE)}

@@ -1,0 +1,87 @@
+"""Learned black-box attribute inference of the Adversarial Robustness Toolbox (Fredrikson et al. 2014 in spirit)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.errors import UserError
+from bench.games import ATTRIBUTE, Missing
+from bench.randomness import stream
+from bench.registry import attack
+from bench.release import Release
+
+# "nn" would need PyTorch; with "rf" and "knn" ART asks for each value by itself and takes "none of them" for the first.
+LEARNERS = ("lr", "gb", "dt", "svm")
+
+
+@attack("art_attribute", game=ATTRIBUTE, needs={"predict"})
+def art_attribute(
+    release: Release, targets: Missing, public: Examples, *, seed: int, learner: str = "lr"
+) -> NDArray[Any]:
+    """ART's AttributeInferenceBlackBox: a learner (lr, gb, dt, svm) on records and the release's answers.
+
+    It is fitted on public records, of which the attribute is known. ART hands its learner no more of an answer than
+    the class decided on, and wants that of the whole record, which nobody has here; so the log odds of the true label
+    with each value tried in turn come along as further features.
+    """
+    if learner not in LEARNERS:
+        raise UserError(f"art_attribute takes learner={'|'.join(LEARNERS)}, not learner={learner}.")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for what is used here
+        from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
+        from art.estimators.classification import BlackBoxClassifierNeuralNetwork
+        from art.utils import to_categorical
+
+    known, value = targets.known(public)
+    k, classes = len(targets.values), known.classes
+    if len(np.unique(value)) < k:
+        raise UserError(
+            f"the public records lack a value of {targets.attribute.name} that the others have, so ART cannot learn "
+            "it: ask for more public records."
+        )
+    rows = _balanced(value, stream(seed, "balanced"))
+    known, value = known[rows], value[rows]
+    rest = np.delete(np.arange(known.x.shape[1]), np.s_[targets.attribute.start : targets.attribute.stop])
+    table = _table(release, targets, known, rest)
+
+    def decided(x: NDArray[Any]) -> NDArray[Any]:
+        """What the release says to rows of the table, with the attribute missing."""
+        assert release.predict is not None
+        records = np.zeros((len(x), known.x.shape[1]), np.float32)
+        records[:, rest] = x[:, -table.shape[1] :][:, : len(rest)]
+        return np.asarray(release.predict(records))
+
+    estimator = BlackBoxClassifierNeuralNetwork(decided, (1 + table.shape[1],), classes, channels_first=False)
+    attack = AttributeInferenceBlackBox(estimator, attack_model_type=learner, attack_feature=0)
+    wanted = {"random_state": seed % 2**32, "max_iter": -1 if learner == "svm" else 1000}
+    model = attack.attack_model
+    model.set_params(**{name: setting for name, setting in wanted.items() if name in model.get_params()})
+    attack.fit(np.concatenate([value[:, None].astype(np.float32), table], 1), y=to_categorical(known.y, classes))
+    asked = _table(release, targets, targets.records, rest)
+    guess = attack.infer(
+        asked,
+        y=to_categorical(targets.records.y, classes),
+        pred=estimator.predict(asked).argmax(1)[:, None],
+        values=list(range(k)),
+    )
+    found: NDArray[Any] = np.eye(k)[np.asarray(guess).reshape(-1).astype(int)]
+    return found
+
+
+def _table(release: Release, targets: Missing, records: Examples, rest: NDArray[Any]) -> NDArray[Any]:
+    """Records (n, features without the attribute + values): the features, then log odds of the true label."""
+    assert release.predict is not None
+    return np.concatenate([records.x[:, rest], replace(targets, records=records).tried(release.predict)], 1)
+
+
+def _balanced(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """As many rows as there are, drawn with replacement, equally many of each value: so a rare one is guessed too."""
+    present = np.unique(value)
+    each = -(-len(value) // len(present))
+    return np.concatenate([rng.choice(np.flatnonzero(value == one), each) for one in present])

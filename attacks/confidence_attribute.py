@@ -1,0 +1,47 @@
+"""The value with which the model is surest of the truth (Fredrikson et al. 2014, 2015; Mehnaz et al. 2022)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.errors import UserError, nearest
+from bench.games import ATTRIBUTE, Missing
+from bench.imputing import even, impute
+from bench.registry import attack
+from bench.release import Release
+
+PRIORS = ("imputed", "marginal", "even")
+
+
+@attack("confidence_attribute", game=ATTRIBUTE, needs={"predict"})
+def confidence_attribute(
+    release: Release,
+    targets: Missing,
+    public: Examples,
+    *,
+    seed: int,
+    prior: str = "imputed",
+    weight: float = 0.3,
+) -> NDArray[Any]:
+    """Tries every value: the log odds of the true label with it, beside a prior from public records.
+
+    prior: "imputed" from the rest of the record without its label, "marginal" (Fredrikson et al. 2015), or "even" (the
+    model's confidences alone, as in Mehnaz et al. 2022). weight: of the log odds beside the log prior; the models are
+    surer than they are right, so less than 1.
+    """
+    assert release.predict is not None
+    if prior not in PRIORS:
+        raise UserError(f"confidence_attribute has no prior {prior!r}: {nearest(prior, PRIORS)}")
+    records, k = targets.records, len(targets.values)
+    before = np.full((len(records), k), 1 / k)
+    known, value = targets.known(public)
+    if prior == "imputed":
+        before = impute(known, value, records, k, seed, labels=False)
+    elif prior == "marginal":
+        before = even(before * np.bincount(value, minlength=k))
+    odds = weight * targets.tried(release.predict)
+    return even(before * np.exp(odds - odds.max(1, keepdims=True)))

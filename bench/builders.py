@@ -1,0 +1,170 @@
+"""TensorFlow Datasets builders of the sets that TFDS itself does not have.
+
+Imported only where a set is prepared or read, because importing TFDS takes seconds. A file that is not the official
+one raises NonMatchingChecksumError, as TFDS' own builders do.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from numpy.typing import NDArray
+from tensorflow_datasets.core.download.checksums import UrlInfo
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+from bench.census import CATEGORIES, FILE, LABELS, NUMBERS
+from bench.official import SETS
+
+Records = Iterator[tuple[int, dict[str, Any]]]
+PEOPLE, POSES, FACE = 40, 10, (112, 92)
+# SHA-256 of all pictures, person by person: the archive itself comes in more than one form.
+PIXELS = "2e4844a9f4fa4397058f69d6208047170f2e9d399cda18b55c1e8d28f0a83431"
+PLACES, KINDS = 446, 30
+
+
+class AttFaces(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+    """The Database of Faces: ten pictures of each of forty people, 112x92 grey."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "att_faces.zip as it is downloaded, or att_faces.npz (images uint8, labels)."
+
+    def _info(self) -> Any:
+        features = {
+            "image": tfds.features.Image(shape=(*FACE, 1)),
+            "label": tfds.features.ClassLabel(num_classes=PEOPLE),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            homepage="https://cam-orl.co.uk/facedatabase.html",
+            citation="F. Samaria, A. Harter, Parameterisation of a stochastic model for face identification, 1994",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Records]:
+        own, given = SETS[self.name], []
+        with suppress(AssertionError):  # which TFDS raises where no folder was named
+            given = [dl_manager.manual_dir / file for file in own.names if (dl_manager.manual_dir / file).exists()]
+        return {"train": self._generate_examples(given[0] if given else dl_manager.download(own.address))}
+
+    def _generate_examples(self, path: Any) -> Records:
+        for i, picture in enumerate(faces(Path(path))):
+            yield i, {"image": picture[..., None], "label": i // POSES}
+
+
+def faces(path: Path) -> NDArray[np.uint8]:
+    """All pictures, person by person (400, 112, 92), from the archive of PGM files or from an npz of the same."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as held:
+                found = held["images"][np.argsort(held["labels"], kind="stable")]
+        else:
+            with zipfile.ZipFile(path) as archive:
+                names = {"/".join(name.split("/")[-2:]): name for name in archive.namelist()}
+                order = [f"s{person}/{pose}.pgm" for person in range(1, PEOPLE + 1) for pose in range(1, POSES + 1)]
+                found = np.stack([_pgm(archive.read(names[name])) for name in order])
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+        raise NonMatchingChecksumError(f"{path}: {error}") from error
+    if hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest() != PIXELS:
+        raise NonMatchingChecksumError(f"{path} holds other pictures")
+    return np.asarray(found)
+
+
+def _pgm(data: bytes) -> NDArray[np.uint8]:
+    """A binary grey picture: "P5", width, height and largest grey, one white space, then the pixels."""
+    kind, width, height, largest = data.split(maxsplit=4)[:4]
+    if (kind, int(largest)) != (b"P5", 255):
+        raise ValueError("not a picture of 256 greys")
+    size = int(width) * int(height)
+    return np.frombuffer(data[len(data) - size :], np.uint8).reshape(int(height), int(width))
+
+
+def _checked(name: str, *known: tuple[int, str]) -> dict[str, UrlInfo]:
+    """What TFDS checks each official file by, whether it downloads it or finds it in `manual_dir`: size and SHA-256."""
+    files = SETS[name].files
+    return {
+        SETS[name].url + file: UrlInfo(tfds.core.utils.Size(size), digest, file)
+        for file, (size, digest) in zip(files, known, strict=True)
+    }
+
+
+class Adult(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+    """The census income set: what 48,842 people of 1994 do and are, and whether they earn more than 50,000 dollars."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    url_infos = _checked(
+        "adult",
+        (3974305, "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d"),
+        (2003153, "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05"),
+    )
+
+    def _info(self) -> Any:
+        features = {name: tfds.features.Scalar(np.int32) for name in NUMBERS}
+        features |= {name: tfds.features.ClassLabel(names=values) for name, values in CATEGORIES.items()}
+        features["label"] = tfds.features.ClassLabel(names=LABELS)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            homepage="https://archive.ics.uci.edu/dataset/2/adult",
+            citation="B. Becker, R. Kohavi, Adult, UCI Machine Learning Repository, 1996",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Records]:
+        paths = dl_manager.download([SETS[self.name].url + file for file in SETS[self.name].files])
+        return {split: self._generate_examples(path) for split, path in zip(("train", "test"), paths, strict=True)}
+
+    def _generate_examples(self, path: Any) -> Records:
+        with Path(path).open(newline="") as lines:
+            for i, cells in enumerate(csv.reader(lines, skipinitialspace=True)):
+                if len(cells) == len(FILE):  # adult.test begins with a remark, both end with an empty line
+                    record = dict(zip(FILE, cells, strict=True))
+                    record["label"] = record["label"].rstrip(".")  # which adult.test adds
+                    yield i, {name: record[name] for name in (*CATEGORIES, "label")} | {
+                        name: int(record[name]) for name in NUMBERS
+                    }
+
+
+class Location30(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+    """Location-30: which of 446 places and kinds of places in Bangkok 5,010 people visited, in 30 clusters."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    url_infos = _checked(
+        "location30", (287293, "927203f85a868f8ee17a0ded1dc61699efe602167beabe34fbf45b4b1de94b33")
+    )
+
+    def _info(self) -> Any:
+        features = {
+            "visited": tfds.features.Tensor(shape=(PLACES,), dtype=np.uint8),
+            "label": tfds.features.ClassLabel(num_classes=KINDS),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("visited", "label"),
+            homepage="https://github.com/privacytrustlab/datasets",
+            citation="R. Shokri et al., Membership inference attacks against machine learning models, S&P 2017",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Records]:
+        return {"train": self._generate_examples(dl_manager.download(SETS[self.name].address))}
+
+    def _generate_examples(self, path: Any) -> Records:
+        with tarfile.open(path) as archive:
+            held = archive.extractfile("bangkok")
+            assert held is not None
+            for i, line in enumerate(held.read().decode().splitlines()):
+                label, *visited = (int(cell.strip('"')) for cell in line.split(","))
+                yield i, {"visited": np.array(visited, np.uint8), "label": label - 1}
