@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 from conftest import components
 from dp_accounting import NonPrivateDpEvent
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from attacks.art_membership import INPUTS, LEARNERS
 from bench.component import Component
@@ -35,21 +35,23 @@ def noise_records(seed: int = 0, size: int = 300) -> Data:
     return Data("noise", *parts)
 
 
-def predictor(data: Data, leak: bool, seed: int = 1) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Sure of the label of every record it knows: with `leak` near 1 for members and 0.5 for others, else at random."""
-    everyone = [(part, part is data.private) for part in (data.private, data.holdout)]
-    label = {row.tobytes(): (int(y), own) for part, own in everyone for row, y in zip(part.x, part.y, strict=True)}
+def predictor(
+    data: Data, leak: bool, seed: int = 1, members: Examples | None = None
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What it says of the nearest record it knows: with `leak` near 1 for a member's label and wrong of others.
 
-    def one(row: NDArray[Any]) -> NDArray[Any]:
-        rng = np.random.default_rng(int.from_bytes(hashlib.sha256(row.tobytes() + bytes([seed])).digest()[:8], "big"))
-        y, member = label.get(row.tobytes(), (0, False))
-        sure = rng.uniform(0.97, 0.999) if member else rng.uniform(0.45, 0.55)
-        sure = sure if leak else rng.uniform(0.4, 0.999)
-        out = np.full(CLASSES, (1 - sure) / (CLASSES - 1), np.float32)
-        out[y] = sure
-        return out
-
-    return lambda x: np.stack([one(row) for row in np.asarray(x, np.float32)])
+    Without `leak` it is right of all, and as sure as it comes.
+    """
+    everyone = [data.private, data.holdout, data.public]
+    x, y = (np.concatenate([getattr(part, name) for part in everyone]) for name in "xy")
+    inside = {row.tobytes() for row in (data.private if members is None else members).x}
+    member, rng = np.array([row.tobytes() in inside for row in x]), np.random.default_rng(seed)
+    sure = np.where(member, rng.uniform(0.97, 0.999, len(x)), rng.uniform(0.45, 0.55, len(x)))
+    sure = (sure if leak else rng.uniform(0.4, 0.999, len(x))).astype(np.float32)
+    answers = np.repeat((1 - sure[:, None]) / (CLASSES - 1), CLASSES, 1)
+    answers[np.arange(len(x)), np.where(member | (not leak), y, (y + 1) % CLASSES)] = sure
+    table = x.reshape(len(x), -1)
+    return lambda asked: answers[cdist(np.asarray(asked).reshape(len(asked), -1), table).argmin(1)]
 
 
 def fake(attack: Component, data: Data, leak: bool) -> Release:
@@ -57,11 +59,11 @@ def fake(attack: Component, data: Data, leak: bool) -> Release:
     strange = attack.needs - {"predict", "retrain"}
     if strange:
         pytest.fail(f"{attack.name} needs {', '.join(sorted(strange))}: give this module a fake that leaks it")
-    silent = predictor(data, leak=False, seed=2)
-    made: dict[str, Any] = {
-        "predict": predictor(data, leak),
-        "retrain": lambda *_: Release(NonPrivateDpEvent(), silent),
-    }
+
+    def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
+        return Release(NonPrivateDpEvent(), predictor(data, leak, seed, private))
+
+    made: dict[str, Any] = {"predict": predictor(data, leak), "retrain": retrain}
     return Release(NonPrivateDpEvent(), **{name: made[name] for name in attack.needs})
 
 
