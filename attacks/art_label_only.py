@@ -49,14 +49,14 @@ def art_label_only(
     right = _gap(estimator, records)
     if rule == "gap":
         return right
-    rows = np.flatnonzero(right)
+    rows, features = np.flatnonzero(right), math.prod(records.shape)
     starts, found = _starts(estimator, records.x[rows], np.concatenate([targets.known.x, public.x]))
     distances = np.zeros(len(records))
-    distances[rows] = math.sqrt(math.prod(records.shape))  # as far as features in [0, 1] go: the label never changes
+    distances[rows] = math.sqrt(features)  # where no other label is known: as far as features in [0, 1] go
     rows = rows[found]
     x = records.x[rows]
     nearer = _hop_skip_jump(estimator, records[rows], starts[found], seed, iterations, queries)
-    distances[rows] = np.linalg.norm((_to_boundary(estimator, x, nearer) - x).reshape(len(x), -1), axis=1)
+    distances[rows] = np.linalg.norm((_to_boundary(estimator, x, nearer) - x).reshape(len(x), features), axis=1)
     return distances
 
 
@@ -67,7 +67,7 @@ def _estimator(predict: Map, records: Examples) -> Any:
         from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
     def label(x: NDArray[Any]) -> NDArray[Any]:
-        return np.eye(records.classes, dtype=np.float32)[predict(x).argmax(1)]
+        return np.asarray(np.eye(records.classes, dtype=np.float32)[predict(x).argmax(1)])
 
     return BlackBoxClassifierNeuralNetwork(
         label, records.shape, records.classes, clip_values=(0.0, 1.0), channels_first=False
@@ -87,7 +87,7 @@ def _gap(estimator: Any, records: Examples) -> NDArray[np.float64]:
 
 
 def _starts(estimator: Any, x: NDArray[Any], pool: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """For each of x the nearest record of the pool with another label, moved to the boundary; and where there is one."""
+    """For each of x the nearest of the pool with another label, moved to the boundary; and where there is one."""
     from scipy.spatial.distance import cdist
 
     ours, theirs = _labels(estimator, x), _labels(estimator, pool)
@@ -104,7 +104,7 @@ def _starts(estimator: Any, x: NDArray[Any], pool: NDArray[Any]) -> tuple[NDArra
 
 
 def _to_boundary(estimator: Any, x: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-    """The points between x and others of another label where the label changes, all by one bisection, on the far side."""
+    """The points between x and others of another label where the label changes, on the far side, by bisection."""
     label = _labels(estimator, x)
     low, high = np.zeros(len(x), np.float32), np.ones(len(x), np.float32)
 
@@ -130,9 +130,7 @@ def _hop_skip_jump(
     from art.attacks.evasion import HopSkipJump
 
     most = max(BATCH, queries)
-    search = HopSkipJump(
-        estimator, BATCH, max_iter=iterations, init_eval=queries, max_eval=most, verbose=False
-    )
+    search = HopSkipJump(estimator, BATCH, max_iter=iterations, init_eval=queries, max_eval=most, verbose=False)
     out, state = np.empty_like(records.x), np.random.get_state()  # noqa: NPY002
     try:
         for k, key in enumerate(record_keys(records)):

@@ -42,7 +42,8 @@ def logits(probabilities: Array, y: NDArray[Any]) -> Array:
     rows = np.arange(len(y))
     others = probabilities.copy()
     others[rows, y] = 0
-    return np.log(np.maximum(probabilities[rows, y], 1e-30)) - np.log(np.maximum(others.sum(1), 1e-30))
+    p = probabilities[rows, y]
+    return np.asarray(np.log(np.maximum(p, 1e-30)) - np.log(np.maximum(others.sum(1), 1e-30)))
 
 
 def likelihood_ratio(confidence: Array, shadows: Array, inside: NDArray[np.bool_], *, online: bool = True) -> Array:
@@ -69,7 +70,7 @@ def _mean(shadows: Array, side: NDArray[np.bool_]) -> Array:
 
 
 def _variances(shadows: Array, sides: Sequence[NDArray[np.bool_]], means: Sequence[Array]) -> list[Array]:
-    """Variances (n,) around the means of either side: one for all records, or from MANY shadows on each record's own."""
+    """Variances (n,) around the means of either side: one for all records, from MANY shadows on each record's own."""
     squares = [np.where(side, (shadows - mean) ** 2, 0).sum(0) for side, mean in zip(sides, means, strict=True)]
     freedom = [np.maximum(side.sum(0) - 1, 0) for side in sides]
     together = sum(s.sum() for s in squares) / max(1, sum(f.sum() for f in freedom))  # of few shadows

@@ -40,8 +40,8 @@ def _modified_entropy(probabilities: NDArray[Any], y: NDArray[Any]) -> NDArray[n
     others, rows = probabilities.astype(np.float64), np.arange(len(y))
     own = others[rows, y]
     others[rows, y] = 0
-    surprise = -others.sum(1) * np.log(np.maximum(own, LEAST)) - (others * np.log(np.maximum(1 - others, LEAST))).sum(1)
-    return np.maximum(surprise, LEAST)
+    wrong = -(others * np.log(np.maximum(1 - others, LEAST))).sum(1)
+    return np.asarray(np.maximum(wrong - others.sum(1) * np.log(np.maximum(own, LEAST)), LEAST))
 
 
 def _by_class(scores: NDArray[Any], y: NDArray[Any], classes: int) -> tuple[NDArray[Any], NDArray[Any]]:

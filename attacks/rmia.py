@@ -54,11 +54,11 @@ def rmia(
 
 def truth(probabilities: Array, y: NDArray[Any]) -> Array:
     """The probability of the true label, (n,)."""
-    return np.maximum(probabilities[np.arange(len(y)), y], LEAST)
+    return np.asarray(np.maximum(probabilities[np.arange(len(y)), y], LEAST))
 
 
 def relative(probability: Array, references: Array, inside: NDArray[np.bool_], *, online: bool, a: float) -> Array:
-    """log(Pr(x | release) / Pr(x)) of (n,) records, with Pr(x) estimated from references (k, n), of which `inside` saw it.
+    """log(Pr(x | release) / Pr(x)), (n,), with Pr(x) estimated from references (k, n), of which those `inside` saw x.
 
     Online: the mean of the mean with and the mean without. Offline the one with it is taken to be a * without + 1 - a
     (section 3.1 and appendix B.2 there), and a record that no reference was without takes the mean with it.

@@ -34,7 +34,7 @@ Seen = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Shadows:
-    """Releases whose records the adversary chose; `inside` (shadows, targets) says which targets each was trained on."""
+    """Releases whose records the adversary chose; `inside` (shadows, targets) says which targets each has seen."""
 
     releases: Sequence[Release]
     inside: NDArray[np.bool_]
@@ -62,8 +62,10 @@ def check_alike(own: NDArray[np.float64], shadows: NDArray[np.float64]) -> None:
     mean, means = float(own.mean()), shadows.mean(1)
     error = means.std(ddof=1) * math.sqrt(1 + 1 / len(means))
     if abs(mean - means.mean()) > t.isf(0.5e-3, len(means) - 1) * error + 1e-6 * abs(mean):
-        doubt = f"the release is unlike its shadows: mean confidence {mean:.3g}, theirs {means.min():.3g} to {means.max():.3g}"
-        warnings.warn(Doubt(doubt), stacklevel=3)
+        theirs = f"{means.min():.3g} to {means.max():.3g}"
+        warnings.warn(
+            Doubt(f"the release is unlike its shadows: mean confidence {mean:.3g}, theirs {theirs}"), stacklevel=3
+        )
 
 
 def train_shadows(release: Release, targets: Targets, public: Examples, count: int) -> Shadows:
