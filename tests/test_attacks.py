@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,18 @@ import pytest
 from conftest import components
 from dp_accounting import NonPrivateDpEvent
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from attacks.art_membership import INPUTS, LEARNERS
+from attacks.modified_entropy import _modified_entropy
+from bench import metrics
+from bench.classifier import classify
 from bench.component import Component
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
-from bench.games import MEMBERSHIP, Targets
+from bench.games import MEMBERSHIP, Challenge, Targets
 from bench.release import Release
+from bench.shadows import Shadows, train_shadows
 
 ATTACKS = sorted(name for name, attack in components().attacks.items() if attack.game is MEMBERSHIP)
 SIGMAS = 4.7534  # one-sided 1e-6
@@ -35,21 +41,23 @@ def noise_records(seed: int = 0, size: int = 300) -> Data:
     return Data("noise", *parts)
 
 
-def predictor(data: Data, leak: bool, seed: int = 1) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Sure of the label of every record it knows: with `leak` near 1 for members and 0.5 for others, else at random."""
-    everyone = [(part, part is data.private) for part in (data.private, data.holdout)]
-    label = {row.tobytes(): (int(y), own) for part, own in everyone for row, y in zip(part.x, part.y, strict=True)}
+def predictor(
+    data: Data, leak: bool, seed: int = 1, members: Examples | None = None
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What it says of the nearest record it knows: with `leak` near 1 for a member's label and wrong of others.
 
-    def one(row: NDArray[Any]) -> NDArray[Any]:
-        rng = np.random.default_rng(int.from_bytes(hashlib.sha256(row.tobytes() + bytes([seed])).digest()[:8], "big"))
-        y, member = label.get(row.tobytes(), (0, False))
-        sure = rng.uniform(0.97, 0.999) if member else rng.uniform(0.45, 0.55)
-        sure = sure if leak else rng.uniform(0.4, 0.999)
-        out = np.full(CLASSES, (1 - sure) / (CLASSES - 1), np.float32)
-        out[y] = sure
-        return out
-
-    return lambda x: np.stack([one(row) for row in np.asarray(x, np.float32)])
+    Without `leak` it is right of all, and as sure as it comes.
+    """
+    everyone = [data.private, data.holdout, data.public]
+    x, y = (np.concatenate([getattr(part, name) for part in everyone]) for name in "xy")
+    inside = {row.tobytes() for row in (data.private if members is None else members).x}
+    member, rng = np.array([row.tobytes() in inside for row in x]), np.random.default_rng(seed)
+    sure = np.where(member, rng.uniform(0.97, 0.999, len(x)), rng.uniform(0.45, 0.55, len(x)))
+    sure = (sure if leak else rng.uniform(0.4, 0.999, len(x))).astype(np.float32)
+    answers = np.repeat((1 - sure[:, None]) / (CLASSES - 1), CLASSES, 1)
+    answers[np.arange(len(x)), np.where(member | (not leak), y, (y + 1) % CLASSES)] = sure
+    table = x.reshape(len(x), -1)
+    return lambda asked: answers[cdist(np.asarray(asked).reshape(len(asked), -1), table).argmin(1)]
 
 
 def fake(attack: Component, data: Data, leak: bool) -> Release:
@@ -57,21 +65,27 @@ def fake(attack: Component, data: Data, leak: bool) -> Release:
     strange = attack.needs - {"predict", "retrain"}
     if strange:
         pytest.fail(f"{attack.name} needs {', '.join(sorted(strange))}: give this module a fake that leaks it")
-    silent = predictor(data, leak=False, seed=2)
-    made: dict[str, Any] = {
-        "predict": predictor(data, leak),
-        "retrain": lambda *_: Release(NonPrivateDpEvent(), silent),
-    }
+
+    def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
+        return Release(NonPrivateDpEvent(), predictor(data, leak, seed, private))
+
+    made: dict[str, Any] = {"predict": predictor(data, leak), "retrain": retrain}
     return Release(NonPrivateDpEvent(), **{name: made[name] for name in attack.needs})
 
 
-def play(attack: Component, function: Attack, leak: bool, seed: int = 0) -> dict[str, Any]:
+@cache
+def asked(seed: int) -> tuple[Data, Challenge, NDArray[Any]]:
+    """Records, the question about them, and the blind answer: the same for every attack."""
     data = noise_records(seed)
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(seed))
+    return data, challenge, MEMBERSHIP.blind(challenge, seed)
+
+
+def play(attack: Component, function: Attack, leak: bool, seed: int = 0) -> dict[str, Any]:
+    data, challenge, blind = asked(seed)
     answer = function(fake(attack, data, leak), challenge.targets, challenge.public, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Doubt)  # a mutant is below chance, and the judge says so
-        blind = MEMBERSHIP.blind(challenge, seed)
         return dict(MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(seed)))
 
 
@@ -234,3 +248,181 @@ def test_art_never_trains_the_model_it_attacks(monkeypatch: pytest.MonkeyPatch) 
     attack = components().attacks["art_membership"]
     assert attack.needs == {"predict"}
     assert finds(play(attack, attack.function, leak=True))
+
+
+# What has options of its own plays by each of them
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("modified_entropy", {"by_class": False}),
+        ("art_label_only", {"rule": "boundary", "iterations": 1, "queries": 10}),
+        ("lira", {"shadows": 4}),
+        ("lira", {"shadows": 64}),
+        ("lira", {"online": False}),
+        ("rmia", {"references": 1}),
+        ("rmia", {"references": 4, "online": True}),
+    ],
+)
+def test_options_keep_the_contract(name: str, options: dict[str, Any]) -> None:
+    attack = components().attacks[name]
+    function = partial(attack.function, **options)
+    assert finds(play(attack, function, leak=True))
+    assert finds_nothing(play(attack, function, leak=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("art_label_only", {"rule": "line"}),
+        ("art_label_only", {"queries": 0}),
+        ("lira", {"shadows": 1}),
+        ("rmia", {"references": 0}),
+        ("rmia", {"gamma": 0.0}),
+        ("rmia", {"a": 1.5}),
+    ],
+)
+def test_an_impossible_option_is_one_sentence(name: str, options: dict[str, Any]) -> None:
+    attack, (data, challenge, _) = components().attacks[name], asked(0)
+    with pytest.raises(UserError) as caught:
+        attack.function(fake(attack, data, leak=True), challenge.targets, challenge.public, seed=0, **options)
+    assert "\n" not in str(caught.value)
+    assert str(next(iter(options.values()))).removesuffix(".0") in str(caught.value)
+
+
+# What is trained is trained by the defense
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if "retrain" in components().attacks[name].needs])
+def test_shadows_are_trained_through_the_defense_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the defense trains no network, the attack does not either; a shadow beside the defense is caught."""
+    from bench import training
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a network was trained beside the defense")
+
+    monkeypatch.setattr(training, "_train", refuse)
+    attack, (data, challenge, _) = components().attacks[name], asked(0)
+    release, made = fake(attack, data, leak=True), []
+
+    def spy(private: Examples, seed: int, public: Examples | None = None) -> Release:
+        assert release.retrain
+        made.append((private, seed, public))
+        return release.retrain(private, seed, public)
+
+    targets = challenge.targets
+    attack.function(replace(release, retrain=spy), targets, challenge.public, seed=0)
+    sizes, seeds = {len(private) for private, _, _ in made}, {seed for _, seed, _ in made}
+    assert len(made) >= 4
+    assert sizes == {300}  # as many as the release itself was trained on
+    assert len(seeds) == len(made)
+    assert all(public is None for _, _, public in made)
+
+    def undefended(private: Examples, seed: int, public: Examples | None = None) -> Release:
+        return Release(NonPrivateDpEvent(), predict=classify(private, seed).predict)
+
+    with pytest.raises(AssertionError, match="beside the defense"):
+        attack.function(replace(release, retrain=undefended), targets, challenge.public, seed=0)
+
+
+def test_swapped_sides_of_the_shadows_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, train = components().attacks["lira"], train_shadows
+
+    def swapped(*given: Any) -> Shadows:
+        trained = train(*given)
+        return Shadows(trained.releases, ~trained.inside)
+
+    monkeypatch.setattr("attacks.lira.train_shadows", swapped)
+    assert not finds(play(attack, attack.function, leak=True))
+
+
+# art_label_only
+
+
+def test_labels_are_all_that_the_label_only_attacks_see() -> None:
+    attack, (data, challenge, _) = components().attacks["art_label_only"], asked(0)
+    release = fake(attack, data, leak=True)
+
+    def unsure(x: NDArray[Any]) -> NDArray[Any]:
+        assert release.predict
+        return np.asarray(0.6 * np.eye(CLASSES)[release.predict(x).argmax(1)] + 0.4 / CLASSES)
+
+    for options in ({}, {"rule": "boundary", "iterations": 1, "queries": 10}):
+        answers = [
+            attack.function(replace(release, predict=predict), challenge.targets, challenge.public, seed=0, **options)
+            for predict in (release.predict, unsure)
+        ]
+        assert np.array_equal(*answers)
+
+
+def test_the_distance_to_a_boundary_is_the_distance_to_it() -> None:
+    """Of a linear model it can be calculated; the search is never nearer, and on average hardly farther."""
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal(16) / 4
+    parts = [Examples(rng.random((60, 4, 4, 1)), np.zeros(60, int), 2) for _ in range(2)]
+
+    def predict(x: NDArray[Any]) -> NDArray[Any]:
+        return np.eye(2)[(np.reshape(x, (len(x), 16)) @ normal > normal.sum() / 2).astype(int)]
+
+    records, known = (replace(part, y=predict(part.x).argmax(1)) for part in parts)
+    targets = Targets(records, known, np.arange(60) < 30)
+    attack = components().attacks["art_label_only"]
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    found = attack.function(
+        Release(NonPrivateDpEvent(), predict=predict), targets, known, seed=0, rule="boundary", iterations=5
+    )
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    true = np.abs(records.x.reshape(60, 16) @ normal - normal.sum() / 2) / np.linalg.norm(normal)
+    assert (found > true - 1e-3).all()
+    assert np.median(found / true) < 1.2
+
+
+def test_a_label_that_never_changes_is_the_farthest_and_a_wrong_one_the_nearest() -> None:
+    attack, (_, challenge, _) = components().attacks["art_label_only"], asked(0)
+    release = Release(NonPrivateDpEvent(), predict=lambda x: np.eye(CLASSES)[np.zeros(len(x), int)])
+    found = attack.function(release, challenge.targets, challenge.public, seed=0, rule="boundary")
+    assert np.array_equal(found, np.where(challenge.targets.records.y == 0, 4.0, 0.0))
+
+
+# modified_entropy
+
+
+def test_modified_entropy_is_that_of_its_paper_and_knows_right_from_wrong() -> None:
+    p, y = np.random.default_rng(0).dirichlet(np.ones(CLASSES), 50), np.arange(50) % CLASSES
+    naive = [
+        -(1 - row[label]) * math.log(row[label])
+        - sum(row[k] * math.log(1 - row[k]) for k in range(CLASSES) if k != label)
+        for row, label in zip(p, y, strict=True)
+    ]
+    assert np.allclose(_modified_entropy(p, y), naive)
+    sure = np.array([[1.0, 0, 0]])
+    right, wrong = (_modified_entropy(sure, np.array([label]))[0] for label in (0, 1))
+    assert right < 1e-20
+    assert wrong > 50
+
+
+def test_a_class_on_which_nobody_is_sure_does_not_hide_its_members() -> None:
+    """One class is hard for everybody: by one threshold none of its members is told from the easy class' others."""
+    rng = np.random.default_rng(0)
+    y, member = np.arange(2000) % 2, np.arange(2000) % 4 < 2
+    x = (np.clip(0.5 + 0.3 * (y == 0) + 0.1 * member + 0.03 * rng.standard_normal(2000), 0.01, 0.99))[:, None]
+    everyone = Examples(x, y, 2)
+    asked, told = np.arange(1000), np.arange(1000, 2000)
+    targets = Targets(everyone[asked], everyone[told], member[told])
+
+    def predict(x: NDArray[Any]) -> NDArray[Any]:
+        label = [lookup[row.tobytes()] for row in x]
+        return np.where(np.arange(2) == np.array(label)[:, None], x, 1 - x)
+
+    lookup = {row.tobytes(): label for row, label in zip(everyone.x, y, strict=True)}
+    attack = components().attacks["modified_entropy"]
+    apart, alike = (
+        metrics.auc(
+            attack.function(Release(NonPrivateDpEvent(), predict=predict), targets, told, seed=0, by_class=by_class),
+            member[asked],
+        )["value"]
+        for by_class in (True, False)
+    )
+    assert apart > 0.95
+    assert alike < 0.85

@@ -1,0 +1,21 @@
+"""Prediction entropy: members are those on whom the model is sure of whatever it says (Salem et al. 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.games import MEMBERSHIP, Targets
+from bench.registry import attack
+from bench.release import Release
+
+
+@attack("entropy", game=MEMBERSHIP, needs={"predict"})
+def entropy(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
+    """Entropy threshold: how sure the prediction is, right or wrong (Salem et al. 2019, section V)."""
+    assert release.predict is not None
+    p = np.maximum(release.predict(targets.records.x).astype(np.float64), 1e-30)
+    return np.asarray((p * np.log(p)).sum(1))
