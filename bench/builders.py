@@ -49,7 +49,8 @@ class AttFaces(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             homepage="https://cam-orl.co.uk/facedatabase.html",
-            citation="F. Samaria, A. Harter, Parameterisation of a stochastic model for face identification, 1994",
+            citation="F. Samaria, A. Harter, Parameterisation of a stochastic model for human face identification, "
+            "IEEE Workshop on Applications of Computer Vision, 1994",
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Records]:

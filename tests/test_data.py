@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -522,6 +526,37 @@ def test_an_archive_of_anything_else_is_refused(fault: str, nothing_prepared: Pa
         sources.att_faces(Where(tmp_path, offline=True), rng())
     assert "\n" not in str(caught.value)
     assert not list(nothing_prepared.glob("att_faces/*"))
+
+
+def test_faces_are_downloaded_where_no_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a server on this machine: the only set whose download TFDS cannot check, so that our builder does."""
+    import tensorflow_datasets as tfds
+
+    from bench import builders
+
+    pictures = made_up()
+    (tmp_path / "served").mkdir()
+    archive(tmp_path / "served" / "att_faces.zip", pictures)
+    monkeypatch.setattr(builders, "PIXELS", hashlib.sha256(pictures.tobytes()).hexdigest())
+    monkeypatch.setattr(builders, "FACE", pictures.shape[1:])
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = replace(official.SETS["att_faces"], url=f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setitem(official.SETS, "att_faces", here)
+        builder = tfds.builder("att_faces", data_dir=tmp_path / "prepared")
+        preparing._prepare(builder, None, tmp_path / "prepared")
+        monkeypatch.setattr(builders, "PIXELS", "of other pictures")
+        other = tfds.builder("att_faces", data_dir=tmp_path / "other")
+        with pytest.raises(UserError, match=f"from {here.url} is damaged"):
+            preparing._prepare(other, None, tmp_path / "other")
+        server.shutdown()
+    found = tfds.as_numpy(builder.as_dataset(split="train", batch_size=-1))
+    order = np.lexsort((found["image"][:, 0, 0, 0], found["label"]))
+    naive = np.lexsort((pictures[:, 0, 0], np.repeat(np.arange(40), 10)))
+    assert found["image"].sum() == pictures.sum()
+    assert np.array_equal(found["image"][order, 0, 0, 0], pictures[naive, 0, 0])
 
 
 # split by class
