@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import pictures
-from bench.layers import Single, check_layers
+from bench.layers import Routed, Single, check_layers
 
 Weights = list[NDArray[Any]]
 COARSE = 14  # pictures of this side or more show what they are
@@ -303,6 +303,18 @@ def decoder(net: VAE, weights: Weights) -> Any:
     return part(lambda layers, z: net.decode(layers, z, net.shape), (net.latent + net.classes,), weights[taken:])[0]
 
 
+def routed(net: VAE, fits: Sequence[Weights]) -> Any:
+    """The decoders of a VAE a class as one Keras model: latent numbers (n, latent), then one-hot labels, to logits."""
+    taken = 2 * (len(net.encoder) + 1)
+    layers = range(taken, len(fits[0]), 2)
+    weights = [np.concatenate([np.vstack(fit[i : i + 2]) for fit in fits]) for i in layers]
+
+    def connect(_: Any, code: Any) -> Any:
+        return net.decode(Routed(code[:, net.latent :]), code[:, : net.latent], net.shape)
+
+    return part(connect, (net.latent + len(fits),), weights)[0]
+
+
 def generator(net: GAN, weights: Weights) -> Any:
     """The trained generator as a Keras model: draws (n, latent) to flat features in (0, 1)."""
     return part(net.generate, (net.latent,), weights)[0]
@@ -325,10 +337,15 @@ def chained(*models: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into."""
+    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into.
+
+    labels: of a generator's decoder, how many numbers at the end of a code are a one-hot label; those before are latent
+    ones, drawn from the standard normal distribution.
+    """
 
     model: Any
     call: Callable[[Any], NDArray[Any]]
+    labels: int = 0
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         return self.call(x)
