@@ -44,7 +44,7 @@ def vae(
 
 
 def decoder(logits: Any, shape: tuple[int, ...], classes: int) -> Published:
-    """A generator's decoder, to be let out: latent numbers and then a one-hot label to a record of `shape` in (0, 1)."""
+    """A generator's decoder, let out whole: latent numbers, then a one-hot label, to a record of `shape` in (0, 1)."""
     from tensorflow import keras
 
     model = keras.Sequential([logits, keras.layers.Activation("sigmoid"), keras.layers.Reshape(shape)])
@@ -65,6 +65,12 @@ def generator(decode: Published) -> Callable[[int, int], Examples]:
         return Examples(decode(np.concatenate([z, np.eye(classes, dtype=np.float32)[y]], axis=1)), y, classes)
 
     return generate
+
+
+def check_samples(samples: int) -> None:
+    """Raise UserError where no synthetic record at all would be made."""
+    if samples < 1:
+        raise UserError(f"samples must be at least 1, not {samples}.")
 
 
 def downstream(

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from bench import nets
 from bench.data import Examples
-from bench.errors import UserError
 from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
-from bench.synthesis import decoder, downstream, generator, vae
+from bench.synthesis import check_samples, decoder, downstream, generator, vae
 from bench.training import Recipe, private_training, train
 
 
@@ -52,8 +51,7 @@ def dp_cvaegm(
 
     Options are those of dp_vaegm.
     """
-    if samples < 1:
-        raise UserError(f"samples must be at least 1, not {samples}.")
+    check_samples(samples)
     net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.0, classes=private.classes)
     recipe = Recipe(
         net,

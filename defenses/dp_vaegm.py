@@ -6,11 +6,10 @@ import numpy as np
 
 from bench import accounting, nets
 from bench.data import Examples
-from bench.errors import UserError
 from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
-from bench.synthesis import decoder, downstream, generator, vae
+from bench.synthesis import check_samples, decoder, downstream, generator, vae
 from bench.training import Recipe, private_training, train
 
 
@@ -53,8 +52,7 @@ def dp_vaegm(
     Pictures are put together from `waves` by `waves` smooth ones (0: from pixels), and the classifier's are moved by
     `shift` pixels of 28 and get `pixel_noise`.
     """
-    if samples < 1:
-        raise UserError(f"samples must be at least 1, not {samples}.")
+    check_samples(samples)
     classes = private.classes
     parts = [np.flatnonzero(private.y == k) for k in range(classes)]
     net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.5)
