@@ -190,7 +190,8 @@ def test_sees_nothing_but_records_and_the_accesses_it_declared(name: str) -> Non
     first = attack.function(given, targets, data.public, seed=0)
     rows = np.random.default_rng(3).permutation(len(secret))
     moved = replace(targets, records=targets.records[rows])
-    assert np.allclose(attack.function(given, moved, data.public, seed=0), first[rows])
+    again = attack.function(given, moved, data.public, seed=0)
+    assert np.allclose(again, first[rows], rtol=1e-4, atol=1e-5)  # networks sum in float32, in another order
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if "predict" in components().attacks[name].needs])
