@@ -128,6 +128,24 @@ class Stacked(Single):
         return keras.Input(batch_shape=(self.models, None, *shape))
 
 
+class Routed(Single):
+    """Dense layers of one model a label as one model, which is told of each record which of them it is to be.
+
+    `label` (n, models) is one-hot. A layer's kernel holds the models' kernels one above the other, each with its bias
+    as a last row: (models * (in + 1), units); a record's numbers are placed where its own begins.
+    """
+
+    def __init__(self, label: Any) -> None:
+        self.label = label
+
+    def dense(self, h: Any, units: int, activation: str | None = None) -> Any:
+        import tensorflow as tf
+
+        placed = self.label[:, :, None] * tf.pad(h, [[0, 0], [0, 1]], constant_values=1.0)[:, None, :]
+        flat = tf.keras.layers.Reshape((placed.shape[1] * placed.shape[2],))(placed)
+        return self._wire(tf.keras.layers.Dense(units, use_bias=False), flat, activation)
+
+
 def patches(x: Any, size: int, stride: int, padding: str) -> Any:
     """What each place of a convolution sees: (…, height, width, channels) -> (…, places, size * size * channels)."""
     import tensorflow as tf

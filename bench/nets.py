@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import pictures
-from bench.layers import Single, check_layers
+from bench.layers import Routed, Single, check_layers
 
 Weights = list[NDArray[Any]]
 COARSE = 14  # pictures of this side or more show what they are
@@ -83,7 +83,7 @@ class Classifier(Net):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=outputs[0])
 
 
-def _bernoulli(logits: Any, x: Any) -> Any:
+def bernoulli(logits: Any, x: Any) -> Any:
     """Negative log-likelihood of features in [0, 1], summed over one record's features."""
     import tensorflow as tf
 
@@ -117,7 +117,7 @@ class Autoencoder(Net):
         return [self.decode(layers.part("decoder"), self.encode(layers.part("encoder"), x))]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
-        return _bernoulli(outputs[0], x)
+        return bernoulli(outputs[0], x)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class VAE(Net):
             lead = tf.shape(x)[:-3]
             split = tf.concat([lead, [height // 2, 2, width // 2, 2, colours]], 0)
             x = tf.reduce_mean(tf.reshape(x, split), [-4, -2])
-        return _bernoulli(logits, x) + self.kl_weight * kl
+        return bernoulli(logits, x) + self.kl_weight * kl
 
     def start(self, weights: Weights) -> Weights:
         """Waves begin as nothing but a dark picture; labels of a conditional VAE begin loud, so each has own units."""
@@ -303,6 +303,18 @@ def decoder(net: VAE, weights: Weights) -> Any:
     return part(lambda layers, z: net.decode(layers, z, net.shape), (net.latent + net.classes,), weights[taken:])[0]
 
 
+def routed(net: VAE, fits: Sequence[Weights]) -> Any:
+    """The decoders of a VAE a class as one Keras model: latent numbers (n, latent), then one-hot labels, to logits."""
+    taken = 2 * (len(net.encoder) + 1)
+    layers = range(taken, len(fits[0]), 2)
+    weights = [np.concatenate([np.vstack(fit[i : i + 2]) for fit in fits]) for i in layers]
+
+    def connect(_: Any, code: Any) -> Any:
+        return net.decode(Routed(code[:, net.latent :]), code[:, : net.latent], net.shape)
+
+    return part(connect, (net.latent + len(fits),), weights)[0]
+
+
 def generator(net: GAN, weights: Weights) -> Any:
     """The trained generator as a Keras model: draws (n, latent) to flat features in (0, 1)."""
     return part(net.generate, (net.latent,), weights)[0]
@@ -325,10 +337,15 @@ def chained(*models: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into."""
+    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into.
+
+    labels: of a generator's decoder, how many numbers at the end of a code are a one-hot label; those before are latent
+    ones, drawn from the standard normal distribution.
+    """
 
     model: Any
     call: Callable[[Any], NDArray[Any]]
+    labels: int = 0
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         return self.call(x)

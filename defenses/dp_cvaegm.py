@@ -6,21 +6,18 @@ model meets the sum over all records, not over those of a class.
 
 from __future__ import annotations
 
-import numpy as np
-
 from bench import nets
 from bench.data import Examples
-from bench.errors import UserError
-from bench.randomness import derive, stream
+from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
-from bench.synthesis import downstream, vae
+from bench.synthesis import check_samples, decoder, downstream, generator, vae
 from bench.training import Recipe, private_training, train
 
 
 @defense(
     "dp_cvaegm",
-    publishes={"predict", "generate", "synthetic"},
+    publishes={"predict", "decode", "generate", "synthetic"},
     private=True,
     assumes=("the number of private records", "the set of labels", "features between 0 and 1", "pictures are smooth"),
 )
@@ -54,10 +51,8 @@ def dp_cvaegm(
 
     Options are those of dp_vaegm.
     """
-    if samples < 1:
-        raise UserError(f"samples must be at least 1, not {samples}.")
-    classes = private.classes
-    net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.0, classes=classes)
+    check_samples(samples)
+    net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.0, classes=private.classes)
     recipe = Recipe(
         net,
         steps,
@@ -73,14 +68,8 @@ def dp_cvaegm(
         engine=engine,
     )
     [fit] = train(recipe, [private], [derive(seed, "vae")], "dp_cvaegm: VAE")
-    decode = nets.mapping(nets.decoder(net, fit.weights), "sigmoid", private.shape)
-
-    def generate(n: int, seed: int) -> Examples:
-        """n synthetic records, classes in turn; the picture of a record is the decoder's mean."""
-        y = np.arange(n) % classes
-        z = stream(seed, "latent").standard_normal((n, latent_dim), np.float32)
-        return Examples(decode(np.concatenate([z, np.eye(classes, dtype=np.float32)[y]], 1)), y, classes)
-
+    decode = decoder(nets.decoder(net, fit.weights), private.shape, private.classes)
+    generate = generator(decode)
     trained = downstream(
         generate,
         seed,
@@ -91,4 +80,4 @@ def dp_cvaegm(
         what="dp_cvaegm: classifier",
     )
     synthetic = generate(samples, derive(seed, "synthetic"))
-    return Release(fit.spent, predict=trained.predict, generate=generate, synthetic=synthetic)
+    return Release(fit.spent, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)

@@ -6,17 +6,16 @@ import numpy as np
 
 from bench import accounting, nets
 from bench.data import Examples
-from bench.errors import UserError
-from bench.randomness import derive, stream
+from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
-from bench.synthesis import downstream, vae
+from bench.synthesis import check_samples, decoder, downstream, generator, vae
 from bench.training import Recipe, private_training, train
 
 
 @defense(
     "dp_vaegm",
-    publishes={"predict", "generate", "synthetic"},
+    publishes={"predict", "decode", "generate", "synthetic"},
     private=True,
     assumes=("the number of private records", "the set of labels", "features between 0 and 1", "pictures are smooth"),
 )
@@ -53,8 +52,7 @@ def dp_vaegm(
     Pictures are put together from `waves` by `waves` smooth ones (0: from pixels), and the classifier's are moved by
     `shift` pixels of 28 and get `pixel_noise`.
     """
-    if samples < 1:
-        raise UserError(f"samples must be at least 1, not {samples}.")
+    check_samples(samples)
     classes = private.classes
     parts = [np.flatnonzero(private.y == k) for k in range(classes)]
     net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.5)
@@ -74,17 +72,8 @@ def dp_vaegm(
     )
     seeds = [derive(seed, "vae", k) for k in range(classes)]
     fits = train(recipe, [private[part] for part in parts], seeds, f"dp_vaegm: {classes} VAEs")
-    decoders = [nets.mapping(nets.decoder(net, fit.weights), "sigmoid", private.shape) for fit in fits]
-
-    def generate(n: int, seed: int) -> Examples:
-        """n synthetic records, classes in turn; the picture of a record is the decoder's mean."""
-        y = np.arange(n) % classes
-        z = stream(seed, "latent").standard_normal((n, latent_dim), np.float32)
-        x = np.empty((n, *private.shape), np.float32)
-        for k, decode in enumerate(decoders):
-            x[y == k] = decode(z[y == k])
-        return Examples(x, y, classes)
-
+    decode = decoder(nets.routed(net, [fit.weights for fit in fits]), private.shape, classes)
+    generate = generator(decode)
     trained = downstream(
         generate,
         seed,
@@ -96,4 +85,4 @@ def dp_vaegm(
     )
     spent = accounting.parallel([fit.spent for fit in fits], parts)
     synthetic = generate(samples, derive(seed, "synthetic"))
-    return Release(spent, predict=trained.predict, generate=generate, synthetic=synthetic)
+    return Release(spent, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
+import leaks
 import numpy as np
 import pytest
 from conftest import components
@@ -18,14 +19,15 @@ from scipy.spatial.distance import cdist
 
 from attacks.art_membership import INPUTS, LEARNERS
 from attacks.modified_entropy import _modified_entropy
-from bench import metrics
+from bench import metrics, training
 from bench.classifier import classify
 from bench.component import Component
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.games import MEMBERSHIP, Challenge, Targets
-from bench.release import Release
+from bench.release import ACCESS, Release
 from bench.shadows import Shadows, train_shadows
+from bench.store import Store
 
 ATTACKS = sorted(name for name, attack in components().attacks.items() if attack.game is MEMBERSHIP)
 SIGMAS = 4.7534  # one-sided 1e-6
@@ -62,15 +64,22 @@ def predictor(
 
 def fake(attack: Component, data: Data, leak: bool) -> Release:
     """A release of the accesses that the attack needs."""
-    strange = attack.needs - {"predict", "retrain"}
-    if strange:
-        pytest.fail(f"{attack.name} needs {', '.join(sorted(strange))}: give this module a fake that leaks it")
 
     def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
-        return Release(NonPrivateDpEvent(), predictor(data, leak, seed, private))
+        seen = predictor(data, leak, seed, private)
+        return Release(NonPrivateDpEvent(), seen, encode=leaks.encoder(data, leak=False))
 
-    made: dict[str, Any] = {"predict": predictor(data, leak), "retrain": retrain}
-    return Release(NonPrivateDpEvent(), **{name: made[name] for name in attack.needs})
+    make: dict[str, Callable[[], Any]] = {
+        "predict": lambda: predictor(data, leak),
+        "encode": lambda: leaks.encoder(data, leak),
+        "decode": lambda: leaks.decoder(leaks.remembered(data, leak)),
+        "generate": lambda: leaks.generator(leaks.remembered(data, leak)),
+        "retrain": lambda: retrain,
+    }
+    strange = attack.needs - make.keys()
+    if strange:
+        pytest.fail(f"{attack.name} needs {', '.join(sorted(strange))}: give this module a fake that leaks it")
+    return Release(NonPrivateDpEvent(), **{name: make[name]() for name in attack.needs})
 
 
 @cache
@@ -87,6 +96,13 @@ def play(attack: Component, function: Attack, leak: bool, seed: int = 0) -> dict
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Doubt)  # a mutant is below chance, and the judge says so
         return dict(MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(seed)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What attacks train on the same public records again and again is trained once."""
+    with training.remembering(Store(tmp_path_factory.mktemp("fits"))):
+        yield
 
 
 def sigmas(figure: dict[str, float], zero: float) -> float:
@@ -184,16 +200,18 @@ def test_sees_nothing_but_records_and_the_accesses_it_declared(name: str) -> Non
 
         __call__ = __getattr__
 
-    everything = replace(fake(attack, data, leak=True), model=Trap(), decode=Trap(), join=Trap())
+    hidden = {name: Trap() for name in ACCESS - attack.needs}
+    everything = replace(fake(attack, data, leak=True), **hidden)
     given = everything.only(attack.needs)
     assert given.published() == attack.needs
     first = attack.function(given, targets, data.public, seed=0)
     rows = np.random.default_rng(3).permutation(len(secret))
     moved = replace(targets, records=targets.records[rows])
-    assert np.allclose(attack.function(given, moved, data.public, seed=0), first[rows])
+    again = attack.function(given, moved, data.public, seed=0)
+    assert np.allclose(again, first[rows], rtol=1e-4, atol=1e-5)  # networks sum in float32, in another order
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [name for name in ATTACKS if "predict" in components().attacks[name].needs])
 def test_certain_answers_of_a_release_stay_finite(name: str) -> None:
     """Probabilities of exactly 0 and 1, and the same answer for everyone."""
     attack, data = components().attacks[name], noise_records()

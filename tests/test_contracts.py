@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench import accounting, engine, runner, training
 from bench.component import Component
 from bench.data import Data, Examples
-from bench.randomness import derive
+from bench.randomness import derive, stream
 from bench.registry import Choice
 from bench.release import ACCESS, Release
 
@@ -63,14 +63,22 @@ def outputs(release: Release, probes: NDArray[Any], n: int = 23) -> dict[str, ND
         seen |= {f"model {i}": weights for i, weights in enumerate(release.model.get_weights())}
     if release.encode:
         seen["encode"] = release.encode(probes)
-        if release.decode:
-            seen["decode"] = release.decode(seen["encode"])
+    if release.decode:
+        seen["decode"] = release.decode(seen["encode"] if release.encode else some_codes(release.decode, n))
     if release.generate:
         made = release.generate(n, 5)
         seen |= {"generate x": made.x, "generate y": made.y}
     if release.synthetic is not None:
         seen |= {"synthetic x": release.synthetic.x, "synthetic y": release.synthetic.y}
     return seen
+
+
+def some_codes(decode: Any, n: int) -> NDArray[Any]:
+    """Codes of a decoder without an encoder: draws, and each label in turn."""
+    latent = decode.model.input_shape[-1] - decode.labels
+    one_hot = np.arange(n)[:, None] % max(decode.labels, 1) == np.arange(decode.labels)
+    z = np.random.default_rng(5).standard_normal((n, latent))
+    return np.concatenate([z, one_hot], axis=1, dtype=np.float32)
 
 
 def same(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> bool:
@@ -213,6 +221,24 @@ def test_synthetic_labels_do_not_tell_private_counts(name: str, cancer: Data) ->
     if release.synthetic is not None and other.synthetic is not None:
         assert np.array_equal(release.synthetic.y, other.synthetic.y)
     assert release.spent == other.spent
+
+
+# decode
+
+
+@pytest.mark.parametrize("data", ["digits", "breast_cancer"])
+@pytest.mark.parametrize("name", [name for name in GENERATE if "decode" in defense(name).publishes])
+def test_what_is_generated_is_decoded(name: str, data: str) -> None:
+    """Whoever holds the decoder can draw the very records that `generate` gives."""
+    release = trained(name, data)
+    assert release.decode
+    assert release.generate
+    made = release.generate(50, 3)
+    latent = release.decode.model.input_shape[-1] - made.classes
+    assert release.decode.labels == made.classes
+    codes = np.concatenate([stream(3, "latent").standard_normal((50, latent)), np.eye(made.classes)[made.y]], axis=1)
+    assert np.allclose(release.decode(codes), made.x, atol=1e-6)
+    assert np.allclose(release.decode.model(codes.astype(np.float32)), made.x, atol=1e-6), "the model is the map"
 
 
 # The guarantee

@@ -14,7 +14,7 @@ import defenses.dp_augm
 import defenses.dp_cvaegm
 import defenses.dp_sgd
 import defenses.dp_vaegm
-from bench import classifier, features, pictures, synthesis, training
+from bench import classifier, features, nets, pictures, synthesis, training
 from bench.choosing import choose
 from bench.classifier import Classified
 from bench.data import Data, Examples
@@ -165,6 +165,20 @@ def test_vaegm_has_a_vae_and_a_stream_a_class_and_cvaegm_one_for_all(digits: Dat
         assert equal(part, digits.private[np.flatnonzero(digits.private.y == k)])
     assert equal(everybody, digits.private)
     assert pooled.net.labels == 10
+
+
+@pytest.mark.parametrize("data", ["digits", "breast_cancer"])
+def test_vaegm_lets_out_one_decoder_that_is_that_of_each_class(data: str, witness: Witness) -> None:
+    parts = split(data)
+    release = train("dp_vaegm", parts.private, parts.public)
+    assert release.decode
+    (vaes, _, _), fits = witness.trained[0], witness.fits[0]
+    z = np.random.default_rng(0).standard_normal((7, vaes.net.latent), np.float32)
+    for k, fit in enumerate(fits):
+        alone = nets.mapping(nets.decoder(vaes.net, fit.weights), "sigmoid", parts.private.shape)(z)
+        codes = np.concatenate([z, np.tile(np.eye(len(fits))[k], (7, 1))], axis=1)
+        assert np.allclose(release.decode(codes), alone, atol=1e-6)
+        assert not np.allclose(release.decode(np.roll(codes, 1, axis=1)), alone, atol=1e-3), "the check sees nothing"
 
 
 def test_a_conditional_vae_gives_each_label_its_own_pictures() -> None:

@@ -1,0 +1,39 @@
+"""DOMIAS: a generator has over-fitted where it makes more records than there are (van Breugel et al. 2023)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.distances import log_density, principal
+from bench.games import MEMBERSHIP, Targets
+from bench.randomness import derive
+from bench.registry import attack
+from bench.release import Release
+from bench.synthesis import check_samples
+
+
+@attack("domias", game=MEMBERSHIP, needs={"generate"})
+def domias(
+    release: Release,
+    targets: Targets,
+    public: Examples,
+    *,
+    seed: int,
+    samples: int = 10000,
+    components: int = 20,
+) -> NDArray[Any]:
+    """The logarithm of the density of generated records over that of public records, at each record (equation 2).
+
+    Both are Gaussian kernel estimates in the first whitened principal components of the public records. A classifier of
+    generated against public records would learn what no decoder can draw, which members and others have alike.
+    """
+    check_samples(samples)
+    assert release.generate is not None
+    project = principal(public.x, components, whiten=True)
+    records = project(targets.records.x)
+    made = project(release.generate(samples, derive(seed, "samples")).x)
+    return np.asarray(log_density(records, made) - log_density(records, project(public.x)))

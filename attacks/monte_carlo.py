@@ -1,0 +1,50 @@
+"""Monte Carlo membership inference: how much of what is generated falls near a record (Hilprecht et al. 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.distances import TINY, nearest, principal, reduced
+from bench.games import MEMBERSHIP, Targets
+from bench.randomness import derive
+from bench.registry import attack
+from bench.release import Release
+from bench.synthesis import check_samples
+
+
+@attack("monte_carlo", game=MEMBERSHIP, needs={"generate"})
+def monte_carlo(
+    release: Release,
+    targets: Targets,
+    public: Examples,
+    *,
+    seed: int,
+    samples: int = 10000,
+    components: int = 20,
+    log: bool = True,
+) -> NDArray[Any]:
+    """The share of generated records within epsilon of a record, in principal components.
+
+    epsilon is the median of known records' distances to their nearest generated one (median heuristic). With `log` each
+    generated record within counts -log(distance / epsilon) in place of 1; the paper's distance has no unit, so that
+    beyond 1 near records would count less than far ones.
+    """
+    check_samples(samples)
+    assert release.generate is not None
+    project = principal(public.x, components)
+    made = project(release.generate(samples, derive(seed, "samples")).x)
+    epsilon = float(np.median(nearest(project(targets.known.x), made)[1]))
+
+    def within(squared: NDArray[Any]) -> NDArray[Any]:
+        if not log:
+            return np.asarray((squared <= epsilon**2).mean(1))
+        near = np.log(np.maximum(squared, TINY), out=squared)
+        near *= -0.5
+        near += np.log(max(epsilon, TINY))
+        return np.asarray(np.maximum(near, 0, out=near).mean(1))
+
+    return reduced(project(targets.records.x), made, within)

@@ -1,0 +1,43 @@
+"""GAN-Leaks: a generator that over-fits makes records near to those that it was trained on (Chen et al. 2020)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.distances import log_distance
+from bench.games import MEMBERSHIP, Targets
+from bench.randomness import derive
+from bench.reference import reference_decoder
+from bench.registry import attack
+from bench.release import Release
+from bench.synthesis import check_samples, generator
+
+
+@attack("nearest_sample", game=MEMBERSHIP, needs={"generate"})
+def nearest_sample(
+    release: Release,
+    targets: Targets,
+    public: Examples,
+    *,
+    seed: int,
+    samples: int = 10000,
+    calibrated: bool = True,
+) -> NDArray[Any]:
+    """How near the nearest of many generated records is, against that of a generator of the attacker's own.
+
+    The full black-box attack: minus the logarithm of the distance. `calibrated` (the paper's attack calibration) adds
+    that of the distance to the nearest record of a generator trained on the public records: what is easy for any
+    generator is no member for it. The ratio of the two found more than their difference as in the paper, and samples
+    of the record's own label no more than all.
+    """
+    check_samples(samples)
+    assert release.generate is not None
+    found = -log_distance(targets.records.x, release.generate(samples, derive(seed, "samples")).x)
+    if calibrated:
+        generate = generator(reference_decoder(public, derive(seed, "reference")))
+        found += log_distance(targets.records.x, generate(samples, derive(seed, "reference samples")).x)
+    return np.asarray(found)
