@@ -147,6 +147,7 @@ def _add_plot(verbs: Verbs) -> argparse.ArgumentParser:
 def _add_control(verbs: Verbs) -> argparse.ArgumentParser:
     purpose = "try attacks where nothing defends, and where there is nothing to find"
     parser = _add_reader(verbs, "control", purpose, _control)
+    parser.add_argument("--data-dir", metavar="DIR", help="as of `run`: some controls are played on a larger data set")
     choice = "NAME[,OPTION=VALUE...]"
     parser.add_argument("--attack", action="append", metavar=choice, help="as of `run`; repeatable (default: all)")
     return parser
@@ -190,9 +191,7 @@ def request(registry: Registry, settings: dict[str, Any]) -> Request:
     defenses = choosing.choose_all(registry, "defense", settings["defense"] or [])
     if settings["epsilon"] is not None:
         defenses = choosing.sweep(defenses, choosing.epsilons(settings["epsilon"]))
-    data_dir = settings["data-dir"] or os.environ.get("BENCH_DATA_DIR") or None
-    if data_dir is not None and not Path(data_dir).is_dir():
-        raise UserError(f"the data folder {data_dir} does not exist: correct --data-dir or BENCH_DATA_DIR.")
+    data_dir = _data_dir(settings["data-dir"])
     results = Path(settings["results"] or "results")
     if results.exists() and not results.is_dir():
         raise UserError(f"{results} is not a folder: give --results the folder of the cells.")
@@ -202,9 +201,16 @@ def request(registry: Registry, settings: dict[str, Any]) -> Request:
         data=choosing.distinct(choosing.choose_all(registry, "data", settings["data"] or [])),
         seeds=choosing.seeds("0-2" if settings["seeds"] is None else settings["seeds"]),
         results=results,
-        where=Where(Path(data_dir) if data_dir else None, bool(settings["offline"])),
+        where=Where(data_dir, bool(settings["offline"])),
         accept_published=bool(settings["accept-published"]),
     )
+
+
+def _data_dir(given: str | None) -> Path | None:
+    data_dir = given or os.environ.get("BENCH_DATA_DIR") or None
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise UserError(f"the data folder {data_dir} does not exist: correct --data-dir or BENCH_DATA_DIR.")
+    return Path(data_dir) if data_dir else None
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -268,13 +274,14 @@ def _control(arguments: argparse.Namespace) -> int:
     registry = _discover(arguments.plugin)
 
     from bench import choosing, controls
+    from bench.data import Where
     from bench.progress import Progress
     from bench.store import Store
 
     store = Store(Path(arguments.results))
     chosen = choosing.distinct(choosing.choose_all(registry, "attack", arguments.attack or []))
     with Progress() as progress:
-        found = controls.run(chosen, registry, store, progress)
+        found = controls.run(chosen, registry, store, Where(_data_dir(arguments.data_dir)), progress)
     for control in found:
         print(control)
     return 1 if any(control.red for control in found) else 0

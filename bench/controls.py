@@ -20,7 +20,7 @@ import numpy as np
 from bench import metrics
 from bench.cells import code, versions
 from bench.choosing import choose
-from bench.data import Data, Examples, Where
+from bench.data import Data, Where
 from bench.errors import Doubt, UserError
 from bench.randomness import derive, stream
 from bench.store import CONTROLS, digest, source_digest, write
@@ -52,6 +52,9 @@ WORLDS = (
     World("membership", "none,steps=2000", "digits,private=200,holdout=200,public=600", random_labels=True),
     World("membership", "dp_augm,epsilon=inf,steps=1500", "digits,private=60,holdout=60,public=600"),
     World("membership", "dp_vaegm,epsilon=inf", "digits,private=60,holdout=60,public=600"),
+    World("inversion", "none", "digits"),
+    World("inversion", "dp_augm,epsilon=inf", "digits"),
+    World("attribute", "none,steps=2000", "location30,private=600,holdout=600,public=3000"),
 )
 
 
@@ -102,12 +105,18 @@ def world(attack: Choice, registry: Registry) -> World:
 
 
 def measure(
-    attack: Choice, registry: Registry, store: Store, say: Callable[[str], None] = lambda what: None
+    attack: Choice,
+    registry: Registry,
+    store: Store,
+    where: Where = Where(),  # noqa: B008 - frozen
+    say: Callable[[str], None] = lambda what: None,
 ) -> Control:
     """Try one attack against both controls, all seeds side by side, so that what they train is trained as one."""
     place, game = world(attack, registry), attack.component.game
     assert game
-    play = partial(_play, attack, place, registry, store)
+    if game.unrelated is None:
+        raise UserError(f"the game {game.name} does not say what its null control trains on: give it `unrelated`.")
+    play = partial(_play, attack, place, registry, store, where)
     say(f"positive control of {attack.label}")
     good = _side_by_side([partial(play, seed, null=False) for seed in range(POSITIVE)])
     headline, chance = str(good[0]["headline"]), float(good[0]["chance"])
@@ -115,7 +124,9 @@ def measure(
     idle = _side_by_side([partial(play, seed, null=True) for seed in range(NULL)])
     metric, expected = game.nothing or (headline, chance)
     positive, gain = _mean(good, headline), _mean(good, "gain")
-    null, p_value = _mean(idle, metric), _p_value([float(one[metric]["value"]) for one in idle], expected)
+    null, p_value = _mean(idle, metric), _p_value(
+        [float(one[metric]["value"]) for one in idle], expected, bounded=game.bounded
+    )
     floor = chance if attack.component.floor is None else attack.component.floor
     red = []
     if not (positive["value"] >= floor and positive["low"] > chance and gain["low"] > 0):
@@ -152,7 +163,9 @@ def _side_by_side(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapp
         return together(calls)
 
 
-def run(attacks: Sequence[Choice], registry: Registry, store: Store, progress: Progress) -> list[Control]:
+def run(
+    attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress
+) -> list[Control]:
     """The controls of each attack: those that are stored and fresh, and the others measured now."""
     from bench import training
 
@@ -166,7 +179,7 @@ def run(attacks: Sequence[Choice], registry: Registry, store: Store, progress: P
         for attack in attacks:
             stored = load(store, attack.label)
             if stored is None or stored.digest != fingerprint(attack, registry):
-                stored = measure(attack, registry, store, lambda what: progress.step(what, len(found), len(attacks)))
+                stored = measure(attack, registry, store, where, lambda what: progress.step(what, len(found), len(attacks)))
                 save(store, stored)
             found.append(stored)
     progress.step("done", len(found), len(attacks))
@@ -174,7 +187,7 @@ def run(attacks: Sequence[Choice], registry: Registry, store: Store, progress: P
 
 
 def _play(
-    attack: Choice, place: World, registry: Registry, store: Store, seed: int, *, null: bool
+    attack: Choice, place: World, registry: Registry, store: Store, where: Where, seed: int, *, null: bool
 ) -> Mapping[str, Any]:
     """The metrics of one seed: train, attack, judge, as the runner does."""
     from bench import runner
@@ -182,13 +195,19 @@ def _play(
     [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
     game = attack.component.game
     assert game
-    split: Data = data.component.function(Where(), stream(seed, "control", data.label), **data.settings)
+    assert game.unrelated
+    split: Data = data.component.function(where, stream(seed, "control", data.label), **data.settings)
     if place.random_labels:
         rng = stream(seed, "labels")
-        parts = (split.private, split.holdout, split.public)
-        split = Data(split.name, *(replace(part, y=rng.integers(0, part.classes, len(part))) for part in parts))
-    split, records = _unrelated(game, split, seed)
-    trained_on = replace(split, private=records) if null else split
+        private, holdout, public = (
+            replace(part, y=rng.integers(0, part.classes, len(part)))
+            for part in (split.private, split.holdout, split.public)
+        )
+        split = replace(split, private=private, holdout=holdout, public=public)
+    records = split.private
+    if null:
+        split, records = game.unrelated(split, stream(seed, "unrelated"))
+    trained_on = replace(split, private=records)
     release = runner.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
     challenge = game.challenge(split, stream(seed, "challenge"))
     allowed = release.only(attack.component.needs)
@@ -200,27 +219,22 @@ def _play(
     return game.judge(answer, blind, challenge, stream(seed, "judge"))
 
 
-def _unrelated(game: Any, split: Data, seed: int) -> tuple[Data, Examples]:
-    if game.unrelated is None:
-        raise UserError(f"the game {game.name} does not say what its null control trains on: give it `unrelated`.")
-    found: tuple[Data, Examples] = game.unrelated(split, stream(seed, "unrelated"))
-    return found
-
-
 def _mean(found: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
     figures = [one[metric] for one in found]
     ses = [figure.get("se", (figure["high"] - figure["low"]) / (2 * metrics.Z)) for figure in figures]
     return metrics.over_seeds([figure["value"] for figure in figures], ses)
 
 
-def _p_value(values: Sequence[float], expected: float) -> float:
-    """Of Student's test, two-sided, that the mean over seeds is what it must be where there is nothing to find."""
+def _p_value(values: Sequence[float], expected: float, *, bounded: bool = False) -> float:
+    """Of Student's test that the mean over seeds is what it must be (or not above it) where nothing is to be found."""
     from scipy import stats
 
     off, spread = float(np.mean(values)) - expected, float(np.std(values, ddof=1))
+    if bounded and off <= 0:
+        return 1.0
     if spread < 1e-12:
         return float(math.isclose(off, 0, abs_tol=1e-9))
-    return float(2 * stats.t.sf(abs(off) / (spread / math.sqrt(len(values))), len(values) - 1))
+    return float((2 - bounded) * stats.t.sf(abs(off) / (spread / math.sqrt(len(values))), len(values) - 1))
 
 
 def fingerprint(attack: Choice, registry: Registry) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.data import Attribute, Data, Examples
 from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game
+from bench.games.game import Challenge, Game, of_others
 from bench.imputing import impute
 from bench.release import Map
 
@@ -174,6 +174,8 @@ ATTRIBUTE = Game(
     _blind,
     _judge,
     asks=frozenset({"attributes"}),
+    unrelated=of_others,
+    nothing=("gain_over_holdout", 0.0),
 )
 """The same is asked of holdout records: what is guessed about them as well was not leaked by training on anybody.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,19 @@ def _nothing_more(challenge: Challenge, release: Release) -> Any:
     return challenge.targets
 
 
+def of_others(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
+    """Other records of the same kind, out of the public ones, which are then no longer public."""
+    rows = rng.permutation(len(data.public))
+    spare, rest = rows[: len(data.private)], rows[len(data.private) :]
+    return replace(data, public=data.public[rest]), data.public[spare]
+
+
+def mislabelled(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
+    """Private records whose labels are anybody's: what is learned from them, or shown of them, is of no class."""
+    private = replace(data.private, y=rng.permutation(data.private.y))
+    return replace(data, private=private), private
+
+
 @dataclass(frozen=True)
 class Game:
     """A question: how it is drawn, answered without any release, and judged.
@@ -44,7 +57,8 @@ class Game:
     sheet: (answer, blind answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
     asks: what the data must have, see `bench.component.dataset`.
     unrelated: (data, rng) -> (data to ask about, records to train on that know nothing of what is asked), for the null
-        control; `nothing` names the metric that is then at a known value, by default the headline at chance.
+        control; `nothing` names the metric that is then at a known value (by default the headline, at chance), or,
+        with `bounded`, not above it.
     baseline: the attack that any other must be seen beside, for the strongest attack is never weaker than it.
     """
 
@@ -58,6 +72,7 @@ class Game:
     asks: frozenset[str] = frozenset()
     unrelated: Callable[[Data, np.random.Generator], tuple[Data, Examples]] | None = None
     nothing: tuple[str, float] | None = None
+    bounded: bool = False
     baseline: str = ""
 
     @property

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game
+from bench.games.game import Challenge, Game, mislabelled
 from bench.similarity import own_ssim, ssim
 
 if TYPE_CHECKING:
@@ -177,4 +177,6 @@ INVERSION = Game(
     show=_show,
     sheet=_sheet,
     asks=frozenset({"pictures"}),
+    unrelated=mislabelled,
+    bounded=True,
 )

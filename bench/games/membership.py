@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game
+from bench.games.game import Challenge, Game, of_others
 
 
 @dataclass(frozen=True)
@@ -165,19 +165,12 @@ def _deviations(figure: metrics.Figure) -> float:
     return (figure["value"] - 0.5) / figure["se"] if figure["se"] else 0.0
 
 
-def _unrelated(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
-    """Other records of the same kind, out of the public ones, which are then no longer public."""
-    rows = rng.permutation(len(data.public))
-    spare, rest = rows[: len(data.private)], rows[len(data.private) :]
-    return replace(data, public=data.public[rest]), data.public[spare]
-
-
 MEMBERSHIP = Game(
     "membership",
     "Was this record among those that were trained on?",
     {"private": _of_private, "public": _of_public},
     _blind,
     _judge,
-    unrelated=_unrelated,
+    unrelated=of_others,
     baseline="confidence",
 )
