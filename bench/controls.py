@@ -172,14 +172,17 @@ def run(
     store.check_writable()
     found: list[Control] = []
 
+    def say(what: str) -> None:
+        progress.step(what, len(found), len(attacks))
+
     def says(what: str, done: int, steps: int) -> None:
-        progress.step(f"{what}, step {done} of {steps}", len(found), len(attacks))
+        say(f"{what}, step {done} of {steps}")
 
     with training.remembering(store, says):
         for attack in attacks:
             stored = load(store, attack.label)
             if stored is None or stored.digest != fingerprint(attack, registry):
-                stored = measure(attack, registry, store, where, lambda what: progress.step(what, len(found), len(attacks)))
+                stored = measure(attack, registry, store, where, say)
                 save(store, stored)
             found.append(stored)
     progress.step("done", len(found), len(attacks))
