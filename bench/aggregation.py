@@ -20,24 +20,24 @@ LARGEST = 1e3  # no parameter of a network that trains is as large
 class Policy:
     """What a server asks of every update, and what it does to all of them.
 
-    upload: largest share of the parameters that one update may change (Shokri and Shmatikov 2015, section 5.2).
     norm_bound: L2 norm above which an update is refused. clip: norm to which an update is scaled down; inf: none.
     noise_multiplier: Gaussian noise on the sum of the updates, in multiples of 2 * clip: the most that the sum moves
     where a client's records change (McMahan et al. 2018 add or remove a client, which moves it by clip).
     client_rate: the chance of a client to be asked in a round.
     """
 
-    upload: float = 1.0
     norm_bound: float = math.inf
     clip: float = math.inf
     noise_multiplier: float = 0.0
     client_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.upload <= 1 and 0 < self.client_rate <= 1):
-            raise UserError(f"upload and client_rate are shares in (0, 1], not {self.upload:g} and {self.client_rate:g}.")
+        if not 0 < self.client_rate <= 1:
+            raise UserError(f"client_rate must be in (0, 1], not {self.client_rate:g}.")
         if not (self.norm_bound > 0 and self.clip > 0):
             raise UserError(f"norm_bound and clip must be above 0, not {self.norm_bound:g} and {self.clip:g}.")
+        if self.noise_multiplier and math.isinf(self.clip):
+            raise UserError("noise on updates needs a clip: without one no noise covers them.")
 
 
 class Refused(Exception):
@@ -49,12 +49,14 @@ class Server:
     """Holds the global parameters; a round is `open`, any number of `receive`, `close`.
 
     clients: who is registered. examples: the most that a client may claim to have trained on, a public constant, since
-    the average is weighed by that claim. An update that is refused counts as not sent and moves nothing.
+    the average is weighed by that claim. upload: the largest share of the parameters that one update may change (Shokri
+    and Shmatikov 2015, section 5). An update that is refused counts as not sent and moves nothing.
     """
 
     parameters: Weights
     clients: Sequence[str]
     examples: int
+    upload: float
     policy: Policy
     seed: int
     round: int = 0
@@ -83,7 +85,7 @@ class Server:
         update = [new - old for new, old in zip(parameters, self.parameters, strict=True)]
         if (norm := _norm(update)) > self.policy.norm_bound:
             raise Refused(f"{client} sent an update of norm {norm:.3g}, above {self.policy.norm_bound:g}.")
-        most = _most(self.policy.upload, self.parameters)
+        most = _most(self.upload, self.parameters)
         if (changed := sum(int(np.count_nonzero(part)) for part in update)) > most:
             raise Refused(f"{client} sent {changed} changed parameters, but {most} may change.")
         del self._tokens[client]
@@ -106,14 +108,16 @@ class Server:
         """
         taken, policy = self._taken, self.policy
         self._taken, self._tokens = [], {}
+        expected = policy.client_rate * len(self.clients)
         if math.isinf(policy.clip):
             total = sum(examples for _, examples in taken)
             shares = [(update, examples / total) for update, examples in taken]
         else:
-            expected = policy.client_rate * len(self.clients)
             shares = [(update, min(1.0, policy.clip / (_norm(update) or 1.0)) / expected) for update, _ in taken]
-        moved = [sum((np.float32(share) * update[i] for update, share in shares), np.zeros_like(held))
-                 for i, held in enumerate(self.parameters)]  # fmt: skip
+        moved = [
+            sum((np.float32(share) * update[i] for update, share in shares), np.zeros_like(held))
+            for i, held in enumerate(self.parameters)
+        ]
         if policy.noise_multiplier:
             rng = stream(self.seed, "noise", self.round)
             size = 2 * policy.clip * policy.noise_multiplier / expected

@@ -2,99 +2,56 @@
 
 With one local step on whole lots it is FedSGD; with shares of the parameters sent and fetched it is the distributed
 selective SGD of Shokri and Shmatikov 2015. Clients have the shape of Flower's NumPyClient. Honest ones train as one
-program; whoever joins sits beside them and is treated by the server as they are.
+program; whoever joins sits beside them, and the server treats all alike.
 """
 
 from __future__ import annotations
 
-import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, nets
+from bench import engine, nets, training
 from bench.aggregation import Policy, Refused, Server, largest
 from bench.data import Examples
 from bench.errors import UserError
 from bench.layers import Single
 from bench.nets import Published, Weights
 from bench.randomness import derive, stream
-from bench.store import digest
-from bench.training import Privacy, Recipe, code_of, remembered
+from bench.release import Release
+from bench.training import Privacy, Recipe
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
 
 Config = dict[str, int | str]
 Reply = tuple[Weights, int, dict[str, Any]]
 
 
 class Client(Protocol):
-    """Flower's NumPyClient (1.x): weights as lists of arrays; `config` holds `round` and `token`, to be sent back."""
+    """Flower's NumPyClient: weights are lists of arrays, and `config` holds "round" and "token"."""
 
     def get_parameters(self, config: Config) -> Weights:
-        """Its weights now."""
+        """Its weights as they are."""
 
     def fit(self, parameters: Weights, config: Config) -> Reply:
-        """Global weights in; its own, how many examples they come from, and {"token": config["token"]} back."""
+        """Global weights in; trained ones, the number of examples and {"token": config["token"], ...} back."""
 
     def evaluate(self, parameters: Weights, config: Config) -> tuple[float, int, dict[str, Any]]:
-        """Loss, number of examples and metrics of global weights on its own records; this server asks nobody."""
-
-
-@dataclass(frozen=True, eq=False)
-class Terms:
-    """What everybody who takes part is told, all of it public.
-
-    net: of the global model; its last output, number `classes`, is a class of which no honest client has a record.
-    local_steps: Poisson lots of `batch_size` records expected, in each of `rounds`. upload, download: shares of the
-    parameters. examples: how many a client is expected to hold. encode: what a client does to its records first.
-    """
-
-    net: nets.Classifier
-    classes: int
-    rounds: int
-    local_steps: int
-    batch_size: float
-    learning_rate: float
-    examples: int
-    upload: float = 1.0
-    download: float = 1.0
-    encode: Published | None = None
-
-    def model(self) -> Any:
-        """A fresh Keras model of the net, (encoded) records to logits of classes + 1: weights are to be set."""
-        return nets.build(self.net, Single())
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What the server sees of one client in one round: the weights that it sent out, and those that came back."""
-
-    round: int
-    client: str
-    sent: Weights
-    received: Weights
-    terms: Terms
-
-
-@dataclass(frozen=True, eq=False)
-class Joined:
-    """What is left of a run for those who joined it: the last global weights, and the updates that were refused."""
-
-    parameters: Weights
-    refused: list[str]
-
-
-Enter = Callable[[Terms], Client]
+        """Loss and accuracy on its own records; this server asks nobody, since no noise would cover the answer."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many take part, what each of them holds, and how they train; `net` is hidden layers and filters.
+    """How many clients there are, what they hold and how they train; all of it public.
 
-    classes_each: a client has records of so many classes, those in turn in an order drawn from the seed. rounds,
-    local_steps, batch_size (expected), learning_rate, download: see Terms.
+    classes_each: a client has records of so many classes. hidden: layers of the global model. local_steps: plain SGD
+    steps on Poisson lots of `batch_size` records expected, in each of `rounds`. upload, download: the share of the
+    parameters that a client sends (those that it changed most) and fetches (those that changed most since).
     """
 
     clients: int = 5
@@ -104,189 +61,272 @@ class Plan:
     local_steps: int = 20
     batch_size: int = 64
     learning_rate: float = 0.1
+    upload: float = 1.0
     download: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.clients, self.classes_each, self.rounds, self.local_steps, self.batch_size) < 1:
             raise UserError("clients, classes_each, rounds, local_steps and batch_size must each be at least 1.")
-        if not 0 < self.download <= 1:
-            raise UserError(f"download is a share in (0, 1], not {self.download:g}.")
+        if not (0 < self.upload <= 1 and 0 < self.download <= 1):
+            raise UserError(f"upload and download are shares in (0, 1], not {self.upload:g} and {self.download:g}.")
+
+    @property
+    def steps(self) -> int:
+        """That each client takes in all rounds."""
+        return self.rounds * self.local_steps
 
     def rate(self, n: int) -> float:
-        """The chance of a record to be in a lot of its client, where `n` records are shared among the clients."""
+        """The chance of a record to be in a lot of its client, where the clients share `n` records."""
         return min(1.0, self.batch_size * self.clients / max(1, n))
 
 
-def partition(y: NDArray[Any], classes: int, plan: Plan, seed: int) -> list[NDArray[Any]]:
-    """Rows of each client, disjoint and of all records: a record goes to one of those who hold its class.
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What everybody is told who takes part.
 
-    Who holds what and which of them gets a record is drawn from the seed, for each record apart, so one record more or
-    less moves no other. Raises UserError where some class would have no holder.
+    net: of the global model; its last output, number `classes`, is a class of which no honest client has a record.
+    policy: what the server does to updates, and which it refuses.
+    examples: how many a client is expected to hold. encode: what a client does to its records first.
     """
-    each = min(plan.classes_each, classes)
-    if plan.clients * each < classes:
-        raise UserError(f"{plan.clients} clients with {each} classes each do not cover {classes}: raise either option.")
-    order = stream(seed, "classes").permutation(classes)
-    holds = np.zeros((plan.clients, classes), bool)
-    for k in range(plan.clients):
-        holds[k, order[(k * each + np.arange(each)) % classes]] = True
-    draw = stream(seed, "holders").random(len(y))
-    owner = np.array([np.flatnonzero(holds[:, c])[int(u * holds[:, c].sum())] for c, u in zip(y, draw, strict=True)])
-    return [np.flatnonzero(owner == k) for k in range(plan.clients)]
+
+    plan: Plan
+    policy: Policy
+    net: nets.Classifier
+    examples: int
+    encode: Published | None = None
+
+    @property
+    def classes(self) -> int:
+        """Those of the records; the number of the one class more."""
+        return self.net.classes - 1
+
+    def model(self, parameters: Weights | None = None) -> Any:
+        """The global model as a Keras model of its own: (encoded) records to logits of classes + 1."""
+        model = nets.build(self.net, Single())
+        if parameters is not None:
+            model.set_weights(parameters)
+        return model
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the server sees of one client in one round: the weights that it sent to it, and those that came back."""
+
+    round: int
+    client: str
+    sent: Weights
+    received: Weights
+    terms: Terms
+
+
+@dataclass(eq=False)
+class Run:
+    """The server's weights after the rounds that were played, and why updates were refused, a sentence each."""
+
+    parameters: Weights
+    refused: list[str] = field(default_factory=list)
+
+
+Enter = Callable[[Terms], Client]
 
 
 @dataclass(frozen=True, eq=False)
 class Federation:
-    """A protocol with its honest clients; each call of `rounds` plays it from the start.
+    """A protocol with its honest clients, whose records are `parts`; every run starts afresh.
 
-    parts: records of each client, as `terms.net` takes them; privacy: clip and noise of record-level DP-SGD in each.
+    privacy: clip and noise of record-level DP-SGD within each client.
     """
 
     terms: Terms
     parts: Sequence[Examples]
     rate: float
-    policy: Policy
+    batch_size: float
+    privacy: Privacy | None
     seed: int
-    privacy: Privacy | None = None
 
     @property
     def recipe(self) -> Recipe:
         """How each honest client trains, over all rounds."""
-        terms = self.terms
-        steps = terms.rounds * terms.local_steps
-        return Recipe(terms.net, steps, self.rate, terms.batch_size, terms.learning_rate, "sgd", privacy=self.privacy)
+        plan = self.terms.plan
+        return Recipe(
+            self.terms.net,
+            plan.steps,
+            self.rate,
+            self.batch_size,
+            plan.learning_rate,
+            optimizer="sgd",
+            privacy=self.privacy,
+        )
 
     def start(self) -> Weights:
         """The first global weights."""
-        model = engine.build(self.terms.net, [stream(self.seed, "start")])
-        return [np.asarray(w) for w in model.get_weights()]
+        found: Weights = engine.build(self.terms.net, [stream(self.seed, "start")]).get_weights()
+        return found
 
-    def rounds(self, run: str, enter: Sequence[Enter] = ()) -> Iterator[Round]:
-        """Play it: one Round after the other, in a run of its own randomness, which the word `run` names."""
-        seed = derive(self.seed, run)
-        honest = _Honest(self, seed)
-        clients: dict[str, Client] = {f"client {k}": _Member(honest, k) for k in range(len(self.parts))}
+    def play(self, name: str, run: Run, enter: Sequence[Enter] = ()) -> Iterator[Seen]:
+        """Play all rounds, with randomness of the run's name; `run` is kept up to date, each update is shown."""
+        seed = derive(self.seed, name)
+        honest = Honest(self, derive(seed, "clients"))
+        clients: dict[str, Client] = {f"client {k}": member for k, member in enumerate(honest.members)}
         clients |= {f"joined {k}": made(self.terms) for k, made in enumerate(enter)}
-        server = Server(self.start(), list(clients), self.terms.examples, self.policy, derive(seed, "server"))
-        for _ in range(self.terms.rounds):
-            now = Round(server.round + 1, server.parameters, {}, [], [])
-            for name, token in server.open().items():
-                handed = [w.copy() for w in server.parameters]
-                weights, examples, metrics = clients[name].fit(handed, {"round": now.number, "token": token})
+        terms, plan = self.terms, self.terms.plan
+        server = Server(run.parameters, tuple(clients), terms.examples, plan.upload, terms.policy, seed)
+        for number in range(1, plan.rounds + 1):
+            sent = server.parameters
+            for client, token in server.open().items():
+                handed = [w.copy() for w in sent]
+                weights, examples, metrics = clients[client].fit(handed, {"round": number, "token": token})
                 try:
-                    server.receive(name, str(metrics.get("token")), weights, examples)
+                    server.receive(client, metrics.get("token"), weights, examples)
                 except Refused as reason:
-                    now.refused.append(str(reason))
+                    run.refused.append(f"Round {number}: {reason}")
                 else:
-                    now.received[name] = weights
+                    yield Seen(number, client, sent, weights, terms)
             server.close()
-            now.after.extend(server.parameters)
-            yield now
-
-    def trained(self) -> Weights:
-        """The global weights at the end of the honest run, remembered like any fit."""
-        key = digest((self.recipe, vars(self.policy), [(p.x, p.y) for p in self.parts], self.seed, self.terms.download,
-                      code_of(self.terms.net, "aggregation", "federated")))  # fmt: skip
-
-        def play() -> dict[str, NDArray[Any]]:
-            last = _last(self.rounds("honest"))
-            return {f"w{i}": w for i, w in enumerate(last.after)}
-
-        found = remembered(key, play)
-        return [found[f"w{i}"] for i in range(len(self.start()))]
+            run.parameters = server.parameters
+            training.progress(f"federated learning, {name} run", number, plan.rounds)
 
     def updates(self) -> Iterator[Seen]:
-        """What the server of the honest run sees, client by client and round by round, computed as it is asked for."""
-        for now in self.rounds("honest"):
-            for name, weights in now.received.items():
-                yield Seen(now.number, name, now.before, weights, self.terms)
+        """What the server of the honest run sees, computed as it is asked for."""
+        return self.play("honest", Run(self.start()))
 
-    def join(self, *enter: Enter) -> Joined:
-        """A run with everybody who enters beside the honest clients; its noise and lots are not the honest run's."""
-        refused: list[str] = []
-        weights = self.start()
-        for now in self.rounds("joined", enter):
-            refused += now.refused
-            weights = now.after
-        return Joined(weights, refused)
+    def join(self, *enter: Enter) -> Run:
+        """A run with all who enter beside the honest clients; its lots and noise are not those of the honest run."""
+        run = Run(self.start())
+        for _ in self.play("joined", run, enter):
+            pass
+        return run
+
+    def trained(self) -> Weights:
+        """The global weights at the end of the honest run, remembered as any fit is."""
+        records = [(part.x, part.y) for part in self.parts]
+        asked = self.recipe, self.terms.plan, self.terms.policy, records, self.terms.examples, self.seed
+
+        def make() -> dict[str, NDArray[Any]]:
+            start, run = time.perf_counter(), Run(self.start())
+            for _ in self.play("honest", run):
+                pass
+            found = {f"w{i}": w for i, w in enumerate(run.parameters)}
+            return found | {"seconds": np.array(time.perf_counter() - start)}
+
+        found = training.remembered(asked, self.terms.net, make, ("federated", "aggregation"))
+        return [found[f"w{i}"] for i in range(len(found) - 1)]
+
+    def release(self, spent: DpEvent) -> Release:
+        """What everybody, whoever joins and the server get to see, each of one run of the protocol."""
+        tf = engine.tensorflow()
+        encode, head = self.terms.encode, self.terms.model(self.trained())
+        known = tf.keras.layers.Lambda(lambda logits: logits[:, : self.terms.classes])
+        model = nets.chained(*([encode.model] if encode else []), head, known)
+        predict = nets.mapping(model, after="softmax")
+        return Release(spent, predict=predict, join=self.join, updates=self.updates, encode=encode)
 
 
-@dataclass(frozen=True, eq=False)
-class Round:
-    """One round: the global weights before and after it, what was received of whom, and why others were refused."""
+def federation(
+    private: Examples,
+    plan: Plan,
+    seed: int,
+    *,
+    policy: Policy | None = None,
+    privacy: Privacy | None = None,
+    encode: Published | None = None,
+) -> Federation:
+    """The clients that share the `private` records, and their terms.
 
-    number: int
-    before: Weights
-    received: dict[str, Weights]
-    refused: list[str]
-    after: Weights
+    Rates, divisors and weights of the average follow from the plan and from how many records there are in all, never
+    from what a client holds: with them clients' counts would leave in the clear.
+    """
+    rows = partition(private.y, private.classes, plan, derive(seed, "partition"))
+    seen = Examples(encode(private.x), private.y, private.classes) if encode else private
+    # One class more in the records' schema as well: what is trained on them has its output.
+    parts = [Examples(seen.x[own], seen.y[own], private.classes + 1) for own in rows]
+    net = nets.Classifier(seen.shape, private.classes + 1, plan.hidden)
+    n, rate = len(private), plan.rate(len(private))
+    terms = Terms(plan, policy or Policy(), net, max(1, n // plan.clients), encode)
+    return Federation(terms, parts, rate, max(1.0, rate * n / plan.clients), privacy, seed)
 
 
-def _last(rounds: Iterator[Round]) -> Round:
-    for now in rounds:
-        pass
-    return now
+def partition(y: NDArray[Any], classes: int, plan: Plan, seed: int) -> list[NDArray[Any]]:
+    """Rows of each client, disjoint and of all records: a record goes to one of those who hold its class.
+
+    Who holds what, and which of them gets a record, is drawn from the seed and for each record apart, so one record
+    more or less moves no other. Raises UserError where a class would have no holder.
+    """
+    each = min(plan.classes_each, classes)
+    if plan.clients * each < classes:
+        raise UserError(f"{plan.clients} clients of {each} classes cannot hold {classes}: raise clients or classes_each.")
+    order = stream(seed, "classes").permutation(classes)
+    holds = np.zeros((plan.clients, classes), bool)
+    for k in range(plan.clients):
+        holds[k, order[(k * each + np.arange(each)) % classes]] = True
+    owner = np.zeros(len(y), np.int64)
+    for i, (label, draw) in enumerate(zip(y, stream(seed, "holders").random(len(y)), strict=True)):
+        holders = np.flatnonzero(holds[:, label])
+        owner[i] = holders[int(draw * len(holders))]
+    return [np.flatnonzero(owner == k) for k in range(plan.clients)]
 
 
-class _Honest:
-    """All honest clients, trained side by side: when the first is asked in a round, all of them take their steps."""
+class Honest:
+    """All honest clients, trained side by side: when the first of them is asked in a round, all take their steps."""
 
     def __init__(self, federation: Federation, seed: int) -> None:
         count = len(federation.parts)
-        seeds = [derive(seed, "client", k) for k in range(count)]
-        self.terms, self.parts = federation.terms, federation.parts
-        self._training = engine.Training([federation.recipe] * count, federation.parts, seeds)
-        self._round = 0
-        self.local = [np.repeat(w[None], count, 0) for w in federation.start()]
-        self.replies: list[Weights] = []
+        self.terms = federation.terms
+        self.local = [federation.start()] * count
+        self.members = [_Member(self, k, part) for k, part in enumerate(federation.parts)]
+        recipes, seeds = [federation.recipe] * count, [derive(seed, k) for k in range(count)]
+        self._training = engine.Training(recipes, federation.parts, seeds)
+        self._answered: tuple[int, list[Weights]] = (0, [])
 
-    def take_part(self, number: int, parameters: Weights) -> None:
-        """Train in round `number`, once."""
-        if number == self._round:
-            return
-        self._round = number
-        count = len(self.parts)
-        before = self.local
-        if self.terms.download < 1:
-            mine = [[w[k] for w in before] for k in range(count)]
-            fetched = [
-                largest([new - old for new, old in zip(parameters, own, strict=True)], self.terms.download)
-                for own in mine
-            ]
-            # In place of old + (new - old), so that what is fetched is what was sent to the last bit.
-            before = [
-                np.stack([np.where(fetched[k][i] != 0, new, old[k]) for k in range(count)])
-                for i, (new, old) in enumerate(zip(parameters, before, strict=True))
-            ]
-        else:
-            before = [np.repeat(w[None], count, 0) for w in parameters]
-        self._training.set_weights(before)
-        self._training.run(self.terms.local_steps)
-        self.local = self._training.weights
-        self.replies = [
-            _changed(parameters, largest([now[k] - old[k] for now, old in zip(self.local, before, strict=True)],
-                                         self.terms.upload))
-            for k in range(count)
-        ]  # fmt: skip
+    def answers(self, number: int, parameters: Weights) -> list[Weights]:
+        """What each of them sends in round `number`."""
+        if number != self._answered[0]:
+            plan = self.terms.plan
+            before = [_fetched(own, parameters, plan.download) for own in self.local]
+            self._training.set_weights([np.stack(ws) for ws in zip(*before, strict=True)])
+            self._training.run(plan.local_steps)
+            weights = self._training.weights
+            self.local = [[w[k] for w in weights] for k in range(len(before))]
+            changes = (_less(new, old) for new, old in zip(self.local, before, strict=True))
+            sent = [_plus(parameters, largest(change, plan.upload)) for change in changes]
+            self._answered = number, sent
+        return self._answered[1]
 
 
-def _changed(parameters: Weights, update: Weights) -> Weights:
-    return [w + part for w, part in zip(parameters, update, strict=True)]
-
-
+@dataclass(frozen=True, eq=False)
 class _Member:
     """One honest client."""
 
-    def __init__(self, honest: _Honest, k: int) -> None:
-        self._honest, self._k = honest, k
+    honest: Honest
+    k: int
+    records: Examples
 
     def get_parameters(self, config: Config) -> Weights:
-        return [w[self._k] for w in self._honest.local]
+        return self.honest.local[self.k]
 
     def fit(self, parameters: Weights, config: Config) -> Reply:
-        self._honest.take_part(int(config["round"]), parameters)
-        # The expected number of examples: how many it really has is nobody's business.
-        return self._honest.replies[self._k], self._honest.terms.examples, {"token": config["token"]}
+        sent = self.honest.answers(int(config["round"]), parameters)[self.k]
+        return sent, self.honest.terms.examples, {"token": config["token"]}
 
     def evaluate(self, parameters: Weights, config: Config) -> tuple[float, int, dict[str, Any]]:
-        raise PermissionError("an honest client tells nobody how it does on its own records")
+        tf = engine.tensorflow()
+        logits = self.honest.terms.model(parameters)(self.records.x)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=self.records.y, logits=logits)
+        right = logits.numpy().argmax(1) == self.records.y
+        return float(tf.reduce_mean(losses)), len(right), {"accuracy": float(right.mean())}
+
+
+def _fetched(own: Weights, parameters: Weights, share: float) -> Weights:
+    """A client's weights, with the share of the global ones in their place that differ most from them."""
+    if share == 1:
+        return parameters
+    differ = largest(_less(parameters, own), share)
+    return [np.where(part != 0, new, old) for part, new, old in zip(differ, parameters, own, strict=True)]
+
+
+def _less(a: Weights, b: Weights) -> Weights:
+    return [x - y for x, y in zip(a, b, strict=True)]
+
+
+def _plus(a: Weights, b: Weights) -> Weights:
+    return [x + y for x, y in zip(a, b, strict=True)]

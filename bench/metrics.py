@@ -136,6 +136,55 @@ def accuracy(correct: NDArray[Any]) -> Figure:
     return {"value": float(correct.mean()), "low": low, "high": high}
 
 
+def share(shares: NDArray[Any]) -> Figure:
+    """Mean of numbers in [0, 1], one a unit (n,), with Wilson's interval of n trials.
+
+    No numbers in [0, 1] of that mean vary more than those that are 0 or 1, so it is not too narrow. Raises ValueError
+    for other numbers.
+    """
+    shares = _shares(shares)
+    low, high = _wilson(float(shares.sum()), len(shares))
+    return {"value": float(shares.mean()), "low": low, "high": high, "se": (high - low) / (2 * Z)}
+
+
+def share_gain(a: NDArray[Any], b: NDArray[Any]) -> Figure:
+    """Mean of a less mean of b, numbers in [0, 1] of the same units (n,), with Newcombe's interval for paired shares.
+
+    Statistics in Medicine 17 (1998) 2635, method 10: two Wilson intervals and the correlation between the units, which
+    counts as 0 where one side has no variance. Raises ValueError like `share`, and for unequal lengths.
+    """
+    a, b = _shares(a), _shares(b)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} units cannot be paired")
+    (p, q), ((p_low, p_high), (q_low, q_high)) = (a.mean(), b.mean()), (_wilson(float(x.sum()), len(x)) for x in (a, b))
+    together = float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else 0.0
+
+    def half(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x**2 + y**2 - 2 * together * x * y))
+
+    low, high = p - q - half(p - p_low, q_high - q), p - q + half(p_high - p, q - q_low)
+    return {"value": float(p - q), "low": float(low), "high": float(high), "se": float(high - low) / (2 * Z)}
+
+
+def average(values: NDArray[Any]) -> Figure:
+    """Mean of numbers in [-1, 1], one a unit (n,), with Student's interval. Raises ValueError below two units."""
+    from scipy import special
+
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(f"expected two finite numbers or more, but got shape {values.shape}")
+    value, se = float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
+    half = float(special.stdtrit(len(values) - 1, 1 - TAIL)) * se
+    return {"value": value, "low": max(-1.0, value - half), "high": min(1.0, value + half), "se": se}
+
+
+def _shares(shares: NDArray[Any]) -> NDArray[Any]:
+    shares = np.asarray(shares, np.float64)
+    if shares.ndim != 1 or not len(shares) or not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"expected shares (n,), n > 0, from 0 to 1, but got shape {shares.shape}")
+    return shares
+
+
 def over_seeds(values: list[float], ses: list[float], *, between: bool = True) -> Figure:
     """Mean over seeds; the interval is the wider of Student's, between seeds, and the one within them.
 
@@ -197,7 +246,7 @@ def _clopper_pearson(hits: int, n: int, tail: float = TAIL) -> tuple[float, floa
     return low, high
 
 
-def _wilson(hits: int, n: int) -> tuple[float, float]:
+def _wilson(hits: float, n: int) -> tuple[float, float]:
     p = hits / n
     centre, half = p + Z**2 / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
     low, high = (centre - half) / (1 + Z**2 / n), (centre + half) / (1 + Z**2 / n)

@@ -54,12 +54,13 @@ def roughened(records: Examples, rng: np.random.Generator, *, shift: int, noise:
     if not is_picture(records.shape):
         return records
     x = (rng.random(records.x.shape, np.float32) < records.x).astype(np.float32)
-    x = _moved(x, rng, shift)
+    x = moved(x, rng, shift)
     x += np.float32(noise) * rng.standard_normal(x.shape, np.float32)
     return Examples(x, records.y, records.classes)
 
 
-def _moved(x: NDArray[Any], rng: np.random.Generator, shift: int) -> NDArray[Any]:
+def moved(x: NDArray[Any], rng: np.random.Generator, shift: int) -> NDArray[Any]:
+    """Pictures (n, height, width, colours), each moved by up to `shift` pixels of 28 either way; what is new is 0."""
     far = [shift * side // SIDE for side in x.shape[1:3]]
     wide = np.pad(x, ((0, 0), (far[0], far[0]), (far[1], far[1]), (0, 0)))
     places = [
