@@ -166,13 +166,15 @@ def share_gain(a: NDArray[Any], b: NDArray[Any]) -> Figure:
     return {"value": float(p - q), "low": float(low), "high": float(high), "se": float(high - low) / (2 * Z)}
 
 
-def average(values: NDArray[Any]) -> Figure:
-    """Mean of numbers in [-1, 1], one a unit (n,), with Student's interval. Raises ValueError below two units."""
+def average(values: NDArray[Any]) -> dict[str, Any]:
+    """Mean of numbers in [-1, 1], one a unit (n,), with Student's interval, or why a single one has none."""
     from scipy import special
 
     values = np.asarray(values, np.float64)
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError(f"expected two finite numbers or more, but got shape {values.shape}")
+    if values.ndim != 1 or not len(values) or not (abs(values) <= 1).all():
+        raise ValueError(f"expected numbers (n,), n > 0, from -1 to 1, but got shape {values.shape}")
+    if len(values) == 1:
+        return {"not_measurable": "one class alone has no spread"}
     value, se = float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
     half = float(special.stdtrit(len(values) - 1, 1 - TAIL)) * se
     return {"value": value, "low": max(-1.0, value - half), "high": min(1.0, value + half), "se": se}

@@ -83,7 +83,7 @@ class Classifier(Net):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=outputs[0])
 
 
-def _bernoulli(logits: Any, x: Any) -> Any:
+def bernoulli(logits: Any, x: Any) -> Any:
     """Negative log-likelihood of features in [0, 1], summed over one record's features."""
     import tensorflow as tf
 
@@ -117,7 +117,7 @@ class Autoencoder(Net):
         return [self.decode(layers.part("decoder"), self.encode(layers.part("encoder"), x))]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
-        return _bernoulli(outputs[0], x)
+        return bernoulli(outputs[0], x)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class VAE(Net):
             lead = tf.shape(x)[:-3]
             split = tf.concat([lead, [height // 2, 2, width // 2, 2, colours]], 0)
             x = tf.reduce_mean(tf.reshape(x, split), [-4, -2])
-        return _bernoulli(logits, x) + self.kl_weight * kl
+        return bernoulli(logits, x) + self.kl_weight * kl
 
     def start(self, weights: Weights) -> Weights:
         """Waves begin as nothing but a dark picture; labels of a conditional VAE begin loud, so each has own units."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ WINDOW, SIGMA = 11, 1.5  # Wang et al. 2004, section III.C
 C1, C2 = 0.01**2, 0.03**2  # of pixels in [0, 1]
 
 
-def ssim(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+def ssim(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     """Mean structural similarity in [-1, 1] of pictures a (n, h, w, colours) with b (m, h, w, colours): (n, m).
 
     Pixels are in [0, 1]. Local statistics are those under a Gaussian window that lies wholly within the picture, 11
@@ -33,7 +35,7 @@ def ssim(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64
     return found
 
 
-def own_ssim(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+def own_ssim(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     """The same of each picture of a with the one at its place in b: (n,)."""
     return np.array([ssim(one[None], other[None])[0, 0] for one, other in zip(a, b, strict=True)])
 

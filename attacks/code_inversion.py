@@ -1,0 +1,58 @@
+"""Model inversion in the space of codes, the naive attack on DP-AuGM (Chen et al. 2018, section 5.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.games import INVERSION, Wanted
+from bench.inverse import trained_decoder
+from bench.inverting import doubt_unsure, search, wanted_loss
+from bench.nets import mapping
+from bench.randomness import stream
+from bench.registry import attack
+from bench.release import Release
+
+
+@attack("code_inversion", game=INVERSION, needs={"model", "encode"})
+def code_inversion(
+    release: Release,
+    targets: Wanted,
+    public: Examples,
+    *,
+    seed: int,
+    starts: int = 4,
+    steps: int = 300,
+    learning_rate: float = 0.05,
+    spread: float = 0.05,
+    hidden: tuple[int, ...] = (256,),
+    decoder_steps: int = 2000,
+) -> NDArray[Any]:
+    """Codes that the classifier of codes is surest of, made pictures by a decoder trained on public pairs.
+
+    It does not care whether any record has such a code; `gradient_inversion`, which goes through the encoder, does.
+    spread: weight of a prior that keeps codes where those of public records lie.
+    """
+    import tensorflow as tf
+
+    model, encode = release.model, release.encode
+    assert model is not None
+    assert encode is not None
+    head = model.layers[-1]
+    codes = encode(public.x)
+    centre, scale = codes.mean(0), codes.std(0) + np.float32(1e-6)
+    start = 0.1 * stream(seed, "starts").standard_normal((len(targets.labels), starts, codes.shape[1]), np.float32)
+    unlike = wanted_loss(head, targets.labels, starts)
+
+    def place(numbers: Any) -> Any:
+        return centre + scale * numbers
+
+    def loss(points: Any, numbers: Any) -> Any:
+        return unlike(points) + spread * tf.reduce_mean(tf.square(numbers), 1)
+
+    found = search(start, place, loss, steps=steps, learning_rate=learning_rate)
+    doubt_unsure(mapping(head, after="softmax"), found, targets.labels)
+    return trained_decoder(encode, public, seed, hidden=hidden, steps=decoder_steps)(found)

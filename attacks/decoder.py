@@ -1,0 +1,58 @@
+"""Reconstruction of records from their codes (Dosovitskiy and Brox 2016; Yang et al. 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.errors import UserError
+from bench.games import INVERSION, Wanted
+from bench.inverse import trained_decoder
+from bench.inverting import canvas, search, total_variation
+from bench.randomness import stream
+from bench.registry import attack
+from bench.release import Release
+
+METHODS = ("trained", "searched")
+
+
+@attack("decoder", game=INVERSION, needs={"encode"})
+def decoder(
+    release: Release,
+    targets: Wanted,
+    public: Examples,
+    *,
+    seed: int,
+    method: str = "trained",
+    hidden: tuple[int, ...] = (256,),
+    steps: int = 2000,
+    learning_rate: float = 0.05,
+    smoothness: float = 0.05,
+) -> NDArray[Any]:
+    """The records behind the codes that clients send: by a decoder trained on public pairs, or by search.
+
+    method: "trained", or "searched" for the picture that the published encoder gives the code in question (Mahendran
+    and Vedaldi 2015), where `steps`, `learning_rate` and `smoothness`, the weight of total variation, are the search's.
+    """
+    if method not in METHODS:
+        raise UserError(f"decoder takes method={'|'.join(METHODS)}, not method={method}.")
+    encode, codes = release.encode, targets.codes
+    assert encode is not None
+    assert codes is not None
+    if method == "trained":
+        return trained_decoder(encode, public, seed, hidden=hidden, steps=steps)(codes)
+    import tensorflow as tf
+
+    encoder = encode.model  # type: ignore[attr-defined]
+    size, draw = canvas(public.x)
+    scale = encode(public.x).std(0) + np.float32(1e-6)
+    start = 0.1 * stream(seed, "starts").standard_normal((len(codes), 1, size), np.float32)
+
+    def loss(pictures: Any, _: Any) -> Any:
+        away = tf.reduce_mean(tf.square((encoder(pictures) - codes) / scale), 1)
+        return away + smoothness * total_variation(pictures)
+
+    return search(start, draw, loss, steps=steps, learning_rate=learning_rate)

@@ -1,0 +1,61 @@
+"""Model inversion with a generator of public pictures as prior (Zhang et al. 2020, "The Secret Revealer")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import nets
+from bench.classifier import batch_rate
+from bench.data import Examples
+from bench.games import INVERSION, Wanted
+from bench.inverting import doubt_unsure, search, wanted_loss
+from bench.randomness import derive, stream
+from bench.registry import attack
+from bench.release import Release
+from bench.training import Recipe, train
+
+
+@attack("generator_inversion", game=INVERSION, needs={"model"})
+def generator_inversion(
+    release: Release,
+    targets: Wanted,
+    public: Examples,
+    *,
+    seed: int,
+    starts: int = 2,
+    steps: int = 300,
+    learning_rate: float = 0.05,
+    likelihood: float = 0.05,
+    hidden: tuple[int, ...] = (256,),
+    latent_dim: int = 20,
+    generator_steps: int = 3000,
+) -> NDArray[Any]:
+    """Pictures that the model is surest of among those that a VAE of the public records can make.
+
+    The generator is a VAE, where Zhang et al. took a GAN: of a few hundred records a GAN makes few different ones.
+    It knows no labels, so what it shows of a class comes from the model. likelihood: weight of the latent prior.
+    """
+    import tensorflow as tf
+
+    model = release.model
+    assert model is not None
+    net = nets.VAE(public.shape, hidden, latent_dim, encoder=hidden)
+    rate = batch_rate(len(public), 128)
+    recipe = Recipe(net, generator_steps, rate, max(1.0, rate * len(public)), 1e-3, schedule="linear")
+    [fit] = train(recipe, [public], [derive(seed, "generator")], "generator of public records")
+    decoder = nets.decoder(net, fit.weights)
+    start = stream(seed, "starts").standard_normal((len(targets.labels), starts, latent_dim), np.float32)
+    unlike = wanted_loss(model, targets.labels, starts)
+
+    def picture(z: Any) -> Any:
+        return tf.reshape(tf.sigmoid(decoder(z)), (-1, *public.shape))
+
+    def loss(pictures: Any, z: Any) -> Any:
+        return unlike(pictures) + likelihood * tf.reduce_sum(tf.square(z), 1) / 2
+
+    found = search(start, picture, loss, steps=steps, learning_rate=learning_rate)
+    doubt_unsure(nets.mapping(model, after="softmax"), found, targets.labels)
+    return found

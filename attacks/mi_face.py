@@ -1,0 +1,65 @@
+"""MI-Face of the Adversarial Robustness Toolbox (Fredrikson et al. 2015, algorithm 1)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.engine import tensorflow
+from bench.games import INVERSION, Wanted
+from bench.inverting import check_search, doubt_unsure
+from bench.nets import mapping
+from bench.randomness import stream
+from bench.registry import attack
+from bench.release import Release
+
+
+@attack("mi_face", game=INVERSION, needs={"model"})
+def mi_face(
+    release: Release,
+    targets: Wanted,
+    public: Examples,
+    *,
+    seed: int,
+    starts: int = 2,
+    steps: int = 100,
+    learning_rate: float = 0.1,
+) -> NDArray[Any]:
+    """ART's MIFace: gradient ascent on the wanted class's probability, from the mean public record and noise about it.
+
+    ART's stop rules are on their wrong side (an over-fitted model ends after one step), so threshold=1 turns them off
+    and every search runs all its steps. Of several starts the one that the model is surest of is the answer.
+    """
+    tf = tensorflow()
+    check_search(starts, steps, learning_rate)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for what is used here
+        from art.attacks.inference.model_inversion import MIFace
+        from art.estimators.classification import TensorFlowV2Classifier
+
+    model = release.model
+    assert model is not None
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def probabilities(x: Any, training: bool = False) -> Any:
+        return tf.nn.softmax(model(x))
+
+    classifier = TensorFlowV2Classifier(probabilities, targets.classes, targets.shape, clip_values=(0.0, 1.0))
+    labels = np.repeat(targets.labels, starts)
+    noise = stream(seed, "starts").standard_normal((len(labels), *targets.shape), np.float32)
+    noise[::starts] = 0  # one start of each is the mean itself
+    start = np.clip(public.x.mean(0) + 0.2 * noise, 0, 1)
+    search = MIFace(classifier, steps, 1, 1.0, float(learning_rate), batch_size=len(labels), verbose=False)
+    found = np.empty_like(start)
+    for label in np.unique(labels):  # class by class: ART takes the gradient of a whole batch for every class in it
+        rows = np.flatnonzero(labels == label)
+        found[rows] = search.infer(start[rows], labels[rows])
+    predict = mapping(model, after="softmax")
+    sure = predict(found)[np.arange(len(labels)), labels].reshape(-1, starts)
+    best: NDArray[Any] = found.reshape(-1, starts, *targets.shape)[np.arange(len(sure)), sure.argmax(1)]
+    doubt_unsure(predict, best, targets.labels)
+    return best

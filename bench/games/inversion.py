@@ -1,0 +1,177 @@
+"""Model inversion: what did a private record of this label look like?"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import metrics
+from bench.data import Data, Examples
+from bench.errors import Doubt, UserError
+from bench.games.game import Challenge, Game
+from bench.similarity import own_ssim, ssim
+
+if TYPE_CHECKING:
+    from bench.release import Release
+
+PICTURES = 40  # that are asked for, or one a class where there are more classes
+CLASSES = 200  # that are asked about at most, chosen at random
+NEAR = 1000  # private and public records, each, among which the nearest is looked for
+RELIABLE = 0.8  # accuracy below which the evaluation network's word is doubted
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an attack is asked for: a picture of `shape` in [0, 1] for each of `labels` (k,), every class equally often.
+
+    codes: where the release lets records be encoded, those of the private records in question (k, d): what a client
+    would send.
+    """
+
+    labels: NDArray[Any]
+    shape: tuple[int, ...]
+    classes: int
+    codes: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Secret:
+    """What the judge knows: the `true` record of each wanted picture, some private and public records, the holdout.
+
+    private and public are as many, so that neither has better odds of holding a near one.
+    """
+
+    true: Examples
+    private: Examples
+    public: Examples
+    holdout: Examples
+
+
+def _of_private(data: Data, rng: np.random.Generator) -> Challenge:
+    return _asked(data, np.unique(data.private.y), rng)
+
+
+def _of_unseen(data: Data, rng: np.random.Generator) -> Challenge:
+    """The same of half of the classes, where the adversary has public records of the other half alone (as in GMI).
+
+    Zhang et al. 2020, section 4.1. A defense may have used the other public records too.
+    """
+    present = rng.permutation(np.unique(data.private.y))
+    asked = present[: len(present) // 2]
+    others = data.public[~np.isin(data.public.y, asked)]
+    if not len(asked) or not len(others):
+        raise UserError(f"{data.name} has too few classes to ask about unseen ones: leave out of=unseen.")
+    return replace(_asked(data, asked, rng), public=others)
+
+
+def _asked(data: Data, labels: NDArray[Any], rng: np.random.Generator) -> Challenge:
+    """Labels in turn, each with a private record of that label behind it."""
+    private, public = data.private, data.public
+    labels = np.sort(rng.permutation(labels)[:CLASSES])
+    each = math.ceil(PICTURES / len(labels))
+    rows = [np.flatnonzero(private.y == label) for label in labels]
+    chosen = np.stack([rng.choice(own, each, replace=len(own) < each) for own in rows], axis=1).ravel()
+    near = min(NEAR, len(private), len(public))
+    some = (part[rng.permutation(len(part))[:near]] for part in (private, public))
+    wanted = Wanted(private.y[chosen], private.shape, private.classes)
+    return Challenge(wanted, Secret(private[chosen], *some, data.holdout), public)
+
+
+def _show(challenge: Challenge, release: Release) -> Wanted:
+    wanted: Wanted = challenge.targets
+    return replace(wanted, codes=release.encode(challenge.secret.true.x)) if release.encode else wanted
+
+
+def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
+    """The mean public record of the label, of all where it has none."""
+    public, labels = challenge.public, challenge.targets.labels
+    means = {
+        label: (public.x[public.y == label] if (public.y == label).any() else public.x).mean(0)
+        for label in np.unique(labels)
+    }
+    return np.stack([means[label] for label in labels])
+
+
+def _judge(
+    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
+) -> dict[str, Any]:
+    """How often an evaluation network sees the wanted class; whose records the pictures look like, the blind ones too.
+
+    Pictures of one class are no independent trials, so the classes are the units of every interval.
+    """
+    from bench.recognition import evaluation_network
+
+    wanted, secret = challenge.targets, challenge.secret
+    answer = _checked(answer, wanted)
+    predict = evaluation_network(secret.holdout, int(rng.integers(2**62)))  # drawn first: one for all cells of a split
+    accuracy = metrics.accuracy(predict(secret.private.x).argmax(1) == secret.private.y)
+    if accuracy["value"] < RELIABLE:
+        doubt = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
+        warnings.warn(Doubt(doubt), stacklevel=2)
+    recognised, blindly = (
+        _by_class(predict(pictures).argmax(1) == wanted.labels, wanted.labels) for pictures in (answer, blind)
+    )
+    ours, others = (_alike(pictures, secret) for pictures in (answer, blind))
+    found = {
+        "headline": "recognition",
+        "chance": 1 / wanted.classes,
+        "recognition": metrics.share(recognised),
+        "blind": metrics.share(blindly),
+        "gain": metrics.share_gain(recognised, blindly),
+    }
+    for name, values in ours.items():
+        found[name] = metrics.average(_by_class(values, wanted.labels))
+        found[f"{name}_gain"] = metrics.average(_by_class(values - others[name], wanted.labels))
+    return found | {"evaluation_accuracy": accuracy, "pictures": len(answer)}
+
+
+def _checked(answer: NDArray[Any], wanted: Wanted) -> NDArray[Any]:
+    answer, shape = np.asarray(answer), (len(wanted.labels), *wanted.shape)
+    if answer.shape != shape or answer.dtype.kind != "f":
+        raise ValueError(f"expected pictures {shape} of floats, but got {answer.dtype} {answer.shape}")
+    bad = int((~((answer >= 0) & (answer <= 1))).sum())  # not a number counts too
+    if bad:
+        raise ValueError(f"{bad} of {answer.size} pixels are not between 0 and 1")
+    return answer.astype(np.float32)
+
+
+def _by_class(values: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    return np.array([values[labels == label].mean() for label in np.unique(labels)])
+
+
+def _alike(pictures: NDArray[Any], secret: Secret) -> dict[str, NDArray[Any]]:
+    """Of each picture: how similar it is to its true record and to the nearest private and public ones.
+
+    `identified` is 1 where the most similar of all true records has the wanted label, else 0.
+    """
+    true = secret.true
+    nearest_private, nearest_public = (ssim(pictures, part.x).max(1) for part in (secret.private, secret.public))
+    return {
+        "ssim": own_ssim(pictures, true.x),
+        "nearest_private": nearest_private,
+        "nearest_public": nearest_public,
+        "closer_to_private": nearest_private - nearest_public,
+        "identified": (true.y[ssim(pictures, true.x).argmax(1)] == true.y).astype(np.float64),
+    }
+
+
+def _sheet(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
+    rows = {"true": challenge.secret.true.x, "reconstructed": answer, "blind": blind}
+    return {name: np.round(np.clip(row, 0, 1) * 255).astype(np.uint8) for name, row in rows.items()}
+
+
+INVERSION = Game(
+    "inversion",
+    "What did a private record of this label look like?",
+    {"private": _of_private, "unseen": _of_unseen},
+    _blind,
+    _judge,
+    show=_show,
+    sheet=_sheet,
+    asks=frozenset({"pictures"}),
+)
