@@ -134,11 +134,12 @@ Enter = Callable[[Terms], Client]
 class Federation:
     """A protocol with its honest clients, whose records are `parts`; every run starts afresh.
 
-    privacy: clip and noise of record-level DP-SGD within each client.
+    rows: which of the private records those are. privacy: clip and noise of record-level DP-SGD within each client.
     """
 
     terms: Terms
     parts: Sequence[Examples]
+    rows: Sequence[NDArray[Any]]
     rate: float
     batch_size: float
     privacy: Privacy | None
@@ -177,7 +178,7 @@ class Federation:
                 handed = [w.copy() for w in sent]
                 weights, examples, metrics = clients[client].fit(handed, {"round": number, "token": token})
                 try:
-                    server.receive(client, metrics.get("token"), weights, examples)
+                    server.receive(client, str(metrics.get("token")), weights, examples)
                 except Refused as reason:
                     run.refused.append(f"Round {number}: {reason}")
                 else:
@@ -212,14 +213,15 @@ class Federation:
         found = training.remembered(asked, self.terms.net, make, ("federated", "aggregation"))
         return [found[f"w{i}"] for i in range(len(found) - 1)]
 
-    def release(self, spent: DpEvent) -> Release:
-        """What everybody, whoever joins and the server get to see, each of one run of the protocol."""
+    def release(self, spent: DpEvent, *, observed: bool = True) -> Release:
+        """What everybody, whoever joins and, where it is `observed`, the server get to see; each of one run."""
         tf = engine.tensorflow()
         encode, head = self.terms.encode, self.terms.model(self.trained())
         known = tf.keras.layers.Lambda(lambda logits: logits[:, : self.terms.classes])
         model = nets.chained(*([encode.model] if encode else []), head, known)
         predict = nets.mapping(model, after="softmax")
-        return Release(spent, predict=predict, join=self.join, updates=self.updates, encode=encode)
+        updates = self.updates if observed else None
+        return Release(spent, predict=predict, join=self.join, updates=updates, encode=encode)
 
 
 def federation(
@@ -243,14 +245,14 @@ def federation(
     net = nets.Classifier(seen.shape, private.classes + 1, plan.hidden)
     n, rate = len(private), plan.rate(len(private))
     terms = Terms(plan, policy or Policy(), net, max(1, n // plan.clients), encode)
-    return Federation(terms, parts, rate, max(1.0, rate * n / plan.clients), privacy, seed)
+    return Federation(terms, parts, rows, rate, max(1.0, rate * n / plan.clients), privacy, seed)
 
 
 def partition(y: NDArray[Any], classes: int, plan: Plan, seed: int) -> list[NDArray[Any]]:
     """Rows of each client, disjoint and of all records: a record goes to one of those who hold its class.
 
-    Who holds what, and which of them gets a record, is drawn from the seed and for each record apart, so one record
-    more or less moves no other. Raises UserError where a class would have no holder.
+    Who holds what, and which of them gets a record, is drawn from the seed, for each record independently of all others:
+    one record more or less changes one client. Raises UserError where a class would have no holder.
     """
     each = min(plan.classes_each, classes)
     if plan.clients * each < classes:
