@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.aggregation import largest
+from bench.aggregation import largest, norm
 from bench.data import Examples
 from bench.engine import tensorflow
 from bench.errors import UserError
@@ -42,6 +42,9 @@ def insider_gan(
     learning_rate: float = 0.02,
     closeness: float = 0.05,
     judges: int = 4,
+    shift: int = 0,
+    noise: float = 0.0,
+    reject: float = 1.0,
     inject: bool = True,
 ) -> NDArray[Any]:
     """An insider's generator against the global model, whose pictures go back as a class of their own.
@@ -55,7 +58,7 @@ def insider_gan(
     entered: list[_Client] = []
 
     def enter(terms: Terms) -> _Client:
-        against = _Judges(terms, judges)
+        against = _Judges(terms, judges, shift, noise, seed, reject, targets.own)
         generator = _Generator(prior(targets.own, derive(seed, "prior")), against, targets.label, seed)
         generator.plan(generator_steps, learning_rate, closeness)
         entered.append(_Client(terms, targets.own, generator, inject, seed))
@@ -68,7 +71,12 @@ def insider_gan(
 class _Judges:
     """The last few global models, each behind the encoder that its clients use."""
 
-    def __init__(self, terms: Terms, count: int) -> None:
+    def __init__(self, terms: Terms, count: int, shift: int, noise: float, seed: int, reject: float, own: Examples) -> None:
+        from bench.classifier import classify
+        self._reject = reject
+        self._own = classify(own, derive(seed, 'own')).model if reject else None
+        self._shift, self._loud = shift, noise
+        self._noise = tensorflow().random.Generator.from_seed(derive(seed, "moves") % 2**31)
         self._models = [terms.model() for _ in range(count)]
         self._encode = terms.encode.model if terms.encode else lambda x: x
         self._heard = 0
@@ -79,15 +87,30 @@ class _Judges:
             model.set_weights(parameters)
         self._heard += 1
 
+    def _moved(self, x: Any) -> Any:
+        tf = tensorflow()
+        if self._loud:
+            x = x + self._loud * self._noise.uniform([]) * self._noise.normal(tf.shape(x))
+        if self._shift:
+            x = tf.roll(x, self._noise.uniform([2], -self._shift, self._shift + 1, tf.int32), [1, 2])
+        return x
+
     def loss(self, x: Any, label: int) -> Any:
         """Of each picture (n,), how little the models take it for `label`: their mean cross-entropy."""
         tf = tensorflow()
+        x = self._moved(x)
         seen = self._encode(x)
         labels = tf.fill([tf.shape(x)[0]], label)
         losses = [
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=model(seen)) for model in self._models
         ]
-        return tf.reduce_mean(losses, 0)
+        total = tf.reduce_mean(losses, 0)
+        if self._reject:
+            logits = self._own(x)
+            others = tf.one_hot([label], logits.shape[1]) * -1e9
+            p = tf.nn.softmax(logits + others)
+            total -= self._reject * tf.math.log(1.0001 - tf.reduce_max(p, 1))
+        return total
 
 
 class _Generator:
@@ -166,8 +189,7 @@ class _Client:
         for x, y in self._lots():
             self._step(x, y)
         update = [new - old for new, old in zip(self._model.get_weights(), parameters, strict=True)]
-        size = sum(float(np.square(part, dtype=np.float64).sum()) for part in update) ** 0.5
-        scale = np.float32(min(1.0, 0.99 * self.terms.policy.norm_bound / (size or 1.0)))
+        scale = np.float32(min(1.0, 0.99 * self.terms.policy.norm_bound / (norm(update) or 1.0)))
         update = largest([scale * part for part in update], self.terms.plan.upload)
         sent = [old + part for old, part in zip(parameters, update, strict=True)]
         return sent, self.terms.examples, {"token": config["token"]}

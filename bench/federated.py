@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import engine, nets, training
-from bench.aggregation import Policy, Refused, Server, largest
+from bench.aggregation import Message, Policy, Refused, Server, largest
 from bench.data import Examples
 from bench.errors import UserError
 from bench.layers import Single
@@ -178,7 +178,7 @@ class Federation:
                 handed = [w.copy() for w in sent]
                 weights, examples, metrics = clients[client].fit(handed, {"round": number, "token": token})
                 try:
-                    server.receive(client, str(metrics.get("token")), weights, examples)
+                    server.receive(Message(client, metrics.get("token"), weights, examples))
                 except Refused as reason:
                     run.refused.append(f"Round {number}: {reason}")
                 else:
