@@ -1,7 +1,7 @@
-"""The server as observer: pictures whose gradient is the update that a client sent (Zhu et al. 2019; Geiping et al. 2020).
+"""The server as observer: pictures whose gradient is what a client sent (Zhu et al. 2019; Geiping et al. 2020).
 
-Zhu et al. match gradients by their distance, Geiping et al. by their angle and with a total-variation prior, which still
-works for networks that have been trained and for updates of several steps: those point to where the records are.
+Zhu et al. match gradients by their distance, Geiping et al. by their angle and with a total-variation prior, which
+still works for networks that have been trained and for updates of several steps: those point to where the records are.
 """
 
 from __future__ import annotations

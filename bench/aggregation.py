@@ -123,7 +123,8 @@ def _addressed(server: Server, message: Message) -> str | None:
         return "is not registered"
     if message.client not in server.tokens:
         return f"was not asked in round {server.round}, or has answered already"
-    return None if message.token == server.tokens[message.client] else f"sent a token that is not round {server.round}'s"
+    right = message.token == server.tokens[message.client]
+    return None if right else f"sent a token that is not round {server.round}'s"
 
 
 def _counted(server: Server, message: Message) -> str | None:
@@ -170,7 +171,7 @@ GUARDS = (_addressed, _counted, _shaped, _finite, _small, _near, _sparse)
 
 
 def largest(update: Weights, share: float) -> Weights:
-    """The `share` of an update that is largest in magnitude over all arrays, else 0 (Shokri and Shmatikov 2015, 5.2)."""
+    """The `share` of an update that is largest in magnitude over all arrays, the rest 0 (Shokri and Shmatikov 2015)."""
     if share == 1:
         return update
     flat: NDArray[Any] = np.concatenate([np.ravel(part) for part in update])

@@ -251,12 +251,13 @@ def federation(
 def partition(y: NDArray[Any], classes: int, plan: Plan, seed: int) -> list[NDArray[Any]]:
     """Rows of each client, disjoint and of all records: a record goes to one of those who hold its class.
 
-    Who holds what, and which of them gets a record, is drawn from the seed, for each record independently of all others:
-    one record more or less changes one client. Raises UserError where a class would have no holder.
+    Who holds what, and which of them gets a record, is drawn from the seed, for each record independently of all
+    others: one record more or less changes one client. Raises UserError where a class would have no holder.
     """
     each = min(plan.classes_each, classes)
     if plan.clients * each < classes:
-        raise UserError(f"{plan.clients} clients of {each} classes cannot hold {classes}: raise clients or classes_each.")
+        held = f"{plan.clients} clients of {each} classes"
+        raise UserError(f"{held} cannot hold {classes}: raise clients or classes_each.")
     order = stream(seed, "classes").permutation(classes)
     holds = np.zeros((plan.clients, classes), bool)
     for k in range(plan.clients):

@@ -1,9 +1,10 @@
 """Collaborative learning on codes: the encoder of DP-AuGM in front of every client (Chen et al. 2018, section 4.1).
 
-The encoder is differentially private; what the clients then do is not. They train on codes of their *private* records and
-add no noise, so what they send depends on those records beyond what the encoder's epsilon covers, and the defense claims
-no epsilon at all. In `dp_augm` classifiers see codes of public records only, which is why its claim holds. What this one
-may be worth is perturbation: `encoder=random` and `encoder_epsilon=inf` show how much of it differential privacy does.
+The encoder is differentially private; what the clients then do is not. They train on codes of their *private* records
+and add no noise, so what they send depends on those records beyond what the encoder's epsilon covers, and the defense
+claims no epsilon at all. In `dp_augm` classifiers see codes of public records only, which is why its claim holds. What
+this one may be worth is perturbation: `encoder=random` and `encoder_epsilon=inf` show how much of it is due to
+differential privacy.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def federated_dp_augm(
 ) -> Release:
     """Federated averaging of clients that encode their records first; the encoder alone is differentially private.
 
-    encoder_epsilon: of the published encoder, not of the release, which claims none. encoder: "dp", or "random" for one that
-    was never trained.
+    encoder_epsilon: of the published encoder, not of the release, which claims none. encoder: "dp", or "random" for one
+    that was never trained.
     """
     if encoder not in ENCODERS:
         raise UserError(f"there is no encoder {encoder!r}: {nearest(encoder, ENCODERS)}")

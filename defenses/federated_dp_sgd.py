@@ -31,7 +31,7 @@ def federated_dp_sgd(
     rounds: int = 40,
     local_steps: int = 5,
     batch_size: int = 500,
-    learning_rate: float = 0.5,
+    learning_rate: float = 2.0,
     upload: float = 1.0,
     download: float = 1.0,
     norm_bound: float = math.inf,
