@@ -5,6 +5,7 @@ Everything random is drawn from a model's own streams, so that a model trained a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -117,6 +118,51 @@ def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     return rng.uniform(-limit, limit, shape).astype(np.float32)
 
 
+class Training:
+    """Models of one shape, each with its own records and streams, trained further whenever `run` is called.
+
+    What ran before is never run again: batches, noise and draws go on where they stopped, whatever weights are set in
+    between. So steps that run are steps that are accounted, and a run of 3 and one of 4 steps are a run of 7.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int]) -> None:
+        own = [streams(seed) for seed in seeds]
+        self._recipe = recipes[0]
+        self._model = build(self._recipe.net, [s.start for s in own])
+        self._run, self._iterations, self._average = _program(recipes, self._model, *pad(parts), own)
+        sizes, rates = [len(part) for part in parts], [r.rate for r in recipes]
+        self._rows = functools.partial(poisson_rows, rates, sizes, [s.batches for s in own])
+        self._shapes = [w.shape for w in nets.build(self._recipe.net, Single()).get_weights()]
+
+    @property
+    def steps(self) -> int:
+        """How many have run."""
+        return int(self._iterations.numpy())
+
+    def run(self, steps: int, heard: Callable[[int], None] | None = None) -> None:
+        """Take `steps` more; `heard` is told how many of them are done. Raises ValueError beyond the recipe's."""
+        if self.steps + steps > self._recipe.steps:
+            raise ValueError(f"{self.steps + steps} steps would run, but {self._recipe.steps} are accounted")
+        stride = max(1, steps // REPORTS) if heard else steps
+        ends = [*range(0, steps, stride), steps]
+        chunks = (self._rows(b - a) for a, b in itertools.pairwise(ends))
+        for done, rows in zip(ends[1:], _ahead(chunks), strict=True):
+            self._run(rows)
+            if heard:
+                heard(done)
+
+    @property
+    def weights(self) -> nets.Weights:
+        """Those that training returns, each with a leading model axis."""
+        found = self._average() if self._recipe.ema else self._model.get_weights()
+        return [w.reshape(-1, *shape) for w, shape in zip(found, self._shapes, strict=True)]
+
+    def set_weights(self, weights: nets.Weights) -> None:
+        """Go on from these, each with a leading model axis; what the optimizer remembers stays."""
+        held = self._model.get_weights()
+        self._model.set_weights([w.reshape(old.shape) for w, old in zip(weights, held, strict=True)])
+
+
 def fit(
     recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int], what: str, say: Say | None
 ) -> dict[str, NDArray[Any]]:
@@ -125,24 +171,14 @@ def fit(
     Raises FloatingPointError where the weights are not finite at the end.
     """
     start = time.perf_counter()
-    recipe, steps = recipes[0], recipes[0].steps
-    own = [streams(seed) for seed in seeds]
-    model = build(recipe.net, [s.start for s in own])
-    run, iterations, average = _program(recipes, model, *pad(parts), own)
-    sizes, rates, generators = [len(part) for part in parts], [r.rate for r in recipes], [s.batches for s in own]
-    stride = max(1, steps // REPORTS)
-    ends = [*range(0, steps, stride), steps]
-    chunks = (poisson_rows(rates, sizes, generators, b - a) for a, b in itertools.pairwise(ends))
-    for done, rows in zip(ends[1:], _ahead(chunks), strict=True):
-        run(rows)
-        if say:
-            say(what, done, steps)
-    weights = average() if recipe.ema else model.get_weights()
+    steps = recipes[0].steps
+    training = Training(recipes, parts, seeds)
+    training.run(steps, lambda done: say(what, done, steps) if say else None)
+    weights = training.weights
     if not all(np.isfinite(w).all() for w in weights):
         raise FloatingPointError(f"{what} diverged: the weights are not finite; use a smaller learning rate")
-    shapes = [w.shape for w in nets.build(recipe.net, Single()).get_weights()]
-    out = {f"w{i}": w.reshape(len(parts), *shape) for i, (w, shape) in enumerate(zip(weights, shapes, strict=True))}
-    out["steps"] = np.array(iterations.numpy())
+    out = {f"w{i}": w for i, w in enumerate(weights)}
+    out["steps"] = np.array(training.steps)
     out["seconds"] = np.array(time.perf_counter() - start)
     return out
 

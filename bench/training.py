@@ -160,16 +160,34 @@ def train(
 def _train(recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int], what: str) -> list[Fit]:
     if len(set(seeds)) != len(seeds) or len(seeds) != len(parts):
         raise ValueError("every model needs a seed of its own: equal seeds give equal noise")
-    key = digest((recipes, [(part.x, part.y) for part in parts], list(seeds), _code(recipes[0].net)))
+    asked = recipes, [(part.x, part.y) for part in parts], list(seeds)
+    found = remembered(asked, recipes[0].net, lambda: engine.fit(recipes, parts, seeds, what, _say.get()))
+    return [_fit(one, found, k) for k, one in enumerate(recipes)]
+
+
+def remembered(
+    asked: tuple[Any, ...], net: nets.Net, make: Callable[[], dict[str, NDArray[Any]]], files: Sequence[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """What is stored for `asked`, `net` and the code of training (and of further bench `files`), else what `make` gives.
+
+    It is stored then; its "seconds" say how long it took, which `recalled_seconds` adds up.
+    """
+    key = digest((*asked, _code(net, *files)))
     store = _memory.get()
     found = store.load_fit(key) if store else None
     if found is None:
-        found = engine.fit(recipes, parts, seeds, what, _say.get())
+        found = make()
         if store:
             store.save_fit(key, found)
     else:
         _recalled.set(_recalled.get() + float(found["seconds"]))
-    return [_fit(one, found, k) for k, one in enumerate(recipes)]
+    return found
+
+
+def progress(what: str, done: int, total: int) -> None:
+    """Tell whoever listens how far something long is."""
+    if say := _say.get():
+        say(what, done, total)
 
 
 def _shared(recipe: Recipe) -> tuple[Any, ...]:
@@ -178,9 +196,9 @@ def _shared(recipe: Recipe) -> tuple[Any, ...]:
     return tuple(fields.items())
 
 
-def _code(net: nets.Net) -> tuple[str, ...]:
+def _code(net: nets.Net, *more: str) -> tuple[str, ...]:
     here = Path(__file__).parent
-    files = [here / f"{name}.py" for name in CODE]
+    files = [here / f"{name}.py" for name in (*CODE, *more)]
     files.append(Path(inspect.getfile(type(net))))  # somebody else's network is somebody else's code
     packages = ("tensorflow", "keras", "tensorflow-privacy", "numpy")
     return (*map(source_digest, files), *map(version, packages), device())

@@ -2,11 +2,13 @@
 
 from bench.games.attribute import ATTRIBUTE, Missing
 from bench.games.game import Challenge, Game
+from bench.games.gan_leakage import GAN_LEAKAGE, Insider
 from bench.games.inversion import INVERSION, Wanted
 from bench.games.membership import MEMBERSHIP, Targets
 
 __all__ = [
-    "ATTRIBUTE", "GAMES", "INVERSION", "MEMBERSHIP", "Challenge", "Game", "Missing", "Targets", "Wanted",
+    "ATTRIBUTE", "GAMES", "GAN_LEAKAGE", "INVERSION", "MEMBERSHIP",
+    "Challenge", "Game", "Insider", "Missing", "Targets", "Wanted",
 ]  # fmt: skip
 
-GAMES = {game.name: game for game in (MEMBERSHIP, INVERSION, ATTRIBUTE)}
+GAMES = {game.name: game for game in (MEMBERSHIP, INVERSION, GAN_LEAKAGE, ATTRIBUTE)}

@@ -1,0 +1,139 @@
+"""Leakage to a participant: what do records of another client look like, of a class that one never had? (Hitaj 2017)"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import metrics
+from bench.data import Data, Examples
+from bench.errors import Doubt, UserError
+from bench.games.game import Challenge, Game
+from bench.similarity import ssim
+
+PICTURES = 100  # that are asked for
+NEAR = 500  # private and public records of the class, each, among which the nearest is looked for
+RELIABLE = 0.8  # accuracy below which the evaluation network's word is doubted
+SAME = 0.05  # spread of pictures, as a share of that of records, below which they are one picture
+
+
+@dataclass(frozen=True)
+class Insider:
+    """What a participant is asked for: `n` pictures of `label`, of which not one is among its `own` records."""
+
+    label: int
+    own: Examples
+    n: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture, with pixels in [0, 1]."""
+        return self.own.shape
+
+    @property
+    def classes(self) -> int:
+        """How many there are, the victim's included."""
+        return self.own.classes
+
+
+@dataclass(frozen=True)
+class Secret:
+    """What the judge knows: private and public records of the class, and the holdout."""
+
+    private: Examples
+    public: Examples
+    holdout: Examples
+
+
+def _challenge(data: Data, rng: np.random.Generator) -> Challenge:
+    present = np.intersect1d(np.unique(data.private.y), np.unique(data.public.y))
+    if len(present) < 2:
+        raise UserError(f"{data.name} has too few classes among its private and public records: ask for more records.")
+    label = int(rng.choice(present))
+    own = data.public[np.flatnonzero(data.public.y != label)]
+    rows = (rng.permutation(np.flatnonzero(part.y == label))[:NEAR] for part in (data.private, data.public))
+    private, public = (part[own_rows] for part, own_rows in zip((data.private, data.public), rows, strict=True))
+    return Challenge(Insider(label, own, PICTURES), Secret(private, public, data.holdout), own)
+
+
+def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
+    """What a generator gives that saw the insider's own records alone: the same prior from which an attack starts."""
+    from bench.priors import prior
+
+    targets = challenge.targets
+    return prior(targets.own, seed).sample(targets.n, seed)
+
+
+def _judge(
+    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
+) -> dict[str, Any]:
+    """How many of the pictures an evaluation network takes for the victim's class; how alike they are to records."""
+    from bench.recognition import evaluation_network
+
+    targets, secret = challenge.targets, challenge.secret
+    answer = _checked(answer, targets)
+    predict = evaluation_network(secret.holdout, int(rng.integers(2**62)))
+    accuracy = metrics.accuracy(predict(secret.private.x).argmax(1) == secret.private.y)
+    spread = _spread(answer) / (_spread(secret.private.x) or 1.0)
+    if accuracy["value"] < RELIABLE:
+        doubt = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
+        warnings.warn(Doubt(doubt), stacklevel=2)
+    if spread < SAME:
+        warnings.warn(Doubt("the pictures are one picture: recognition counts it many times"), stacklevel=2)
+    recognised, blindly = (
+        (predict(pictures).argmax(1) == targets.label).astype(np.float64) for pictures in (answer, blind)
+    )
+    near = min(len(secret.private), len(secret.public))  # as many of both, so that neither has better odds
+    ours, others = (_alike(pictures, secret, near) for pictures in (answer, blind))
+    found = {
+        "headline": "recognition",
+        "chance": 1 / targets.classes,
+        "recognition": metrics.share(recognised),
+        "blind": metrics.share(blindly),
+        "gain": metrics.share_gain(recognised, blindly),
+    }
+    for name, values in ours.items():
+        found[name] = metrics.average(values)
+        found[f"{name}_gain"] = metrics.average(values - others[name])
+    return found | {"evaluation_accuracy": accuracy, "spread": spread, "label": targets.label, "pictures": len(answer)}
+
+
+def _checked(answer: NDArray[Any], targets: Insider) -> NDArray[Any]:
+    answer, shape = np.asarray(answer), (targets.n, *targets.shape)
+    if answer.shape != shape or answer.dtype.kind != "f":
+        raise ValueError(f"expected pictures {shape} of floats, but got {answer.dtype} {answer.shape}")
+    bad = int((~((answer >= 0) & (answer <= 1))).sum())  # not a number counts too
+    if bad:
+        raise ValueError(f"{bad} of {answer.size} pixels are not between 0 and 1")
+    return answer.astype(np.float32)
+
+
+def _spread(pictures: NDArray[Any]) -> float:
+    """Root mean square distance of pictures from their mean, a pixel."""
+    return float(np.sqrt(pictures.var(0).mean()))
+
+
+def _alike(pictures: NDArray[Any], secret: Secret, near: int) -> dict[str, NDArray[Any]]:
+    private, public = (ssim(pictures, part.x[:near]).max(1) for part in (secret.private, secret.public))
+    return {"nearest_private": private, "nearest_public": public, "closer_to_private": private - public}
+
+
+def _sheet(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
+    true = challenge.secret.private.x[: len(answer)]
+    rows = {"true": true, "reconstructed": answer, "blind": blind}
+    return {name: np.round(np.clip(row, 0, 1) * 255).astype(np.uint8) for name, row in rows.items()}
+
+
+GAN_LEAKAGE = Game(
+    "gan_leakage",
+    "What do another client's records look like, of a class that a participant never had?",
+    {"private": _challenge},
+    _blind,
+    _judge,
+    sheet=_sheet,
+    asks=frozenset({"pictures"}),
+)
