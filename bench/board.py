@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.store import Result, Store
 
 Key = tuple[str, str, str, int]
-UNDEFENDED = "none"  # the row that has to show an attack at work
+UNDEFENDED = ("none", "federated")  # the rows that have to show an attack at work
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
 TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
 SIGNED = frozenset({"advantage", "gain", "gain_over_holdout"})  # no shares, whose intervals end at 0
@@ -220,12 +220,13 @@ def _caveats(
 
 
 def _undefended(rows: Sequence[Row], played: Sequence[str]) -> tuple[str, ...]:
-    undefended = [row for row in rows if name_of(row.defense) == UNDEFENDED]
-    if not any(cell.found for row in undefended for cell in row.cells):
-        return (f"`{UNDEFENDED}` was not measured: without it nobody knows whether these attacks work at all.",)
-    shown = {cell.attack for row in undefended for cell in row.cells if cell.above_blind}
+    cells = [cell for row in rows if name_of(row.defense) in UNDEFENDED for cell in row.cells if cell.found]
+    names = " or ".join(f"`{row.defense}`" for row in rows if name_of(row.defense) in UNDEFENDED and row.seeds)
+    if not cells:
+        return ("nothing undefended was measured: without it nobody knows whether these attacks work at all.",)
+    shown = {cell.attack for cell in cells if cell.above_blind}
     return tuple(
-        f"{attack} does not show on `{UNDEFENDED}` beyond noise: here it proves nothing for any defense."
+        f"{attack} does not show on {names} beyond noise: here it proves nothing for any defense."
         for attack in played
         if attack not in shown
     )

@@ -54,6 +54,7 @@ WORLDS = (
     World("membership", "dp_vaegm,epsilon=inf", "digits,private=60,holdout=60,public=600"),
     World("inversion", "none", "digits"),
     World("inversion", "dp_augm,epsilon=inf", "digits"),
+    World("gan_leakage", "federated", "digits"),
     World("attribute", "none,steps=2000", "location30,private=600,holdout=600,public=3000"),
 )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game
+from bench.games.game import Challenge, Game, mislabelled
 from bench.similarity import ssim
 
 PICTURES = 100  # that are asked for
@@ -136,4 +136,6 @@ GAN_LEAKAGE = Game(
     _judge,
     sheet=_sheet,
     asks=frozenset({"pictures"}),
+    unrelated=mislabelled,
+    bounded=True,
 )
