@@ -168,7 +168,7 @@ def _train(recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence
 def remembered(
     asked: tuple[Any, ...], net: nets.Net, make: Callable[[], dict[str, NDArray[Any]]], files: Sequence[str] = ()
 ) -> dict[str, NDArray[Any]]:
-    """What is stored for `asked`, `net` and the code of training (and of further bench `files`), else what `make` gives.
+    """What is stored for `asked`, `net` and the code of training (and further bench `files`), else what `make` gives.
 
     It is stored then; its "seconds" say how long it took, which `recalled_seconds` adds up.
     """
