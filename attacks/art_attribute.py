@@ -59,9 +59,9 @@ def art_attribute(
 
     estimator = BlackBoxClassifierNeuralNetwork(decided, (1 + table.shape[1],), classes, channels_first=False)
     attack = AttributeInferenceBlackBox(estimator, attack_model_type=learner, attack_feature=0)
-    wanted = {"random_state": seed % 2**32, "max_iter": -1 if learner == "svm" else 1000}
-    model = attack.attack_model
-    model.set_params(**{name: setting for name, setting in wanted.items() if name in model.get_params()})
+    attack.attack_model.set_params(random_state=seed % 2**32)
+    if learner == "lr":  # by default it over-fits where records have hundreds of features, and stops too early
+        attack.attack_model.set_params(C=0.01, max_iter=1000)
     attack.fit(np.concatenate([value[:, None].astype(np.float32), table], 1), y=to_categorical(known.y, classes))
     asked = _table(release, targets, targets.records, rest)
     guess = attack.infer(

@@ -253,6 +253,12 @@ def test_codes_learnt_the_other_way_are_caught() -> None:
     assert auc(secret, attack("code_distance", fake(data, leak=True), lied_to, public)) < 0.1
 
 
+def by_chance(secret: NDArray[Any]) -> float:
+    """The standard error of the AUC of an answer that knows nothing."""
+    members, others = int(secret.sum()), int((~secret).sum())
+    return float(np.sqrt((members + others + 1) / (12 * members * others)))
+
+
 def null_aucs(play: Callable[[Release, Targets, NDArray[Any], Examples], NDArray[Any]]) -> tuple[float, float]:
     """The mean AUC over 20 draws of a release that knows nothing, and its standard error by what chance alone gives."""
     found = []
@@ -260,8 +266,7 @@ def null_aucs(play: Callable[[Release, Targets, NDArray[Any], Examples], NDArray
         data = noise(seed)
         targets, secret, public = asked(data, seed)
         found.append(auc(secret, play(fake(data, leak=False), targets, secret, public)))
-    members = others = 30
-    return float(np.mean(found)), float(np.sqrt((members + others + 1) / (12 * members * others) / len(found)))
+    return float(np.mean(found)), by_chance(secret) / np.sqrt(len(found))
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
@@ -343,15 +348,15 @@ def test_the_reference_makes_records_of_their_label(digits: Data) -> None:
 def positive(name: str, seen: bool) -> tuple[Release, Targets, NDArray[Any], Examples]:
     """A defense without privacy, over-fitted to a few digits, and a question about these (`seen`) or about others."""
     registry = components()
-    data = registry.data["digits"].function(Where(), np.random.default_rng(0), private=100, holdout=800, public=297)
-    options = {
-        "dp_vaegm": {"steps": 1000, "rate": 0.5, "hidden": (256,), "waves": 0},
-        "dp_augm": {"steps": 1000},
+    size, options = {
+        "dp_vaegm": (100, {"steps": 1000, "rate": 0.5, "hidden": (256,), "waves": 0}),
+        "dp_augm": (200, {"steps": 200, "hidden": (512,)}),
     }[name]
+    data = registry.data["digits"].function(Where(), np.random.default_rng(0), private=size, holdout=1300, public=297)
     defense = registry.defenses[name]
     settings = {**quick(defense), **options, "epsilon": float("inf")}
     release = trained_release(data, Choice(defense, settings), 0)
-    halves = data.holdout[:100], data.holdout[100:]
+    halves = data.holdout[:size], data.holdout[size:]
     inside, outside = (data.private, data.holdout) if seen else halves
     targets, secret, public = asked(replace(data, private=inside, holdout=outside))
     return release, targets, secret, public
@@ -362,8 +367,8 @@ FLOORS = {
     "domias": 0.85,
     "monte_carlo": 0.85,
     "vae_reconstruction": 0.9,
-    "code_distance": 0.7,
-    "code_reconstruction": 0.53,
+    "code_distance": 0.6,
+    "code_reconstruction": 0.6,
 }
 
 
@@ -373,8 +378,6 @@ def test_an_over_fitted_release_gives_its_records_away_and_no_others(name: str) 
     play = partial(attack, name)
     release, targets, secret, public = positive(defense, True)
     found = auc(secret, play(release, targets, public))
-    assert found > FLOORS[name]
+    assert found > max(FLOORS[name], 0.5 + SIGMAS * by_chance(secret))
     release, targets, secret, public = positive(defense, False)
-    members, others = int(secret.sum()), int((~secret).sum())
-    error = np.sqrt((members + others + 1) / (12 * members * others))
-    assert abs(auc(secret, play(release, targets, public)) - 0.5) < 4.8916 * error
+    assert abs(auc(secret, play(release, targets, public)) - 0.5) < 4.8916 * by_chance(secret)
