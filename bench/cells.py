@@ -84,18 +84,27 @@ def code(*components: Component) -> dict[str, str]:
     return {name: source_digest(path) for name, path in sorted(files.items())}
 
 
-@functools.cache
-def _rooms(path: Path) -> frozenset[str]:
+def _rooms(path: Path) -> set[str]:
     """Rooms of the bench besides SCIENCE that decide what a file computes: those that it imports, and they in turn."""
     found: set[str] = set()
+    ahead = [path]
+    while ahead:
+        new = _imports(ahead.pop()) - found
+        found |= new
+        ahead += [HERE / f"{name}.py" for name in new]
+    return found
+
+
+@functools.cache
+def _imports(path: Path) -> frozenset[str]:
+    named: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bench":
-            found |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
+            named |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
         elif isinstance(node, ast.Import):
-            found |= {name.name for name in node.names if name.name.startswith("bench.")}
-    rooms = {name.removeprefix("bench.").replace(".", "/") for name in found}
-    own = {name for name in rooms - {*SCIENCE, *PLAIN} if (HERE / f"{name}.py").is_file()}
-    return frozenset(own).union(*(_rooms(HERE / f"{name}.py") for name in own))
+            named |= {name.name for name in node.names if name.name.startswith("bench.")}
+    rooms = {name.removeprefix("bench.").replace(".", "/") for name in named} - {*SCIENCE, *PLAIN}
+    return frozenset(name for name in rooms if (HERE / f"{name}.py").is_file())
 
 
 @functools.cache

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bench import nets
+from bench import encoding, nets
 from bench.classifier import batch_rate, classify, standard
 from bench.data import Examples
 from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
-from bench.training import Recipe, private_training, train
+from bench.training import Recipe, private_training
 
 
 @defense(
@@ -23,6 +23,7 @@ def dp_augm(
     *,
     seed: int,
     epsilon: float = 8.0,
+    encoder: str = "dp",
     hidden: tuple[int, ...] = (256,),
     code_dim: int = 64,
     activation: str = "tanh",
@@ -42,7 +43,7 @@ def dp_augm(
 
     `predict` and `model` take raw records and encode them first, since the encoder is public. Labels of private records
     are never read. Whatever is trained on codes of public records is post-processing and carries the encoder's
-    guarantee (Theorem 1).
+    guarantee (Theorem 1). encoder: "dp", or "random" for one that was never trained: what perturbation alone is worth.
     """
     rate = batch_rate(len(private), batch_size)
     net = nets.Autoencoder(private.shape, hidden, code_dim, activation)
@@ -61,14 +62,9 @@ def dp_augm(
         clip_networks=clip_networks,
         engine=engine,
     )
-    [fit] = train(recipe, [private], [derive(seed, "autoencoder")], "dp_augm: autoencoder")
-    encoder, _ = nets.halves(net, fit.weights)
-    encode = nets.published(encoder)
-    # A noisy encoder can squeeze its codes into a narrow range; what it takes to spread them out is public.
-    codes = encode(public.x)
-    centre, spread = codes.mean(0), codes.std(0) + 1e-6
-    encoded = Examples((codes - centre) / spread, public.y, public.classes)
+    encode, spent = encoding.encoder(encoder, recipe, private, public, seed, "dp_augm: autoencoder")
+    encoded = Examples(encode(public.x), public.y, public.classes)
     plain = standard(encoded, steps=classifier_steps)
     trained = classify(encoded, derive(seed, "classifier"), plain, "dp_augm: classifier")
-    model = nets.chained(encoder, nets.standardised(trained.model, centre, spread))
-    return Release(fit.spent, predict=nets.mapping(model, after="softmax"), model=model, encode=encode)
+    model = nets.chained(encode.model, trained.model)
+    return Release(spent, predict=nets.mapping(model, after="softmax"), model=model, encode=encode)

@@ -10,22 +10,16 @@ differential privacy.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from bench import accounting, nets
+from bench import accounting, encoding
 from bench.aggregation import Policy
 from bench.classifier import batch_rate
 from bench.data import Examples
-from bench.engine import build, tensorflow
-from bench.errors import UserError, nearest
 from bench.federated import Plan, federation
-from bench.nets import Autoencoder, Published
-from bench.randomness import derive, stream
+from bench.nets import Autoencoder
 from bench.registry import defense
 from bench.release import Release
-from bench.training import Recipe, private_training, train
-
-ENCODERS = ("dp", "random")
+from bench.training import Recipe, private_training
 
 
 @defense("federated_dp_augm", publishes={"predict", "join", "updates", "encode"})
@@ -57,27 +51,16 @@ def federated_dp_augm(
     encoder_epsilon: of the published encoder, not of the release, which claims none. encoder: "dp", or "random" for one
     that was never trained.
     """
-    if encoder not in ENCODERS:
-        raise UserError(f"there is no encoder {encoder!r}: {nearest(encoder, ENCODERS)}")
     plan = Plan(clients, classes_each, hidden, rounds, local_steps, batch_size, learning_rate, upload, download)
-    net = Autoencoder(private.shape, (256,), code_dim, "tanh")
-    if encoder == "random":
-        weights = build(net, [stream(seed, "autoencoder")]).get_weights()
-    else:
-        rate = batch_rate(len(private), encoder_batch_size)
-        privacy = private_training(encoder_epsilon, len(private), rate, encoder_steps, l2_norm_clip)
-        size = max(1.0, rate * len(private))
-        recipe = Recipe(net, encoder_steps, rate, size, encoder_learning_rate, privacy=privacy)
-        [fit] = train(recipe, [private], [derive(seed, "autoencoder")], "federated_dp_augm: autoencoder")
-        weights = fit.weights
-    encode = _spread_out(nets.halves(net, weights)[0], public)
+    rate = batch_rate(len(private), encoder_batch_size)
+    recipe = Recipe(
+        Autoencoder(private.shape, (256,), code_dim, "tanh"),
+        encoder_steps,
+        rate,
+        max(1.0, rate * len(private)),
+        encoder_learning_rate,
+        privacy=private_training(encoder_epsilon, len(private), rate, encoder_steps, l2_norm_clip),
+    )
+    encode, _ = encoding.encoder(encoder, recipe, private, public, seed, "federated_dp_augm: autoencoder")
     made = federation(private, plan, seed, policy=Policy(norm_bound), encode=encode)
     return made.release(accounting.no_privacy())
-
-
-def _spread_out(encoder: Any, public: Examples) -> Published:
-    """The encoder with codes of mean 0 and variance 1 on public records: a noisy one can squeeze them together."""
-    keras = tensorflow().keras
-    codes = nets.mapping(encoder)(public.x)
-    centre, spread = codes.mean(0), codes.std(0) + 1e-6
-    return nets.published(nets.chained(encoder, keras.layers.Rescaling(1 / spread, -centre / spread)))

@@ -14,7 +14,7 @@ import defenses.dp_augm
 import defenses.dp_cvaegm
 import defenses.dp_sgd
 import defenses.dp_vaegm
-from bench import classifier, features, nets, pictures, synthesis, training
+from bench import accounting, classifier, encoding, features, nets, pictures, synthesis, training
 from bench.choosing import choose
 from bench.classifier import Classified
 from bench.data import Data, Examples
@@ -49,7 +49,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
         seen.classified.append((examples, classify(examples, *arguments, **options)))
         return seen.classified[-1][1]
 
-    for module in (defenses.dp_augm, defenses.dp_vaegm, defenses.dp_cvaegm, classifier):
+    for module in (encoding, defenses.dp_vaegm, defenses.dp_cvaegm, classifier):
         monkeypatch.setattr(module, "train", train_seen)
     for module in (defenses.dp_augm, defenses.dp_sgd, synthesis):
         monkeypatch.setattr(module, "classify", classify_seen)
@@ -81,9 +81,8 @@ def test_augm_classifier_sees_encoded_public_records_only(cancer: Data, witness:
     [(seen, _)] = witness.classified
     assert np.array_equal(seen.y, cancer.public.y)
     codes = release.encode(cancer.public.x)
-    assert seen.x.shape == codes.shape
-    for ours, code in zip(seen.x.T, codes.T, strict=True):  # up to a scale that the public codes give
-        assert np.corrcoef(ours, code)[0, 1] > 1 - 1e-4
+    assert np.array_equal(seen.x, codes)
+    assert np.allclose([codes.mean(0), codes.std(0)], [[0], [1]], atol=1e-2)
     [part] = private_parts(witness)
     assert np.array_equal(part.x, cancer.private.x)
     (autoencoder, _, _), (plain, [parts], _) = witness.trained
@@ -124,6 +123,23 @@ def test_augm_never_reads_private_labels(cancer: Data) -> None:
     assert third.predict
     assert first.predict
     assert not np.allclose(third.predict(cancer.holdout.x), first.predict(cancer.holdout.x)), "the check sees nothing"
+
+
+@pytest.mark.parametrize("name", ["dp_augm", "federated_dp_augm"])
+def test_an_encoder_that_was_never_trained_reads_no_private_record(name: str, cancer: Data) -> None:
+    others = Examples(1 - cancer.private.x, cancer.private.y, 2)
+    first, second = (train(name, private, cancer.public, encoder="random") for private in (cancer.private, others))
+    trained = train(name, cancer.private, cancer.public)
+    assert first.encode
+    assert second.encode
+    assert trained.encode
+    x = cancer.holdout.x
+    assert np.array_equal(first.encode(x), second.encode(x))
+    assert not np.allclose(first.encode(x), trained.encode(x))
+    claim = accounting.claim(first.spent, len(cancer.private))["epsilon"]
+    assert claim == (0 if name == "dp_augm" else np.inf)  # clients train on what they encoded
+    with pytest.raises(UserError, match="no encoder 'dpp'"):
+        train(name, cancer.private, cancer.public, encoder="dpp")
 
 
 # DP-VaeGM
