@@ -1,0 +1,47 @@
+"""What a cell depends on: the rooms that its components import, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import components
+
+from bench import cells
+
+HERE = Path(cells.__file__).parent
+
+
+def rooms(defense: str, attack: str) -> set[str]:
+    known = components()
+    return set(cells.code(known.data["digits"], known.defenses[defense], known.attacks[attack]))
+
+
+def test_a_cell_depends_on_what_its_components_import_and_on_what_that_imports() -> None:
+    insider = rooms("federated", "insider_gan")
+    assert {"bench/federated.py", "bench/aggregation.py", "game/gan_leakage.py", "bench/similarity.py"} <= insider
+    plain = rooms("none", "confidence")
+    assert {"bench/metrics.py", "bench/engine.py", "game/membership.py"} <= plain
+    assert not {"bench/federated.py", "bench/shadows.py", "bench/similarity.py"} & plain
+    assert "bench/shadows.py" in rooms("none", "lira")
+
+
+def test_what_only_reads_or_draws_decides_nothing() -> None:
+    read = {f"bench/{name}.py" for name in cells.PLAIN}
+    for attack in components().attacks:
+        assert not rooms("none", attack) & read, attack
+
+
+def test_every_room_is_named_once_and_exists() -> None:
+    for name in (*cells.SCIENCE, *cells.PLAIN):
+        assert (HERE / f"{name}.py").is_file(), name
+    assert not set(cells.SCIENCE) & set(cells.PLAIN)
+
+
+def test_rooms_that_import_one_another_are_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "HERE", tmp_path)
+    (tmp_path / "one.py").write_text("from bench import two\n")
+    (tmp_path / "two.py").write_text("import bench.one\nfrom bench.three import x\n")
+    (tmp_path / "three.py").write_text("import bench.board\n")
+    (tmp_path / "start.py").write_text("def later():\n    from bench.one import y\n")
+    assert cells._rooms(tmp_path / "start.py") == {"one", "two", "three"}
