@@ -19,7 +19,7 @@ from bench.board import build, mean, spell_epsilon
 from bench.store import Result, Store
 from bench.table import show, write
 
-GAME = SimpleNamespace(name="membership", asks=frozenset())
+GAME = SimpleNamespace(name="membership", asks=frozenset(), baseline="")
 
 
 def known(defenses: dict[str, set[str]], attacks: dict[str, set[str]]) -> Any:
