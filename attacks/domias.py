@@ -26,7 +26,7 @@ def domias(
     samples: int = 10000,
     components: int = 20,
 ) -> NDArray[Any]:
-    """The logarithm of the density of generated records over that of public records, at each record (equation 2).
+    """The logarithm of the density of generated records over that of public records, at each record.
 
     Both are Gaussian kernel estimates in the first whitened principal components of the public records. A classifier of
     generated against public records would learn what no decoder can draw, which members and others have alike.
