@@ -200,7 +200,7 @@ def test_no_pictures_are_refused(wrong: str, recognise: list[Examples]) -> None:
     if wrong in ("nan", "above", "below"):
         answer[3, 2, 1] = {"nan": np.nan, "above": 1.001, "below": -1e-3}[wrong]
     answer = {"shape": answer[..., 0], "count": answer[1:], "integers": np.zeros(answer.shape, int)}.get(wrong, answer)
-    with pytest.raises(ValueError, match="expected pictures|pixels are not between"):
+    with pytest.raises(ValueError, match=r"expected pictures|pixels are not between"):
         judged(answer, challenge)
 
 
