@@ -247,7 +247,7 @@ def test_an_impossible_option_is_one_sentence(name: str, option: dict[str, Any],
 
 
 def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its stop rules are on their wrong side: under a threshold that can be passed searches end while they get better."""
+    """Its stop rules are on their wrong side: below the threshold's reach a search ends while it gets better."""
     from art.attacks.inference.model_inversion import MIFace
     from art.estimators.classification import TensorFlowV2Classifier
 
