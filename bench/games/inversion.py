@@ -97,9 +97,7 @@ def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
     return np.stack([means[label] for label in labels])
 
 
-def _judge(
-    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
-) -> dict[str, Any]:
+def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
     """How often an evaluation network sees the wanted class; whose records the pictures look like, the blind ones too.
 
     Pictures of one class are no independent trials, so the classes are the units of every interval.
