@@ -169,7 +169,7 @@ def test_pictures_between_0_and_1_and_the_same_ones_again(name: str) -> None:
     assert ((first >= 0) & (first <= 1)).all()
     np.random.seed(5)  # noqa: NPY002 - an attack that drew from the global state would show
     assert np.array_equal(answer(ATTACK_SEED), first)
-    assert not np.array_equal(answer(1), first)
+    assert name == "mi_face" or not np.array_equal(answer(1), first)  # black and the mean need no chance
     assert all(np.array_equal(array, old) for array, old in zip(arrays, before, strict=True))
     if found.model is not None:
         assert all(np.array_equal(w, old) for w, old in zip(found.model.get_weights(), weights, strict=True))
@@ -265,7 +265,7 @@ def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(TensorFlowV2Classifier, "fit", refuse)
     attack = attack_of("mi_face")
     play(attack, release(attack), challenge(), steps=12)
-    assert calls == [8] * 12 * 10  # four pictures a class, two starts of each, all steps of all classes
+    assert calls == [12] * 12 * 10  # four pictures a class, three starts of each, all steps of all classes
 
     own = MIFace.__init__
     monkeypatch.setattr(MIFace, "__init__", lambda self, *args, **more: own(self, *args[:3], 0.2, *args[4:], **more))
@@ -273,7 +273,7 @@ def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Doubt)
         play(attack, release(attack), challenge(), steps=12)
-    assert len(calls) < 120 or min(calls) < 8
+    assert len(calls) < 120 or min(calls) < 12
 
 
 def test_the_adaptive_attack_goes_through_the_encoder() -> None:
