@@ -63,7 +63,8 @@ WORLDS = (
 class Control:
     """What came out for one attack; `red` says in sentences why it should not be trusted, and is empty where it may be.
 
-    positive, null: a mean over seeds with its interval; `floor` and `expected` are what they are held against.
+    positive, null: a mean over seeds with its interval; `floor` and `expected` are what they are held against. blind:
+    the blind answer beside the positive one, for what is not more than that an attack need not be thanked for.
     """
 
     attack: str
@@ -73,6 +74,7 @@ class Control:
     metric: str
     floor: float
     positive: Mapping[str, float]
+    blind: Mapping[str, float]
     null_metric: str
     expected: float
     null: Mapping[str, float]
@@ -81,7 +83,8 @@ class Control:
     red: tuple[str, ...]
 
     def __str__(self) -> str:
-        found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends (floor {self.floor:.3f}), "
+        found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends "
+        found += f"(floor {self.floor:.3f}, blindly {self.blind['value']:.3f}), "
         found += f"{self.null_metric} {_spell(self.null)} where there is nothing ({self.expected:.3f})"
         return "; ".join([found, *(f"RED {why}" for why in self.red)])
 
@@ -124,16 +127,16 @@ def measure(
     say(f"null control of {attack.label}")
     idle = _side_by_side([partial(play, seed, null=True) for seed in range(NULL)])
     metric, expected = game.nothing or (headline, chance)
-    positive, gain = _mean(good, headline), _mean(good, "gain")
+    positive, blind = _mean(good, headline), _mean(good, "blind")
     null, p_value = _mean(idle, metric), _p_value(
         [float(one[metric]["value"]) for one in idle], expected, bounded=game.bounded
     )
     floor = chance if attack.component.floor is None else attack.component.floor
     red = []
-    if not (positive["value"] >= floor and positive["low"] > chance and gain["low"] > 0):
+    if not (positive["value"] >= floor and positive["low"] > chance):
         red.append(
-            f"positive control: where nothing defends it reaches {positive['value']:.3f}, blindly "
-            f"{positive['value'] - gain['value']:.3f}; its floor is {floor:.3f}"
+            f"positive control: where nothing defends it reaches {_spell(positive)}; its floor is {floor:.3f} and luck "
+            f"{chance:.3f}"
         )
     if p_value < SURE:
         red.append(
@@ -147,6 +150,7 @@ def measure(
         metric=headline,
         floor=floor,
         positive=positive,
+        blind=blind,
         null_metric=metric,
         expected=expected,
         null=null,

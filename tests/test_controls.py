@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = Store(ROOT / "results")
 GREEN = Control(
     "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
-    "auc", 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
+    {"value": 0.5, "low": 0.4, "high": 0.6}, "auc", 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
 )  # fmt: skip
 
 
