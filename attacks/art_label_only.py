@@ -22,7 +22,7 @@ PIECE = 1000  # records that are compared with the pool at once
 BISECTIONS = 12
 
 
-@attack("art_label_only", game=MEMBERSHIP, needs={"predict"})
+@attack("art_label_only", game=MEMBERSHIP, needs={"predict"}, floor=0.8)
 def art_label_only(
     release: Release,
     targets: Targets,

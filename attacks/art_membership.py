@@ -18,7 +18,7 @@ LEARNERS = ("rf", "gb", "lr", "dt", "knn", "svm")  # "nn" would need PyTorch
 INPUTS = ("prediction", "loss")
 
 
-@attack("art_membership", game=MEMBERSHIP, needs={"predict"})
+@attack("art_membership", game=MEMBERSHIP, needs={"predict"}, floor=0.75)
 def art_membership(
     release: Release,
     targets: Targets,

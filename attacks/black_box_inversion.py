@@ -23,7 +23,7 @@ TOP = 5  # public records a class whose predictions, the surest there are, are a
 REACH = 0.1  # how far apart the pictures of a pair are, in numbers of the canvas
 
 
-@attack("black_box_inversion", game=INVERSION, needs={"predict"})
+@attack("black_box_inversion", game=INVERSION, needs={"predict"}, floor=0.8)
 def black_box_inversion(
     release: Release,
     targets: Wanted,

@@ -17,7 +17,7 @@ from bench.registry import attack
 from bench.release import Release
 
 
-@attack("code_inversion", game=INVERSION, needs={"model", "encode"})
+@attack("code_inversion", game=INVERSION, needs={"model", "encode"}, floor=0.8)
 def code_inversion(
     release: Release,
     targets: Wanted,

@@ -13,7 +13,7 @@ from bench.registry import attack
 from bench.release import Release
 
 
-@attack("confidence", game=MEMBERSHIP, needs={"predict"})
+@attack("confidence", game=MEMBERSHIP, needs={"predict"}, floor=0.9)
 def confidence(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
     """Loss threshold: the log probability of the true label, higher for members."""
     assert release.predict is not None

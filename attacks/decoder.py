@@ -19,7 +19,7 @@ from bench.release import Release
 METHODS = ("trained", "searched")
 
 
-@attack("decoder", game=INVERSION, needs={"encode"})
+@attack("decoder", game=INVERSION, needs={"encode"}, floor=0.8)
 def decoder(
     release: Release,
     targets: Wanted,

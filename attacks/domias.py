@@ -16,7 +16,7 @@ from bench.release import Release
 from bench.synthesis import check_samples
 
 
-@attack("domias", game=MEMBERSHIP, needs={"generate"})
+@attack("domias", game=MEMBERSHIP, needs={"generate"}, floor=0.8)
 def domias(
     release: Release,
     targets: Targets,

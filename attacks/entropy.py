@@ -13,7 +13,7 @@ from bench.registry import attack
 from bench.release import Release
 
 
-@attack("entropy", game=MEMBERSHIP, needs={"predict"})
+@attack("entropy", game=MEMBERSHIP, needs={"predict"}, floor=0.55)
 def entropy(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
     """Entropy threshold: how sure the prediction is, right or wrong (Salem et al. 2019, section V)."""
     assert release.predict is not None

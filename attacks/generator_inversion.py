@@ -18,7 +18,7 @@ from bench.release import Release
 from bench.training import Recipe, train
 
 
-@attack("generator_inversion", game=INVERSION, needs={"model"})
+@attack("generator_inversion", game=INVERSION, needs={"model"}, floor=0.8)
 def generator_inversion(
     release: Release,
     targets: Wanted,

@@ -16,7 +16,7 @@ from bench.registry import attack
 from bench.release import Release
 
 
-@attack("gradient_inversion", game=INVERSION, needs={"model"})
+@attack("gradient_inversion", game=INVERSION, needs={"model"}, floor=0.8)
 def gradient_inversion(
     release: Release,
     targets: Wanted,

@@ -19,7 +19,7 @@ LEAST = 1e-6  # of a standard deviation: what single precision tells apart
 Array = NDArray[np.float64]
 
 
-@attack("lira", game=MEMBERSHIP, needs={"predict", "retrain"})
+@attack("lira", game=MEMBERSHIP, needs={"predict", "retrain"}, floor=0.8)
 def lira(
     release: Release, targets: Targets, public: Examples, *, seed: int, shadows: int = 16, online: bool = True
 ) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from bench.release import Release
 ARRIVED = 0.9  # probability of the wanted class that ends a search
 
 
-@attack("mi_face", game=INVERSION, needs={"model"})
+@attack("mi_face", game=INVERSION, needs={"model"}, floor=0.7)
 def mi_face(
     release: Release,
     targets: Wanted,

@@ -16,7 +16,7 @@ LEAST = 1e-30
 AS_MANY = 10.0  # records' worth of trust in what holds for all classes, where a class has few known records
 
 
-@attack("modified_entropy", game=MEMBERSHIP, needs={"predict"})
+@attack("modified_entropy", game=MEMBERSHIP, needs={"predict"}, floor=0.85)
 def modified_entropy(
     release: Release, targets: Targets, public: Examples, *, seed: int, by_class: bool = True
 ) -> NDArray[Any]:

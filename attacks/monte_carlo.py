@@ -16,7 +16,7 @@ from bench.release import Release
 from bench.synthesis import check_samples
 
 
-@attack("monte_carlo", game=MEMBERSHIP, needs={"generate"})
+@attack("monte_carlo", game=MEMBERSHIP, needs={"generate"}, floor=0.8)
 def monte_carlo(
     release: Release,
     targets: Targets,

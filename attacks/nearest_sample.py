@@ -17,7 +17,7 @@ from bench.release import Release
 from bench.synthesis import check_samples, generator
 
 
-@attack("nearest_sample", game=MEMBERSHIP, needs={"generate"})
+@attack("nearest_sample", game=MEMBERSHIP, needs={"generate"}, floor=0.9)
 def nearest_sample(
     release: Release,
     targets: Targets,

@@ -19,7 +19,7 @@ LEAST = 1e-30
 Array = NDArray[np.float64]
 
 
-@attack("rmia", game=MEMBERSHIP, needs={"predict", "retrain"})
+@attack("rmia", game=MEMBERSHIP, needs={"predict", "retrain"}, floor=0.8)
 def rmia(
     release: Release,
     targets: Targets,

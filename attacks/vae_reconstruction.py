@@ -25,7 +25,7 @@ AT_ONCE = 4096  # records whose codes are sought side by side
 EXACT = 1e-6  # a squared error below which float32 pixels are the same
 
 
-@attack("vae_reconstruction", game=MEMBERSHIP, needs={"decode"})
+@attack("vae_reconstruction", game=MEMBERSHIP, needs={"decode"}, floor=0.9)
 def vae_reconstruction(
     release: Release,
     targets: Targets,

@@ -50,12 +50,15 @@ class World:
 
 WORLDS = (
     World("membership", "none,steps=2000", "digits,private=200,holdout=200,public=600", random_labels=True),
-    World("membership", "dp_augm,epsilon=inf,steps=1500", "digits,private=60,holdout=60,public=600"),
-    World("membership", "dp_vaegm,epsilon=inf", "digits,private=60,holdout=60,public=600"),
+    World("membership", "dp_augm,epsilon=inf,hidden=512", "digits,private=200,holdout=200,public=600"),
+    World(
+        "membership",
+        "dp_vaegm,epsilon=inf,hidden=256,rate=0.5,steps=1000,waves=0",
+        "digits,private=100,holdout=200,public=600",
+    ),
     World("inversion", "none", "digits"),
     World("inversion", "dp_augm,epsilon=inf", "digits"),
     World("gan_leakage", "federated", "digits"),
-    World("attribute", "none,steps=2000", "location30,private=600,holdout=600,public=3000"),
 )
 
 
