@@ -233,7 +233,8 @@ def _play(
 def _mean(found: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
     figures = [one[metric] for one in found]
     ses = [figure.get("se", (figure["high"] - figure["low"]) / (2 * metrics.Z)) for figure in figures]
-    return metrics.over_seeds([figure["value"] for figure in figures], ses)
+    over = metrics.over_seeds([figure["value"] for figure in figures], ses)
+    return {**over, "low": max(-1.0, over["low"]), "high": min(1.0, over["high"])}
 
 
 def _p_value(values: Sequence[float], expected: float, *, bounded: bool = False) -> float:
