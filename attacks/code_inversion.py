@@ -50,8 +50,8 @@ def code_inversion(
     def place(numbers: Any) -> Any:
         return centre + scale * numbers
 
-    def loss(points: Any, numbers: Any) -> Any:
-        return unlike(points) + spread * tf.reduce_mean(tf.square(numbers), 1)
+    def loss(points: Any, numbers: Any, step: Any) -> Any:
+        return unlike(points, step) + spread * tf.reduce_mean(tf.square(numbers), 1)
 
     found = search(start, place, loss, steps=steps, learning_rate=learning_rate)
     doubt_unsure(mapping(head, after="softmax"), found, targets.labels)

@@ -51,7 +51,7 @@ def decoder(
     scale = encode(public.x).std(0) + np.float32(1e-6)
     start = 0.1 * stream(seed, "starts").standard_normal((len(codes), 1, size), np.float32)
 
-    def loss(pictures: Any, _: Any) -> Any:
+    def loss(pictures: Any, *_: Any) -> Any:
         away = tf.reduce_mean(tf.square((encoder(pictures) - codes) / scale), 1)
         return away + smoothness * total_variation(pictures)
 

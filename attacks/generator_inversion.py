@@ -53,8 +53,8 @@ def generator_inversion(
     def picture(z: Any) -> Any:
         return tf.reshape(tf.sigmoid(decoder(z)), (-1, *public.shape))
 
-    def loss(pictures: Any, z: Any) -> Any:
-        return unlike(pictures) + likelihood * tf.reduce_sum(tf.square(z), 1) / 2
+    def loss(pictures: Any, z: Any, step: Any) -> Any:
+        return unlike(pictures, step) + likelihood * tf.reduce_sum(tf.square(z), 1) / 2
 
     found = search(start, picture, loss, steps=steps, learning_rate=learning_rate)
     doubt_unsure(nets.mapping(model, after="softmax"), found, targets.labels)

@@ -11,7 +11,7 @@ from bench.data import Examples
 from bench.games import INVERSION, Wanted
 from bench.inverting import canvas, doubt_unsure, search, total_variation, wanted_loss
 from bench.nets import mapping
-from bench.randomness import stream
+from bench.randomness import derive, stream
 from bench.registry import attack
 from bench.release import Release
 
@@ -26,23 +26,26 @@ def gradient_inversion(
     starts: int = 2,
     steps: int = 300,
     learning_rate: float = 0.05,
-    smoothness: float = 2.0,
+    smoothness: float = 1.0,
+    noise: float = 0.15,
     waves: int = 14,
 ) -> NDArray[Any]:
-    """Pictures that the model is surest of: Adam on smooth waves from several starts, with a total-variation prior.
+    """Pictures that the model is surest of, by Adam on smooth waves from several starts, with total variation as prior.
 
     Where the model starts with a published encoder, the gradient goes through it: this is the adaptive attack on
-    `dp_augm`. Of the public records only the mean is used, where the search begins. waves: a side that a picture is put
-    together from, 0 for single pixels, which find noise that the model alone takes for a record.
+    `dp_augm`. Of the public records only the mean is used, where the search begins. smoothness: weight of the prior.
+    noise: on the pictures, in spite of which the model must be sure. waves: a side that a picture is put together from,
+    0 for single pixels, which find what only the model takes for a record.
     """
     model = release.model
     assert model is not None
     size, draw = canvas(public.x, waves)
     start = 0.1 * stream(seed, "starts").standard_normal((len(targets.labels), starts, size), np.float32)
-    unlike = wanted_loss(model, targets.labels, starts)
+    noisy = derive(seed, "noise")
+    unlike = wanted_loss(model, targets.labels, starts, noise=noise, seed=noisy)
 
-    def loss(pictures: Any, _: Any) -> Any:
-        return unlike(pictures) + smoothness * total_variation(pictures)
+    def loss(pictures: Any, _: Any, step: Any) -> Any:
+        return unlike(pictures, step) + smoothness * total_variation(pictures)
 
     found = search(start, draw, loss, steps=steps, learning_rate=learning_rate)
     doubt_unsure(mapping(model, after="softmax"), found, targets.labels)

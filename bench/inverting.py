@@ -20,22 +20,22 @@ from bench.release import Map
 
 Decode = Callable[[Any], Any]
 WAVES = 14  # a side that pictures are put together from: fine enough for what they show, too coarse for noise
-DECAY = 0.3
+DECAY = 1.0
 SURE = 0.5
 
 
 def search(
     start: NDArray[Any],
     decode: Decode,
-    loss: Callable[[Any, Any], Any],
+    loss: Callable[[Any, Any, Any], Any],
     *,
     steps: int,
     learning_rate: float,
 ) -> NDArray[Any]:
     """Points (k, *shape) of least loss, of each the best of several starts: `start` (k, starts, d), by Adam.
 
-    decode: tensors (n, d) -> points (n, *shape); loss: (points, their numbers (n, d)) -> (n,), where n = k * starts
-    with the starts of one point together. Kingma and Ba 2015; several starts as nothing here is convex.
+    decode: tensors (n, d) -> points (n, *shape); loss: (points, their numbers (n, d), step) -> (n,), where n =
+    k * starts with the starts of one point together. Several of them, because nothing here is convex.
     """
     tf = tensorflow()
     check_search(start.shape[1], steps, learning_rate)
@@ -45,12 +45,12 @@ def search(
 
     @tf.function  # type: ignore[untyped-decorator]
     def descend() -> Any:
-        for _ in tf.range(steps):
+        for step in tf.range(steps):
             with tf.GradientTape() as tape:
-                losses = loss(decode(numbers), numbers)
+                losses = loss(decode(numbers), numbers, step)
             optimizer.apply_gradients([(tape.gradient(losses, numbers), numbers)])
         points = decode(numbers)
-        return points, loss(points, numbers)
+        return points, loss(points, numbers, steps)
 
     points, losses = (tensor.numpy() for tensor in descend())
     best = losses.reshape(k, starts).argmin(1)
@@ -97,13 +97,21 @@ def total_variation(pictures: Any) -> Any:
     return tf.reduce_mean(tf.abs(down), (1, 2, 3)) + tf.reduce_mean(tf.abs(across), (1, 2, 3))
 
 
-def wanted_loss(model: Any, labels: NDArray[Any], starts: int) -> Callable[[Any], Any]:
-    """Cross-entropy of the wanted labels (k,) at points of which `starts` in a row want the same; model: to logits."""
+def wanted_loss(
+    model: Any, labels: NDArray[Any], starts: int, *, noise: float = 0.0, seed: int = 0
+) -> Callable[[Any, Any], Any]:
+    """Cross-entropy of the wanted labels (k,) at (points, step), where `starts` points in a row want the same.
+
+    model: to logits. noise: standard deviation of what is added to the points, afresh in every step: what the model
+    sees of a class in spite of it is no accident of its weights.
+    """
     import tensorflow as tf
 
     wanted = tf.constant(np.repeat(labels, starts))
 
-    def loss(points: Any) -> Any:
+    def loss(points: Any, step: Any) -> Any:
+        if noise:
+            points += noise * tf.random.stateless_normal(tf.shape(points), tf.stack([seed % 2**31, step]))
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted, logits=model(points))
 
     return loss

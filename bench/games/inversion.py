@@ -77,9 +77,9 @@ def _asked(data: Data, labels: NDArray[Any], rng: np.random.Generator) -> Challe
     rows = [np.flatnonzero(private.y == label) for label in labels]
     chosen = np.stack([rng.choice(own, each, replace=len(own) < each) for own in rows], axis=1).ravel()
     near = min(NEAR, len(private), len(public))
-    some = (part[rng.permutation(len(part))[:near]] for part in (private, public))
+    ours, others = (part[rng.permutation(len(part))[:near]] for part in (private, public))
     wanted = Wanted(private.y[chosen], private.shape, private.classes)
-    return Challenge(wanted, Secret(private[chosen], *some, data.holdout), public)
+    return Challenge(wanted, Secret(private[chosen], ours, others, data.holdout), public)
 
 
 def _show(challenge: Challenge, release: Release) -> Wanted:
@@ -97,9 +97,7 @@ def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
     return np.stack([means[label] for label in labels])
 
 
-def _judge(
-    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
-) -> dict[str, Any]:
+def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
     """How often an evaluation network sees the wanted class; whose records the pictures look like, the blind ones too.
 
     Pictures of one class are no independent trials, so the classes are the units of every interval.
@@ -147,12 +145,15 @@ def _by_class(values: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
 def _alike(pictures: NDArray[Any], secret: Secret) -> dict[str, NDArray[Any]]:
     """Of each picture: how similar it is to its true record and to the nearest private and public ones.
 
-    `identified` is 1 where the most similar of all true records has the wanted label, else 0.
+    `identified` is 1 where the most similar of all true records has the wanted label, else 0. A similarity below 0, of
+    a picture to its negative, counts as 0.
     """
     true = secret.true
-    nearest_private, nearest_public = (ssim(pictures, part.x).max(1) for part in (secret.private, secret.public))
+    nearest_private, nearest_public = (
+        ssim(pictures, part.x).max(1).clip(0, 1) for part in (secret.private, secret.public)
+    )
     return {
-        "ssim": own_ssim(pictures, true.x),
+        "ssim": own_ssim(pictures, true.x).clip(0, 1),
         "nearest_private": nearest_private,
         "nearest_public": nearest_public,
         "closer_to_private": nearest_private - nearest_public,
