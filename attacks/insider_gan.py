@@ -47,17 +47,19 @@ def insider_gan(
     closeness: float = 0.05,
     judges: int = 8,
     reject: float = 1.0,
-    inject: bool = True,
+    inject: float = 0.1,
 ) -> NDArray[Any]:
     """An insider's generator against the global model, whose pictures go back as a class of their own.
 
     generator_steps: of Adam at learning_rate in each round, against the last `judges` global models, behind the
     published encoder where there is one. closeness: weight of the divergence from the prior. reject: how much the
-    pictures that are handed in must not look like the insider's own classes. inject=false: only watch.
+    pictures that are handed in must not look like the insider's own classes. inject: pictures that go back for each of
+    the insider's own records; 0 only watches. Many (1) drive the model, and after it the generator, off the records.
     """
-    if min(generator_steps, judges) < 1 or not (learning_rate > 0 and closeness >= 0 and reject >= 0):
+    if min(generator_steps, judges) < 1 or not (learning_rate > 0 and min(closeness, reject, inject) >= 0):
         raise UserError(
-            "insider_gan takes generator_steps and judges from 1, learning_rate above 0, closeness and reject from 0."
+            "insider_gan takes generator_steps and judges from 1, learning_rate above 0, and closeness, reject and "
+            "inject from 0."
         )
     assert release.join is not None
     entered: list[_Client] = []
@@ -164,7 +166,7 @@ class _Client:
         generator: _Generator,
         judges: _Judges,
         train: Callable[[], None],
-        inject: bool,
+        inject: float,
         seed: int,
     ) -> None:
         self.terms, self.own, self.generator, self.judges = terms, own, generator, judges
@@ -194,12 +196,13 @@ class _Client:
         return 0.0, len(self.own), {}  # nobody can check what a client says of itself
 
     def _lot(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Own records and as many pictures of the generator, which are said to be of the class that nobody has."""
+        """Own records and some pictures of the generator, which are said to be of the class that nobody has."""
         rows = self._rng.integers(0, len(self.own), self.terms.plan.batch_size)
         x, y = self._codes[rows], self.own.y[rows]
-        if not self._inject:
+        count = round(self._inject * len(rows))
+        if not count:
             return x, y
-        fakes = self._encode(self.generator.pictures(len(rows)).numpy())
+        fakes = self._encode(self.generator.pictures(count).numpy())
         return np.concatenate([x, fakes]), np.concatenate([y, np.full(len(fakes), self.terms.classes)])
 
 

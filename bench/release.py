@@ -26,8 +26,10 @@ class Release:
     encode, decode: records -> codes (n, d), codes -> records; each a `bench.nets.Published`, whose Keras model is out.
     generate: (n, seed) -> Examples, as many synthetic records as one likes.
     synthetic: a fixed synthetic set.
-    join: sit in the rounds of collaborative training as a client.
-    updates: sit in the place of its server, and see what each client sends.
+    join: (function of bench.federated.Terms -> Client, ...) -> Run: the whole protocol of collaborative training with
+        those clients beside the honest ones; they receive the global model in each round and send what they like.
+    updates: () -> iterable of bench.federated.Seen: what the server of the honest run sees, client by client and round
+        by round, computed as it is asked for. `spent` covers one run of the protocol, this one or one that was joined.
     retrain: (private Examples, seed, public Examples or None for those of the release) -> Release, the public
         procedure on the attacker's own records, for shadow models; the bench fills it in for every defense.
     spent: what was done to the private records, as a DpEvent (never an epsilon: the bench computes that).

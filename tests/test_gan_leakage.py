@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,23 @@ from bench.errors import Doubt, UserError
 from bench.federated import Plan
 from bench.games import GAN_LEAKAGE, INVERSION, Challenge, Insider
 from bench.release import Release
+from bench.store import Store
+from bench.training import remembering
 from defenses.federated import federated
 
-SEED = 3
+SEED = 1
+LABEL = 4  # that is asked about with this seed
 SIZES = {"private": 800, "holdout": 500, "public": 490}
 PLAN: dict[str, Any] = {"rounds": 30, "local_steps": 10, "hidden": (32,)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remember(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is trained on the same records in several tests is trained once."""
+    with remembering(Store(Path(tmp_path_factory.mktemp("fits")))):
+        yield
+    for function in (release, found):
+        function.cache_clear()  # TensorFlow complains of functions that outlive it
 
 
 @cache
@@ -49,7 +63,7 @@ def judged(answer: NDArray[Any]) -> dict[str, Any]:
 
 
 def records_of(label: int, part: Examples) -> NDArray[Any]:
-    rows = np.flatnonzero(part.y == label)
+    rows = np.flatnonzero(part.y == label)[:40]  # those that the judge compares with are as few
     return part.x[np.resize(rows, challenge().targets.n)]
 
 
@@ -59,18 +73,21 @@ def records_of(label: int, part: Examples) -> NDArray[Any]:
 def test_the_insider_has_no_record_of_the_victims_class() -> None:
     targets, secret = challenge().targets, challenge().secret
     assert isinstance(targets, Insider)
+    assert targets.label == LABEL
     assert not (targets.own.y == targets.label).any()
     assert set(targets.own.y) == set(range(10)) - {targets.label}
     assert len(targets.own) == (digits().public.y != targets.label).sum()
     assert (secret.private.y == targets.label).all()
     assert (secret.public.y == targets.label).all()
     assert challenge().public is targets.own
-    assert {GAN_LEAKAGE.challenge(digits(), np.random.default_rng(s)).targets.label for s in range(20)} > {1, 2}
+    labels = {GAN_LEAKAGE.challenge(digits(), np.random.default_rng(s)).targets.label for s in range(20)}
+    assert len(labels) > 5
 
 
 def test_true_records_are_recognised_and_those_of_another_class_are_not() -> None:
     label = challenge().targets.label
-    leak, other = (judged(records_of(k, digits().private)) for k in (label, (label + 1) % 10))
+    leak = judged(records_of(label, challenge().secret.private))
+    other = judged(records_of((label + 1) % 10, digits().private))
     assert leak["headline"] == "recognition"
     assert leak["chance"] == 0.1
     assert leak["recognition"]["value"] > 0.9
@@ -164,7 +181,7 @@ def test_an_insider_who_aims_at_another_class_is_not_believed() -> None:
 
 def test_the_same_seed_gives_the_same_pictures() -> None:
     quick = federated(digits().private, digits().public, seed=0, rounds=2, local_steps=2)
-    assert np.array_equal(play(quick), play(quick))
+    assert np.array_equal(play(quick, reject=0.0), play(quick, reject=0.0))
 
 
 @pytest.mark.parametrize("option", [{"upload": 0.1}, {"norm_bound": 0.05}], ids=str)
@@ -177,7 +194,7 @@ def test_the_insider_keeps_the_rules_of_the_server(option: dict[str, Any], monke
         return runs[-1]
 
     monkeypatch.setattr(federation.Federation, "join", heard)
-    play(federated(digits().private, digits().public, seed=0, rounds=3, local_steps=2, **option))
+    play(federated(digits().private, digits().public, seed=0, rounds=3, local_steps=2, **option), reject=0.0)
     assert not [reason for run in runs for reason in run.refused if "joined" in reason]
 
 
@@ -226,7 +243,9 @@ def test_the_gradient_of_one_record_is_that_record() -> None:
 
 
 def test_options_out_of_range_are_one_sentence() -> None:
-    for options in ({"generator_steps": 0}, {"judges": 0}, {"closeness": -1.0}, {"learning_rate": math.nan}):
+    names = ("generator_steps", "judges", "closeness", "inject", "reject")
+    wrong: list[dict[str, Any]] = [{name: -1} for name in names]
+    for options in (*wrong, {"learning_rate": math.nan}):
         with pytest.raises(UserError) as caught:
             play(release(), **options)
         assert "\n" not in str(caught.value)

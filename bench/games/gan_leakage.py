@@ -118,7 +118,8 @@ def _spread(pictures: NDArray[Any]) -> float:
 
 
 def _alike(pictures: NDArray[Any], secret: Secret, near: int) -> dict[str, NDArray[Any]]:
-    private, public = (ssim(pictures, part.x[:near]).max(1) for part in (secret.private, secret.public))
+    """Of each picture: similarity to the nearest private and public record of the class; below 0 it counts as 0."""
+    private, public = (ssim(pictures, part.x[:near]).max(1).clip(0, 1) for part in (secret.private, secret.public))
     return {"nearest_private": private, "nearest_public": public, "closer_to_private": private - public}
 
 
