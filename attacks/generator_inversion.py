@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import nets
-from bench.classifier import batch_rate
 from bench.data import Examples
 from bench.games import INVERSION, Wanted
 from bench.inverting import doubt_unsure, search, wanted_loss
+from bench.nets import mapping
+from bench.priors import prior
 from bench.randomness import derive, stream
 from bench.registry import attack
 from bench.release import Release
-from bench.training import Recipe, train
 
 
 @attack("generator_inversion", game=INVERSION, needs={"model"}, floor=0.8)
@@ -29,9 +28,7 @@ def generator_inversion(
     steps: int = 300,
     learning_rate: float = 0.05,
     likelihood: float = 0.05,
-    hidden: tuple[int, ...] = (256,),
-    latent_dim: int = 20,
-    generator_steps: int = 3000,
+    generator_steps: int = 2000,
 ) -> NDArray[Any]:
     """Pictures that the model is surest of among those that a VAE of the public records can make.
 
@@ -42,20 +39,16 @@ def generator_inversion(
 
     model = release.model
     assert model is not None
-    net = nets.VAE(public.shape, hidden, latent_dim, encoder=hidden)
-    rate = batch_rate(len(public), 128)
-    recipe = Recipe(net, generator_steps, rate, max(1.0, rate * len(public)), 1e-3, schedule="linear")
-    [fit] = train(recipe, [public], [derive(seed, "generator")], "generator of public records")
-    decoder = nets.decoder(net, fit.weights)
-    start = stream(seed, "starts").standard_normal((len(targets.labels), starts, latent_dim), np.float32)
+    generator = prior(public, derive(seed, "generator"), steps=generator_steps)
+    start = stream(seed, "starts").standard_normal((len(targets.labels), starts, generator.latent), np.float32)
     unlike = wanted_loss(model, targets.labels, starts)
 
     def picture(z: Any) -> Any:
-        return tf.reshape(tf.sigmoid(decoder(z)), (-1, *public.shape))
+        return tf.reshape(tf.sigmoid(generator.model(z)), (-1, *public.shape))
 
     def loss(pictures: Any, z: Any, step: Any) -> Any:
         return unlike(pictures, step) + likelihood * tf.reduce_sum(tf.square(z), 1) / 2
 
     found = search(start, picture, loss, steps=steps, learning_rate=learning_rate)
-    doubt_unsure(nets.mapping(model, after="softmax"), found, targets.labels)
+    doubt_unsure(mapping(model, after="softmax"), found, targets.labels)
     return found

@@ -24,7 +24,7 @@ from bench.registry import attack
 from bench.release import Release
 
 
-@attack("gradient_leakage", game=INVERSION, needs={"updates"})
+@attack("gradient_leakage", game=INVERSION, needs={"updates"}, floor=0.6)
 def gradient_leakage(
     release: Release,
     targets: Wanted,

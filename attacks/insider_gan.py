@@ -35,7 +35,7 @@ TRIALS = 8  # times that a candidate is looked at, moved anew
 SHIFT = 2  # pixels of 28 by which a picture is moved before it is looked at
 
 
-@attack("insider_gan", game=GAN_LEAKAGE, needs={"join"})
+@attack("insider_gan", game=GAN_LEAKAGE, needs={"join"}, floor=0.4)
 def insider_gan(
     release: Release,
     targets: Insider,

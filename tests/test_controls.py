@@ -57,9 +57,9 @@ def component(function: Any, game: Any = QUICK, floor: float | None = None) -> C
 def _small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Trainings of a second, and few of them, for all but what ships."""
     if "shipped" not in request.node.name:
-        small = World("membership", "none,steps=300", "digits,private=60,holdout=60,public=200", random_labels=True)
+        sizes = "digits,private=60,holdout=60,public=200"
+        small = World("membership", "none,steps=300", sizes, random_labels=True, null=8)
         monkeypatch.setattr(controls, "WORLDS", (small,))
-        monkeypatch.setattr(controls, "NULL", 8)
         monkeypatch.setattr(controls, "POSITIVE", 2)
 
 

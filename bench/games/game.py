@@ -28,6 +28,17 @@ def _nothing_more(challenge: Challenge, release: Release) -> Any:
     return challenge.targets
 
 
+def pictures_in(answer: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An answer of pictures of that shape, with pixels in [0, 1], as float32. Raises ValueError for any other."""
+    answer = np.asarray(answer)
+    if answer.shape != shape or answer.dtype.kind != "f":
+        raise ValueError(f"expected pictures {shape} of floats, but got {answer.dtype} {answer.shape}")
+    bad = int((~((answer >= 0) & (answer <= 1))).sum())  # not a number counts too
+    if bad:
+        raise ValueError(f"{bad} of {answer.size} pixels are not between 0 and 1")
+    return answer.astype(np.float32)
+
+
 def of_others(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
     """Other records of the same kind, out of the public ones, which are then no longer public."""
     rows = rng.permutation(len(data.public))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game, mislabelled
+from bench.games.game import Challenge, Game, mislabelled, pictures_in
 from bench.similarity import ssim
 
 PICTURES = 100  # that are asked for
@@ -75,7 +75,7 @@ def _judge(
     from bench.recognition import evaluation_network
 
     targets, secret = challenge.targets, challenge.secret
-    answer = _checked(answer, targets)
+    answer = pictures_in(answer, (targets.n, *targets.shape))
     predict = evaluation_network(secret.holdout, int(rng.integers(2**62)))
     accuracy = metrics.accuracy(predict(secret.private.x).argmax(1) == secret.private.y)
     spread = _spread(answer) / (_spread(secret.private.x) or 1.0)
@@ -100,16 +100,6 @@ def _judge(
         found[name] = metrics.average(values)
         found[f"{name}_gain"] = metrics.average(values - others[name])
     return found | {"evaluation_accuracy": accuracy, "spread": spread, "label": targets.label, "pictures": len(answer)}
-
-
-def _checked(answer: NDArray[Any], targets: Insider) -> NDArray[Any]:
-    answer, shape = np.asarray(answer), (targets.n, *targets.shape)
-    if answer.shape != shape or answer.dtype.kind != "f":
-        raise ValueError(f"expected pictures {shape} of floats, but got {answer.dtype} {answer.shape}")
-    bad = int((~((answer >= 0) & (answer <= 1))).sum())  # not a number counts too
-    if bad:
-        raise ValueError(f"{bad} of {answer.size} pixels are not between 0 and 1")
-    return answer.astype(np.float32)
 
 
 def _spread(pictures: NDArray[Any]) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game, mislabelled
+from bench.games.game import Challenge, Game, mislabelled, pictures_in
 from bench.similarity import own_ssim, ssim
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
     from bench.recognition import evaluation_network
 
     wanted, secret = challenge.targets, challenge.secret
-    answer = _checked(answer, wanted)
+    answer = pictures_in(answer, (len(wanted.labels), *wanted.shape))
     predict = evaluation_network(secret.holdout, int(rng.integers(2**62)))  # drawn first: one for all cells of a split
     accuracy = metrics.accuracy(predict(secret.private.x).argmax(1) == secret.private.y)
     if accuracy["value"] < RELIABLE:
@@ -126,16 +126,6 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
         found[name] = metrics.average(_by_class(values, wanted.labels))
         found[f"{name}_gain"] = metrics.average(_by_class(values - others[name], wanted.labels))
     return found | {"evaluation_accuracy": accuracy, "pictures": len(answer)}
-
-
-def _checked(answer: NDArray[Any], wanted: Wanted) -> NDArray[Any]:
-    answer, shape = np.asarray(answer), (len(wanted.labels), *wanted.shape)
-    if answer.shape != shape or answer.dtype.kind != "f":
-        raise ValueError(f"expected pictures {shape} of floats, but got {answer.dtype} {answer.shape}")
-    bad = int((~((answer >= 0) & (answer <= 1))).sum())  # not a number counts too
-    if bad:
-        raise ValueError(f"{bad} of {answer.size} pixels are not between 0 and 1")
-    return answer.astype(np.float32)
 
 
 def _by_class(values: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
