@@ -209,7 +209,8 @@ def _caveats(
     and where the baseline was not run, nobody knows whether the worst attack shown is worse than that.
     """
     played = dict.fromkeys(cell.attack for row in rows for cell in row.cells if cell.found)
-    found = [said for attack in played if (said := control(attack))]
+    said = {attack: why for attack in played if (why := control(attack))}
+    found = [f"{', '.join(a for a in said if said[a] == why)}: {why}" for why in dict.fromkeys(said.values())]
     for attack in played:
         component = registry.attacks.get(name_of(attack)) if registry else None
         baseline = component.game.baseline if component and component.game else ""

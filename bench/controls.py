@@ -288,9 +288,9 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
         [attack] = choose(registry, "attack", label)
         wanted = fingerprint(attack, registry)
     except UserError as error:
-        return f"{label} has no controls: {error}"
+        return str(error)
     control = load(store, label)
     if control is None or control.digest != wanted:
         was = "not run" if control is None else "run with other code or versions"
-        return f"{label}: its controls were {was}; `bench control --attack {label}` runs them."
-    return f"{label}: {'; '.join(control.red)}." if control.red else None
+        return f"controls were {was}; `bench control` runs them."
+    return f"{'; '.join(control.red)}." if control.red else None

@@ -126,7 +126,7 @@ def test_a_null_control_is_rarely_red_by_chance_and_sees_a_small_bias() -> None:
 def test_stored_controls_come_back_and_say_when_they_are_old(tmp_path: Path) -> None:
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
-    assert "not run; `bench control --attack confidence`" in str(controls.caveat(store, known, "confidence"))
+    assert "controls were not run" in str(controls.caveat(store, known, "confidence"))
     fresh = replace(GREEN, digest=controls.fingerprint(Choice(one), known))
     controls.save(store, fresh)
     assert controls.load(store, "confidence") == fresh
@@ -143,11 +143,11 @@ def test_stored_controls_come_back_and_say_when_they_are_old(tmp_path: Path) -> 
 def test_a_red_control_stands_above_the_whole_column(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell())
-    text = "confidence: null control: it finds what is not there."
+    text = "null control: it finds what is not there."
     board = table.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
-    assert board.sections[0].caveats[0] == text
+    assert board.sections[0].caveats[0] == f"confidence: {text}"
     table.write(board, store)
-    assert f"- {text}" in (tmp_path / "leaderboard.md").read_text()
+    assert f"- confidence: {text}" in (tmp_path / "leaderboard.md").read_text()
 
 
 def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
