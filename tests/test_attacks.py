@@ -312,7 +312,10 @@ def test_an_impossible_option_is_one_sentence(name: str, options: dict[str, Any]
 # What is trained is trained by the defense
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if components().attacks[name].needs >= {"predict", "retrain"}])
+SHADOWED = [name for name in ATTACKS if components().attacks[name].needs >= {"predict", "retrain"}]
+
+
+@pytest.mark.parametrize("name", SHADOWED)
 def test_shadows_are_trained_through_the_defense_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the defense trains no network, the attack does not either; a shadow beside the defense is caught."""
     from bench import training

@@ -20,7 +20,7 @@ from bench.store import Result, Store
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "results"
 DATA = "digits,holdout=60,private=60,public=20"
-AGAIN = "the code or a package changed since: re-run `bench run --config results/small.yaml` and commit results/"
+AGAIN = "the code or a package changed since: re-run `bench run --config` with each file of results/boards, and commit"
 
 
 def bench(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 import bench
@@ -212,9 +213,8 @@ def test_the_board_in_the_readme_is_the_committed_one() -> None:
     rows = [[word.strip(" *") for word in line.split("|")[1:-1]] for line in committed if line.startswith("| ")]
     readme = (ROOT / "README.md").read_text().splitlines()
     shown = [line for line in readme if re.match(r"\| (constant|dp_|none)", line)]
-    assert len(shown) == len(discover().defenses)
+    asked = yaml.safe_load((ROOT / "results" / "boards" / "small.yaml").read_text())["defense"]
+    assert sorted(line.split("|")[1].strip() for line in shown) == sorted(asked)
     for line in shown:
-        defense, utility, epsilon, *aucs, worst = (word.strip(" *") for word in line.split("|")[1:-1])
-        assert any(row[:3] == [defense, utility, epsilon] and row[5:8] == [*aucs, worst] for row in rows), line
-    [leak] = re.findall(r"`none` leaks, ([0-9.]+ \[[0-9., ]+\])", "\n".join(readme))
-    assert any(row[0] == "none" and leak in row[5:7] for row in rows)
+        defense, *words = (word.strip(" *") for word in line.split("|")[1:-1])
+        assert any(row[0] == defense and set(words) <= set(row) for row in rows), line
