@@ -14,7 +14,7 @@ from bench.registry import attack
 from bench.release import Release
 
 
-@attack("code_distance", game=MEMBERSHIP, needs={"encode"}, floor=0.55)
+@attack("code_distance", game=MEMBERSHIP, needs={"encode"}, floor=0.65)
 def code_distance(
     release: Release,
     targets: Targets,

@@ -16,7 +16,7 @@ from bench.registry import attack
 from bench.release import Map, Release
 
 
-@attack("code_reconstruction", game=MEMBERSHIP, needs={"encode", "retrain"}, floor=0.55)
+@attack("code_reconstruction", game=MEMBERSHIP, needs={"encode", "retrain"}, floor=0.58)
 def code_reconstruction(
     release: Release,
     targets: Targets,

@@ -226,10 +226,11 @@ def _undefended(rows: Sequence[Row], played: Sequence[str]) -> tuple[str, ...]:
     if not cells:
         return ("nothing undefended was measured: without it nobody knows whether these attacks work at all.",)
     shown = {cell.attack for cell in cells if cell.above_blind}
+    tried = {cell.attack for cell in cells}  # of the others, what they can do where nothing defends is their control's
     return tuple(
         f"{attack} does not show on {names} beyond noise: here it proves nothing for any defense."
         for attack in played
-        if attack not in shown
+        if attack in tried - shown
     )
 
 

@@ -52,7 +52,7 @@ class World:
 
 WORLDS = (
     World("membership", "none,steps=2000", "digits,private=200,holdout=200,public=600", random_labels=True),
-    World("membership", "dp_augm,epsilon=inf,hidden=512", "digits,private=200,holdout=200,public=600"),
+    World("membership", "dp_augm,epsilon=inf,hidden=512,steps=1000", "digits,private=100,holdout=600,public=600"),
     World(
         "membership",
         "dp_vaegm,epsilon=inf,hidden=256,rate=0.5,steps=1000,waves=0",

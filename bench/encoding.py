@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from numpy.typing import NDArray
 
 from bench import accounting, nets
 from bench.data import Examples
-from bench.engine import build, tensorflow
+from bench.engine import build
 from bench.errors import UserError, nearest
 from bench.nets import Autoencoder, Published
 from bench.randomness import derive, stream
@@ -19,13 +21,11 @@ Kind = Literal["dp", "random"]
 
 
 def encoder(
-    kind: str, recipe: Recipe, private: Examples, public: Examples, seed: int, what: str
+    kind: str, recipe: Recipe, private: Examples, seed: int, what: str
 ) -> tuple[Published, DpEvent]:
     """The encoder half of an autoencoder: "dp" trains it as `recipe` says, "random" leaves it as it starts.
 
-    Records (n, *shape) to codes (n, code) of mean 0 and variance 1 on the public records: a noisy encoder can squeeze
-    its codes into a narrow range, and what it takes to spread them out is public. Beside it, what it cost the private
-    records.
+    Records (n, *shape) to codes (n, code), and what it cost the private records.
     """
     if kind not in get_args(Kind):
         raise UserError(f"there is no encoder {kind!r}: {nearest(kind, get_args(Kind))}")
@@ -37,7 +37,14 @@ def encoder(
         [fit] = train(recipe, [private], [own], what)
         weights, spent = fit.weights, fit.spent
     half, _ = nets.halves(net, weights)
-    codes = nets.mapping(half)(public.x)
-    centre, spread = codes.mean(0), codes.std(0) + 1e-6
-    scale = tensorflow().keras.layers.Rescaling(1 / spread, -centre / spread)
-    return nets.published(nets.chained(half, scale)), spent
+    return nets.published(half), spent
+
+
+def spread(encode: Published, public: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and standard deviation (code,) of the codes of public records.
+
+    A noisy encoder can squeeze its codes into a narrow range, from which no network learns; what it takes to spread
+    them out again is public.
+    """
+    codes = encode(public.x)
+    return codes.mean(0), codes.std(0) + 1e-6

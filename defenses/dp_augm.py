@@ -62,9 +62,10 @@ def dp_augm(
         clip_networks=clip_networks,
         engine=engine,
     )
-    encode, spent = encoding.encoder(encoder, recipe, private, public, seed, "dp_augm: autoencoder")
-    encoded = Examples(encode(public.x), public.y, public.classes)
+    encode, spent = encoding.encoder(encoder, recipe, private, seed, "dp_augm: autoencoder")
+    centre, spread = encoding.spread(encode, public)
+    encoded = Examples((encode(public.x) - centre) / spread, public.y, public.classes)
     plain = standard(encoded, steps=classifier_steps)
     trained = classify(encoded, derive(seed, "classifier"), plain, "dp_augm: classifier")
-    model = nets.chained(encode.model, trained.model)
+    model = nets.chained(encode.model, nets.standardised(trained.model, centre, spread))
     return Release(spent, predict=nets.mapping(model, after="softmax"), model=model, encode=encode)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 
-from bench import accounting, encoding
+from bench import accounting, encoding, nets
 from bench.aggregation import Policy
 from bench.classifier import batch_rate
 from bench.data import Examples
+from bench.engine import tensorflow
 from bench.federated import Plan, federation
 from bench.nets import Autoencoder
 from bench.registry import defense
@@ -61,6 +62,9 @@ def federated_dp_augm(
         encoder_learning_rate,
         privacy=private_training(encoder_epsilon, len(private), rate, encoder_steps, l2_norm_clip),
     )
-    encode, _ = encoding.encoder(encoder, recipe, private, public, seed, "federated_dp_augm: autoencoder")
-    made = federation(private, plan, seed, policy=Policy(norm_bound), encode=encode)
+    encode, _ = encoding.encoder(encoder, recipe, private, seed, "federated_dp_augm: autoencoder")
+    centre, spread = encoding.spread(encode, public)
+    scale = tensorflow().keras.layers.Rescaling(1 / spread, -centre / spread)
+    scaled = nets.published(nets.chained(encode.model, scale))
+    made = federation(private, plan, seed, policy=Policy(norm_bound), encode=scaled)
     return made.release(accounting.no_privacy())
