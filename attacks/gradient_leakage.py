@@ -58,7 +58,7 @@ def gradient_leakage(
             start = 0.1 * stream(seed, "starts", number).standard_normal((len(wanted), 1, size), np.float32)
             unlike = _Unlike(list(updates), labels)
 
-            def loss(pictures: Any, _: Any, unlike: _Unlike = unlike) -> Any:
+            def loss(pictures: Any, _numbers: Any, _step: Any, unlike: _Unlike = unlike) -> Any:
                 return unlike(pictures) + smoothness * total_variation(pictures)
 
             found[wanted] = search(start, draw, loss, steps=steps, learning_rate=learning_rate)

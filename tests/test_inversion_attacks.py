@@ -63,14 +63,14 @@ def trained(defense: str, told: str = "truth") -> Release:
         private, public = (
             Examples(part.x, np.random.default_rng(4).permutation(part.y), part.classes) for part in (private, public)
         )
-    options = {"epsilon": float("inf")} if defense == "dp_augm" else {}
+    options: dict[str, Any] = {"dp_augm": {"epsilon": float("inf")}, "federated": {"rounds": 10}}.get(defense, {})
     found: Release = components().defenses[defense].function(private, public, seed=1, **options)
     return found
 
 
 def release(attack: Component, told: str = "truth") -> Release:
     """What an undefended defense lets out of the accesses that the attack needs."""
-    defense = "dp_augm" if "encode" in attack.needs else "none"
+    defense = "dp_augm" if "encode" in attack.needs else "federated" if "updates" in attack.needs else "none"
     return trained(defense, told).only(attack.needs)
 
 
@@ -205,8 +205,10 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
     public = Examples(rng.random((30, *shape), np.float32), rng.integers(0, 3, 30), 4)
     encoder = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(5, "tanh")])
     model = nets.chained(encoder, keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)]))
+    rounds = components().defenses["federated"].function(public, public, seed=0, rounds=2, local_steps=2, clients=2)
+    predict = nets.mapping(model, after="softmax")
     everything = Release(
-        NoOpDpEvent(), predict=nets.mapping(model, after="softmax"), model=model, encode=nets.published(encoder)
+        NoOpDpEvent(), predict=predict, model=model, encode=nets.published(encoder), updates=rounds.updates
     )
     attack = attack_of(name)
     wanted = Wanted(labels, shape, 4, rng.random((3, 5), np.float32))
