@@ -178,7 +178,7 @@ def _section(
     bad = {key: why for key, why in failed.items() if key[0] == data and asks(_game(registry, key[2]), key[2])}
     defenses = {result.defense for result, _ in here} | {key[1] for key in bad}
     attacks = {result.attack for result, _ in here} | {key[2] for key in bad}
-    if registry:
+    if registry and not any("of=" in attack for attack in attacks):  # of a special question only what was asked
         # what is known under any options needs no second, empty line under its own
         defenses |= set(registry.defenses) - {name_of(label) for label in defenses}
         playing = {name for name in registry.attacks if _game(registry, name) == game}
@@ -223,7 +223,7 @@ def _caveats(
 def _undefended(rows: Sequence[Row], played: Sequence[str]) -> tuple[str, ...]:
     cells = [cell for row in rows if name_of(row.defense) in UNDEFENDED for cell in row.cells if cell.found]
     names = " or ".join(f"`{row.defense}`" for row in rows if name_of(row.defense) in UNDEFENDED and row.seeds)
-    if not cells:
+    if not cells and not any(cell.above_blind for row in rows for cell in row.cells):
         return ("nothing undefended was measured: without it nobody knows whether these attacks work at all.",)
     shown = {cell.attack for cell in cells if cell.above_blind}
     tried = {cell.attack for cell in cells}  # of the others, what they can do where nothing defends is their control's

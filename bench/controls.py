@@ -111,7 +111,7 @@ def world(attack: Choice, registry: Registry) -> World:
         if found.game == game and not one.needs - defense.component.publishes - {"retrain"}:
             return found
     wanted = ", ".join(sorted(one.needs))
-    raise UserError(f"no control has what {attack.name} needs ({wanted}): add a world to bench/controls.py.")
+    raise UserError(f"there is no control of its game that publishes {wanted}: add a world to bench/controls.py.")
 
 
 def measure(
@@ -218,10 +218,13 @@ def _play(
             for part in (split.private, split.holdout, split.public)
         )
         split = replace(split, private=private, holdout=holdout, public=public)
-    records = split.private
+    trained_on = split
     if null:
         split, records = game.unrelated(split, stream(seed, "unrelated"))
-    trained_on = replace(split, private=records)
+        trained_on = replace(split, private=records)
+        if game.bounded:  # private labels say nothing then, so public ones must not say it to the defense either
+            rng = stream(seed, "public labels")
+            trained_on = replace(trained_on, public=replace(split.public, y=rng.permutation(split.public.y)))
     release = runner.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
     challenge = game.challenge(split, stream(seed, "challenge"))
     allowed = release.only(attack.component.needs)
@@ -286,10 +289,14 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
     """What a reader of an attack's column must know of its controls; None where they are fresh and green."""
     try:
         [attack] = choose(registry, "attack", label)
+        game = attack.component.game
+        # Whose records are asked about is the game's matter: the attack is the same, and so are its controls.
+        own = {name: value for name, value in attack.options.items() if not game or name not in game.options}
+        attack = replace(attack, options=own)
         wanted = fingerprint(attack, registry)
     except UserError as error:
         return str(error)
-    control = load(store, label)
+    control = load(store, attack.label)
     if control is None or control.digest != wanted:
         was = "not run" if control is None else "run with other code or versions"
         return f"controls were {was}; `bench control` runs them."
