@@ -218,3 +218,11 @@ def test_the_board_in_the_readme_is_the_committed_one() -> None:
     for line in shown:
         defense, *words = (word.strip(" *") for word in line.split("|")[1:-1])
         assert any(row[0] == defense and set(words) <= set(row) for row in rows), line
+
+
+def test_claims_say_what_the_board_says() -> None:
+    claims = (ROOT / "results" / "claims.md").read_text().partition("## ")[0]
+    board = (ROOT / "results" / "leaderboard.md").read_text()
+    figures = re.findall(r"[01]\.\d{3} \[[-01.]+, [01.]+\]", claims)
+    assert len(figures) > 20
+    assert [figure for figure in figures if figure not in board] == []
