@@ -17,7 +17,7 @@ from bench.release import Release
 PRIORS = ("imputed", "marginal", "even")
 
 
-@attack("confidence_attribute", game=ATTRIBUTE, needs={"predict"})
+@attack("confidence_attribute", game=ATTRIBUTE, needs={"predict"}, floor=0.1)
 def confidence_attribute(
     release: Release,
     targets: Missing,

@@ -62,6 +62,7 @@ WORLDS = (
     World("inversion", "dp_augm,epsilon=inf", "digits"),
     World("inversion", "federated", "digits"),
     World("gan_leakage", "federated", "digits", null=6),
+    World("attribute", "none,hidden=256,steps=3000", "adult,private=500,holdout=2000,public=3000", random_labels=True),
 )
 
 
@@ -81,7 +82,6 @@ class Control:
     floor: float
     positive: Mapping[str, float]
     blind: Mapping[str, float]
-    null_metric: str
     expected: float
     null: Mapping[str, float]
     p_value: float
@@ -91,7 +91,7 @@ class Control:
     def __str__(self) -> str:
         found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends "
         found += f"(floor {self.floor:.3f}, blindly {self.blind['value']:.3f}), "
-        found += f"{self.null_metric} {_spell(self.null)} where there is nothing ({self.expected:.3f})"
+        found += f"{_spell(self.null)} where there is nothing ({self.expected:.3f})"
         return "; ".join([found, *(f"RED {why}" for why in self.red)])
 
 
@@ -129,20 +129,21 @@ def measure(
     play = partial(_play, attack, place, registry, store, where)
     say(f"positive control of {attack.label}")
     good = _side_by_side([partial(play, seed, null=False) for seed in range(POSITIVE)])
-    headline, chance = str(good[0]["headline"]), float(good[0]["chance"])
+    # People's attributes are guessed without having been trained on them: where luck is not known, a difference is.
+    metric, expected = game.nothing or (str(good[0]["headline"]), float(good[0]["chance"]))
     say(f"null control of {attack.label}")
     idle = _side_by_side([partial(play, seed, null=True) for seed in range(place.null)])
-    metric, expected = game.nothing or (headline, chance)
-    positive, blind = _mean(good, headline), _mean(good, "blind")
+    positive = _mean(good, metric)
+    blind = dict.fromkeys(("value", "low", "high"), expected) if game.nothing else _mean(good, "blind")
     null, p_value = _mean(idle, metric), _p_value(
         [float(one[metric]["value"]) for one in idle], expected, bounded=game.bounded
     )
-    floor = chance if attack.component.floor is None else attack.component.floor
+    floor = expected if attack.component.floor is None else attack.component.floor
     red = []
-    if not (positive["value"] >= floor and positive["low"] > chance):
+    if not (positive["value"] >= floor and positive["low"] > expected):
         red.append(
             f"positive control: where nothing defends it reaches {_spell(positive)}; its floor is {floor:.3f} and luck "
-            f"{chance:.3f}"
+            f"{expected:.3f}"
         )
     if p_value < SURE:
         red.append(
@@ -153,11 +154,10 @@ def measure(
         digest=fingerprint(attack, registry),
         defense=place.defense,
         data=place.data,
-        metric=headline,
+        metric=metric,
         floor=floor,
         positive=positive,
         blind=blind,
-        null_metric=metric,
         expected=expected,
         null=null,
         p_value=p_value,

@@ -24,9 +24,11 @@ from bench.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = Store(ROOT / "results")
+# It learns to read the release on people whom nobody trained on, where there is nothing of what was memorised.
+RED = {"art_attribute": "positive control: where nothing defends it reaches"}
 GREEN = Control(
     "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
-    {"value": 0.5, "low": 0.4, "high": 0.6}, "auc", 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
+    {"value": 0.5, "low": 0.4, "high": 0.6}, 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
 )  # fmt: skip
 
 
@@ -197,8 +199,9 @@ def test_the_program_measures_once_and_exits_1_on_red(
 
 @pytest.mark.parametrize("name", sorted(components().attacks))
 def test_shipped_controls_are_fresh_and_green(name: str) -> None:
-    game = components().attacks[name].game
-    if not any(game and place.game == game.name for place in controls.WORLDS):
-        pytest.skip("no data set that comes with a library has attributes: the board says that there is no control")
     said = controls.caveat(SHIPPED, components(), name)
+    if name in RED:
+        assert said is not None
+        assert RED[name] in said
+        return
     assert said is None, f"{said} Run `bench control`, look at what it says, and commit results/controls."
