@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.registry import Choice, Component, Registry, missing
+from bench.registry import Choice, Component, Crossing, Registry, missing
 from bench.store import Result, digest, source_digest
 
 HERE = Path(__file__).parent
@@ -60,6 +61,17 @@ class Cell:
         """Stands for everything that the numbers depend on, but the machine."""
         components = (self.data.component, self.defense.component, self.attack.component)
         return _digest([part.name for part in components], self.options, self.seed, code(*components))
+
+
+def asked(crossings: Iterable[Crossing]) -> list[Cell]:
+    """Every playable cell of the crossings, each once."""
+    found: dict[tuple[str, str, str, int], Cell] = {}
+    for one in crossings:
+        for data, seed, defense, attack in itertools.product(one.data, one.seeds, one.defenses, one.attacks):
+            cell = Cell(data, defense, attack, seed)
+            if not cell.missing:
+                found.setdefault(cell.name, cell)
+    return list(found.values())
 
 
 def _spell(value: Any) -> Any:

@@ -15,7 +15,7 @@ from bench import __version__
 from bench.errors import Doubt, UserError, nearest
 
 if TYPE_CHECKING:
-    from bench.registry import Registry, Request
+    from bench.registry import Crossing, Registry, Request
     from bench.store import Store
 
 # The words of `bench run`, on the command line and in --config, and how each is read.
@@ -23,6 +23,7 @@ WORDS = {
     "defense": list, "attack": list, "data": list, "plugin": list, "seeds": str, "epsilon": str, "results": str,
     "data-dir": str, "offline": bool, "accept-published": bool,
 }  # fmt: skip
+OF_PARTS = ("defense", "attack", "data", "seeds", "epsilon")  # what each part of a configuration can say for itself
 PARTS = ("defenses", "attacks", "games", "data")
 
 
@@ -172,37 +173,47 @@ def _discover(plugins: Sequence[str] | None) -> Registry:
     return discover([Path(plugin) for plugin in plugins or ()])
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Flags over the file over nothing, by word."""
+def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Flags over the file over nothing, by word: those of the whole run, and of each of its parts."""
     given = {word: getattr(arguments, word.replace("-", "_")) for word in WORDS}
     if arguments.config is None:
-        return given
+        return given, [given]
     from bench import config
 
-    return {**given, **config.read(Path(arguments.config), WORDS), **{k: v for k, v in given.items() if v is not None}}
+    shared, parts = config.read(Path(arguments.config), WORDS, OF_PARTS)
+    flags = {word: value for word, value in given.items() if value is not None}
+    return {**given, **shared, **flags}, [{**given, **shared, **part, **flags} for part in parts]
 
 
-def request(registry: Registry, settings: dict[str, Any]) -> Request:
+def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Request:
     """Turn the words of `bench run` into a typed request; a word that was left out is None."""
-    from bench import choosing
     from bench.data import Where
     from bench.registry import Request
 
-    defenses = choosing.choose_all(registry, "defense", settings["defense"] or [])
-    if settings["epsilon"] is not None:
-        defenses = choosing.sweep(defenses, choosing.epsilons(settings["epsilon"]))
     data_dir = _data_dir(settings["data-dir"])
     results = Path(settings["results"] or "results")
     if results.exists() and not results.is_dir():
         raise UserError(f"{results} is not a folder: give --results the folder of the cells.")
     return Request(
-        defenses=choosing.distinct(defenses),
-        attacks=choosing.distinct(choosing.choose_all(registry, "attack", settings["attack"] or [])),
-        data=choosing.distinct(choosing.choose_all(registry, "data", settings["data"] or [])),
-        seeds=choosing.seeds("0-2" if settings["seeds"] is None else settings["seeds"]),
+        crossings=tuple(_crossing(registry, part) for part in parts),
         results=results,
         where=Where(data_dir, bool(settings["offline"])),
         accept_published=bool(settings["accept-published"]),
+    )
+
+
+def _crossing(registry: Registry, part: dict[str, Any]) -> Crossing:
+    from bench import choosing
+    from bench.registry import Crossing
+
+    defenses = choosing.choose_all(registry, "defense", part["defense"] or [])
+    if part["epsilon"] is not None:
+        defenses = choosing.sweep(defenses, choosing.epsilons(part["epsilon"]))
+    return Crossing(
+        defenses=choosing.distinct(defenses),
+        attacks=choosing.distinct(choosing.choose_all(registry, "attack", part["attack"] or [])),
+        data=choosing.distinct(choosing.choose_all(registry, "data", part["data"] or [])),
+        seeds=choosing.seeds("0-2" if part["seeds"] is None else part["seeds"]),
     )
 
 
@@ -214,9 +225,9 @@ def _data_dir(given: str | None) -> Path | None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    settings = _settings(arguments)
+    settings, parts = _settings(arguments)
     registry = _discover(settings["plugin"])
-    asked = request(registry, settings)
+    asked = request(registry, settings, parts)
 
     from bench import runner
     from bench.progress import Progress

@@ -1,8 +1,8 @@
-"""A board in a YAML file: the same words as the flags of `bench run`."""
+"""A board in a YAML file: the same words as the flags of `bench run`, once or, below `parts`, several times."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from bench.component import text
@@ -11,10 +11,16 @@ from bench.errors import UserError, nearest
 Setting = str | list[str] | bool
 
 
-def read(path: Path, words: Mapping[str, type]) -> dict[str, Setting]:
+PARTS = "parts"
+Settings = dict[str, Setting]
+
+
+def read(path: Path, words: Mapping[str, type], of_parts: Container[str]) -> tuple[Settings, list[Settings]]:
     """Read a YAML mapping whose keys are in `words`; each value comes back as the type there: str, list or bool.
 
-    Raises UserError, naming the line or the key, for anything else.
+    The list `parts`, if there is one, holds mappings of the words `of_parts`; what they leave out, the words beside the
+    list say. Returns all that stands beside it, and the parts ([{}] where there is no list). Raises UserError, naming
+    the line or the key, for anything else.
     """
     import yaml
 
@@ -29,13 +35,24 @@ def read(path: Path, words: Mapping[str, type]) -> dict[str, Setting]:
         what = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise UserError(f"the configuration {path} is not valid YAML{where}: {what}.") from error
     if loaded is None:
-        return {}
+        return {}, [{}]
     if not isinstance(loaded, dict):
         raise UserError(f"the configuration {path} must hold `word: value` lines, as in `seeds: 0-4`.")
-    for key in loaded:
-        if key not in words:
+    parts = loaded.pop(PARTS, [{}])
+    if not (isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts)):
+        raise UserError(f"`{PARTS}` in {path} must be a list of parts, each of `word: value` lines.")
+    own = {word: kind for word, kind in words.items() if word in of_parts}
+    shared = _settings(path, loaded, {**words, PARTS: list})
+    return shared, [_settings(path, part, own) for part in parts]
+
+
+def _settings(path: Path, given: Mapping[object, object], words: Mapping[str, type]) -> Settings:
+    found = {}
+    for key, value in given.items():
+        if not isinstance(key, str) or key not in words:
             raise UserError(f"the configuration {path} has the unknown word {key!r}: {nearest(str(key), words)}")
-    return {key: _setting(path, key, value, words[key]) for key, value in loaded.items()}
+        found[key] = _setting(path, key, value, words[key])
+    return found
 
 
 def _setting(path: Path, key: str, value: object, wanted: type) -> Setting:

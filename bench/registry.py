@@ -22,19 +22,26 @@ if TYPE_CHECKING:
     from bench.data import Where
 
 __all__ = [
-    "Attack", "Choice", "Component", "Defense", "Kind", "Option", "Registry", "Request", "Source",
+    "Attack", "Choice", "Component", "Crossing", "Defense", "Kind", "Option", "Registry", "Request", "Source",
     "attack", "dataset", "defense", "discover", "missing",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Every one of these defenses against every one of these attacks, on each data set and seed."""
+
+    defenses: tuple[Choice, ...]
+    attacks: tuple[Choice, ...]
+    data: tuple[Choice, ...]
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Request:
     """What `bench run` was asked for."""
 
-    defenses: tuple[Choice, ...]
-    attacks: tuple[Choice, ...]
-    data: tuple[Choice, ...]
-    seeds: tuple[int, ...]
+    crossings: tuple[Crossing, ...]
     results: Path
     where: Where
     accept_published: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import re
 import time
 import warnings
@@ -16,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bench import accounting, metrics
-from bench.cells import Cell, code, versions
+from bench.cells import Cell, asked, code, versions
 from bench.data import Data, Examples, Where, record_keys, shared
 from bench.errors import Doubt, UserError
 from bench.games import Challenge, Game
@@ -80,15 +79,14 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
 
 def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     """The playable cells without a fresh result, grouped by what is trained for them."""
-    groups = []
-    for data, seed, defense in itertools.product(request.data, request.seeds, request.defenses):
-        cells = [Cell(data, defense, attack, seed) for attack in request.attacks]
-        playable = [cell for cell in cells if not cell.missing]
-        todo = [cell for cell in playable if not _stored(cell, store, request.accept_published)]
-        outcome.stored += len(playable) - len(todo)
-        if todo:
-            groups.append(todo)
-    return groups
+    groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}  # by split first, as one is in memory at a time
+    for cell in asked(request.crossings):
+        if _stored(cell, store, request.accept_published):
+            outcome.stored += 1
+        else:
+            split = groups.setdefault((cell.data.label, cell.seed), {})
+            split.setdefault(cell.defense.label, []).append(cell)
+    return [cells for split in groups.values() for cells in split.values()]
 
 
 def _stored(cell: Cell, store: Store, accept_published: bool) -> bool:

@@ -19,7 +19,7 @@ from bench import checkout, listing, progress
 from bench.cli import main
 from bench.errors import Doubt, UserError
 from bench.progress import Progress
-from bench.registry import Request, discover
+from bench.registry import Crossing, Request, discover
 
 COMPONENTS = """
 from bench.games import MEMBERSHIP
@@ -76,6 +76,11 @@ YAMLS = {
     "seeds: 2020-01-01": "a list of them",
     "offline: maybe": "true or false",
     "seeds: many": "no seed",
+    "parts: []": "a list of parts",
+    "parts: digits": "a list of parts",
+    "parts: [digits]": "a list of parts",
+    "parts: [{results: out}]": "unknown word 'results'",
+    "parts: [{parts: []}]": "unknown word 'parts'",
     "x: !!python/object/apply:os.system [ls]": "line 1",
     "x: \x00": "not valid YAML",
     "a: 2020-99-99": "not valid YAML",
@@ -165,9 +170,14 @@ def test_a_configuration_that_is_not_text(fakes: Fakes, capsys: pytest.CaptureFi
 def asked(fakes: Fakes, argv: list[str]) -> dict[str, Any]:
     assert main(argv) == 0
     request = fakes.requests[-1]
-    labels = {kind: [c.label for c in getattr(request, kind)] for kind in ("defenses", "attacks", "data")}
-    rest = {name: getattr(request, name) for name in ("seeds", "results", "where", "accept_published")}
-    return labels | rest
+    [crossing] = request.crossings
+    rest = {name: getattr(request, name) for name in ("results", "where", "accept_published")}
+    return spelled(crossing) | rest
+
+
+def spelled(crossing: Crossing) -> dict[str, Any]:
+    labels = {kind: [c.label for c in getattr(crossing, kind)] for kind in ("defenses", "attacks", "data")}
+    return {**labels, "seeds": crossing.seeds}
 
 
 def test_flags_become_a_request(fakes: Fakes) -> None:
@@ -223,6 +233,32 @@ def test_a_configuration_says_the_same_as_flags_and_flags_win(fakes: Fakes) -> N
     assert asked(fakes, plugged)["seeds"] == (4,)
     Path("board.yaml").write_text("seeds: [4, 0-1]")
     assert asked(fakes, plugged)["seeds"] == (4, 0, 1)
+
+
+def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> None:
+    Path("board.yaml").write_text(
+        "plugin: mine.py\nattack: spear\nseeds: 0-1\naccept-published: true\nparts:\n"
+        "  - {defense: shield, data: digits, epsilon: [1, 8]}\n"
+        "  - {defense: shield, data: 'digits,private=600', seeds: 3}\n"
+    )
+    assert main(["run", "--config", "board.yaml"]) == 0
+    request = fakes.requests[-1]
+    assert request.accept_published
+    first, second = map(spelled, request.crossings)
+    assert first == {
+        "defenses": ["shield,epsilon=1", "shield"],  # 8 is the default
+        "attacks": ["spear"],
+        "data": ["digits"],
+        "seeds": (0, 1),
+    }
+    assert second == {
+        "defenses": ["shield"],
+        "attacks": ["spear"],
+        "data": ["digits,private=600"],
+        "seeds": (3,),
+    }
+    assert main(["run", "--config", "board.yaml", "--seeds", "7"]) == 0
+    assert [crossing.seeds for crossing in fakes.requests[-1].crossings] == [(7,), (7,)]
 
 
 def test_a_failed_cell_is_named_and_exit_1(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:

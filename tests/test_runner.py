@@ -519,7 +519,7 @@ def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytes
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),
     }  # fmt: skip
-    asked = request(registry, settings)
+    asked = request(registry, settings, [settings])
     with Progress() as progress:
         first, second = (runner.run(asked, registry, Store(results), progress) for _ in range(2))
     assert (first.measured, first.stored, len(first.failed)) == (1, 0, 1)
