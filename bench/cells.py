@@ -23,8 +23,8 @@ SCIENCE = (
 )  # fmt: skip
 # Rooms that decide no number; any other room of the bench counts for those components that import it.
 PLAIN = (
-    "board", "checkout", "choosing", "cli", "component", "config", "errors", "games/__init__", "listing", "plot",
-    "progress", "registry", "store", "table",
+    "board", "checkout", "choosing", "cli", "comparing", "component", "config", "errors", "exposed", "games/__init__",
+    "listing", "plot", "progress", "registry", "standing", "store", "table",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",
