@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Key = tuple[str, str, str, int]  # data, defense, attack, seed: the labels of a cell
-SCHEMA = 1
+SCHEMA = 2
 CONTROLS = "controls"  # the folder of what `bench.controls` stores, which is no data set
 _DAY = 86_400.0
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -44,7 +44,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 _PARTS: Mapping[str, tuple[set[str], ...]] = {
     "options": ({"data", "defense", "attack"},),
     "utility": ({"accuracy", "n"}, {"not_measurable"}),
-    "privacy": ({"epsilon", "epsilon_rdp", "delta", "relation", "sampler", "assumes"},),
+    "privacy": ({"epsilon", "epsilon_rdp", "epsilon_selected", "delta", "relation", "sampler", "assumes"},),
     "seconds": ({"defense", "attack"},),
 }
 
@@ -168,7 +168,8 @@ def _check_figures(values: Mapping[str, Any]) -> None:
     if not all(isinstance(curve, list) and all(map(_number, curve)) for curve in curves):
         raise ValueError("roc does not hold the counts fp and tp")
     privacy = values["privacy"]
-    if not (_number(privacy["epsilon"]) or privacy["epsilon"] == "inf") or not _number(privacy["delta"]):
+    claims = [privacy[name] for name in ("epsilon", "epsilon_selected")]
+    if not all(_number(claim) or claim == "inf" for claim in claims) or not _number(privacy["delta"]):
         raise ValueError("privacy holds an epsilon or a delta that is no number")
     assumes = privacy["assumes"]
     if not (isinstance(assumes, list) and all(type(fact) is str for fact in assumes)):

@@ -173,10 +173,10 @@ def _main(section: Section) -> list[str]:
 
 
 def _equals(equals: Equals) -> list[str]:
-    head = ["rank", "defense", "utility", f"beyond {equals.floor}", "sampler"]
+    head = ["rank", "defense", "utility", f"beyond {equals.floor}", "epsilon if selected", "sampler"]
     rows = []
     for row, beyond in zip(equals.rows, equals.beyond, strict=True):
-        rows.append([_rank(row), row.defense, str(row.utility), str(beyond or "-"), row.sampler])
+        rows.append([_rank(row), row.defense, str(row.utility), str(beyond or "-"), row.selected, row.sampler])
     return _grid(head, rows)
 
 
