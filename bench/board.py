@@ -67,7 +67,8 @@ class Cell:
 class Row:
     """One defense on one data set: what it costs (`utility`), what it claims, and a cell an attack.
 
-    selected: epsilon, had its options been chosen privately; rank: its place, which rows share that nobody can tell apart (`bench.standing`).
+    selected: epsilon, had its options been chosen privately; rank: its place, shared by rows that nobody can tell apart
+    (`bench.standing`).
     """
 
     defense: str
@@ -355,8 +356,8 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
         "targets (5 % for a whole table).",
         f"{DELTA_RULE}.",
         f"Neighbouring relation: {_join(str(result.privacy['relation']) for result in results)}.",
-        "Options were chosen by hand, on records that no epsilon here covers. At equal claims it is said what epsilon would "
-        f"be, had they been chosen privately as the best of {SELECTED} runs on average (Papernot and Steinke 2022).",
+        "Options were chosen by hand, which no epsilon here covers. At equal claims it is said what epsilon would be "
+        f"had they been chosen privately as the best of {SELECTED} runs on average (Papernot and Steinke 2022).",
         "Sampler: as each row says; the accountant assumes that very sampler.",
         f"Assumed public: {'; '.join(facts) or 'nothing'}.",
         "Runs are reproducible because noise is seeded: not private to whoever knows the seed.",
