@@ -32,13 +32,12 @@ def columns(name: str, where: Where) -> Columns:
 
     Prepared sets are kept where TFDS keeps them. A Doubt where no digest of the records is known.
     """
-    if not SETS[name].content:
-        warnings.warn(
-            Doubt(f"{name} was checked by its size and form alone: no digest of the official records is known here"),
-            stacklevel=2,
-        )
     folder = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
-    return _columns(name, where, folder)
+    found = _columns(name, where, folder)
+    if not SETS[name].content:
+        doubt = f"{name} was checked by its size and form alone: no digest of the official records is known here"
+        warnings.warn(Doubt(doubt), stacklevel=2)
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -278,7 +278,10 @@ def _ends(name: str, arrays: Mapping[str, NDArray[Any]], shape: tuple[int, ...])
 def _arrays(name: str, data: bytes, wanted: set[str]) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            return {key: held[key] for key in held.files if key in wanted}
+            found = {key: held[key] for key in held.files if key in wanted}
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise ValueError("a member is no array")  # numpy gives its bytes then
+        return found
     except (ValueError, AttributeError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         pickled = "allow_pickle" in str(error)
         why = "it holds pickled objects, which are never read" if pickled else "it is no archive of arrays"
