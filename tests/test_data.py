@@ -699,6 +699,16 @@ def test_a_file_that_cannot_be_the_official_one_is_refused(
     assert not list(nothing_prepared.glob(f"{name}/*"))
 
 
+def test_stays_are_counted(nothing_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import builders
+
+    where = small("texas100", tmp_path, monkeypatch)
+    for n in (79, 81):
+        monkeypatch.setattr(builders, "STAYS", n)
+        with pytest.raises(UserError, match="is damaged"):
+            texas100.texas100(where, rng(), **SIZES)
+
+
 @pytest.mark.parametrize("name", UNSEEN)
 def test_what_is_no_archive_and_no_table_is_refused(name: str, nothing_prepared: Path, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
