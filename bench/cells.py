@@ -23,8 +23,8 @@ SCIENCE = (
 )  # fmt: skip
 # Rooms that decide no number; any other room of the bench counts for those components that import it.
 PLAIN = (
-    "board", "checkout", "choosing", "cli", "comparing", "component", "config", "errors", "exposed", "games/__init__",
-    "listing", "plot", "progress", "registry", "standing", "store", "table",
+    "board", "card", "checkout", "choosing", "cli", "comparing", "component", "config", "errors", "exposed",
+    "games/__init__", "listing", "plot", "progress", "registry", "standing", "store", "table",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",
@@ -88,7 +88,8 @@ def _digest(names: list[str], options: Mapping[str, Any], seed: int, files: Mapp
 def code(*components: Component) -> dict[str, str]:
     """Digests of the files that decide a cell, by file name; comments and layout do not count."""
     files = {f"bench/{name}.py": HERE / f"{name}.py" for name in SCIENCE}
-    files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.source.parent != HERE}
+    where = {part: "bench" if part.source.parent == HERE else part.kind for part in components}
+    files |= {f"{where[part]}/{part.source.name}": part.source for part in components}
     games = [Path(inspect.getsourcefile(part.game.judge) or "") for part in components if part.game]
     files |= {f"game/{path.name}": path for path in games}
     for path in list(files.values()):
@@ -130,7 +131,7 @@ def freshness(registry: Registry) -> Callable[[Result], bool]:
 
     def fresh(result: Result) -> bool:
         kinds = {"data": result.data, "defense": result.defense, "attack": result.attack}
-        components = [registry.of(kind).get(label.partition(",")[0]) for kind, label in kinds.items()]  # type: ignore[arg-type]
+        components = [registry.find(kind, label.partition(",")[0]) for kind, label in kinds.items()]  # type: ignore[arg-type]
         if None in components:
             return False
         found = [component for component in components if component]

@@ -115,7 +115,7 @@ def _add_run(verbs: Verbs) -> argparse.ArgumentParser:
     run.add_argument(
         "--attack", **choice, help="an attack, or a game for all of its attacks; repeatable (default: all)"
     )
-    run.add_argument("--data", **choice, help="a data set; repeatable (default: digits)")
+    run.add_argument("--data", **choice, help="a data set, or a .csv or .npz file; repeatable (default: digits)")
     run.add_argument("--seeds", help="as in 0-4 or 0,3 (default: 0-2)")
     run.add_argument("--epsilon", help="as in 1,8,inf: repeat each defense that has the option once a value")
     run.add_argument("--results", metavar="DIR", help="where the cells are kept (default: results)")
@@ -134,6 +134,7 @@ def _add_run(verbs: Verbs) -> argparse.ArgumentParser:
 def _add_list(verbs: Verbs) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser("list", allow_abbrev=False, help="show what there is to choose")
     parser.add_argument("part", nargs="?", metavar="PART", help=f"{', '.join(PARTS)} (default: all of them)")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of `data`: the card of one set, or of a file of yours")
     parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with more components")
     parser.set_defaults(does=_list)
     return parser
@@ -257,10 +258,16 @@ def _run(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     if arguments.part is not None and arguments.part not in PARTS:
         raise UserError(f"there is no list of {arguments.part!r}: {nearest(arguments.part, PARTS)}")
+    if arguments.name is not None and arguments.part != "data":
+        raise UserError(f"only data sets have a card: leave {arguments.name!r} out, or `bench list data NAME`.")
     registry = _discover(arguments.plugin)
 
-    from bench import listing
+    from bench import choosing, listing
 
+    if arguments.name is not None:
+        for choice in choosing.choose(registry, "data", arguments.name):
+            listing.show_card(choice.name, choice.component)
+        return 0
     listing.show(registry, [arguments.part] if arguments.part else PARTS)
     return 0
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from bench.card import card
 from bench.choosing import describe
+from bench.component import Component
 from bench.registry import Registry
 
 NARROW = 100  # columns below which a table would fold single letters
@@ -30,6 +32,14 @@ def show(registry: Registry, parts: Sequence[str], console: Console | None = Non
             _plain(console, part, columns, rows)
     for line in registry.broken:
         console.print(f"broken: {line}", markup=False)
+
+
+def show_card(name: str, component: Component, console: Console | None = None) -> None:
+    """Print all that is known of one data set: what it is, its card and its options."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    console.print(f"{name}: {component.one_line}", markup=False)
+    for field, words in (*card(component).items(), ("Options", describe(component))):
+        console.print(f"  {field}: {words or 'none stated'}", markup=False)
 
 
 def _part(registry: Registry, part: str) -> tuple[Sequence[str], Rows]:

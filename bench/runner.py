@@ -58,7 +58,7 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
     from bench import training
 
     total = sum(map(len, groups))
-    splits: dict[tuple[str, int], Data] = {}
+    splits: dict[tuple[str, int], tuple[Data, tuple[str, ...]]] = {}
 
     def say(what: str) -> None:
         progress.step(what, outcome.measured + len(outcome.failed), total)
@@ -74,7 +74,7 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
             with _failing(outcome, cells, "the data set failed"):
                 if (data.label, seed) not in splits:
                     splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
-                _play(splits[data.label, seed], cells, store, outcome, say)
+                _play(*splits[data.label, seed], cells, store, outcome, say)
     progress.step("done", total, total)
     return outcome
 
@@ -99,16 +99,23 @@ def _stored(cell: Cell, store: Store, accept_published: bool) -> bool:
     return accept_published or result.machine == store.machine
 
 
-def _split(data: Choice, where: Where, seed: int) -> Data:
-    split: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
+def _split(data: Choice, where: Where, seed: int) -> tuple[Data, tuple[str, ...]]:
+    """The records, and the doubts about them, which belong to every cell."""
+    with _doubting() as doubts:
+        split: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
     repeated = sum(len(part) - len(set(record_keys(part))) for part in (split.private, split.holdout, split.public))
     if twice := shared(split) + repeated:
         raise UserError(f"{data.label} holds {twice} records more than once: split it with bench.data.split.")
-    return split
+    return split, tuple(doubts)
 
 
 def _play(
-    data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Callable[[str], None]
+    data: Data,
+    doubts: tuple[str, ...],
+    cells: Sequence[Cell],
+    store: Store,
+    outcome: Outcome,
+    say: Callable[[str], None],
 ) -> None:
     """Train one defense, then play every attack of its cells."""
     trained = None
@@ -117,6 +124,7 @@ def _play(
     challenges = {_of(cell): _challenge(data, cell) for cell in {_of(cell): cell for cell in cells}.values()}
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
+        trained = replace(trained, doubts=(*doubts, *trained.doubts))
     for cell in cells if trained else ():
         say(f"{cell.defense.label} on {cell.data.label}, seed {cell.seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
