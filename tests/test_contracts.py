@@ -13,7 +13,7 @@ from conftest import components, quick, split
 from dp_accounting import DpEvent, NoOpDpEvent
 from numpy.typing import NDArray
 
-from bench import accounting, engine, runner, training
+from bench import accounting, engine, mechanism, runner, training
 from bench.aggregation import Server
 from bench.component import Component
 from bench.data import Data, Examples
@@ -280,8 +280,10 @@ def test_who_promises_nothing_claims_nothing(digits: Data) -> None:
             assert math.isinf(accounting.claim(trained(name).spent, 200)["epsilon"]), name
 
 
-def test_constant_depends_on_nothing_private(digits: Data) -> None:
-    first, second = trained("constant"), train("constant", other_records(digits.private), digits.public)
+@pytest.mark.parametrize("name", ["constant", "public_only", "random_encoder"])
+def test_what_reads_no_private_record_depends_on_none(name: str, digits: Data) -> None:
+    privates = digits.private, other_records(digits.private)
+    first, second = (train(name, private, digits.public) for private in privates)
     assert same(outputs(first, digits.holdout.x), outputs(second, digits.holdout.x))
     assert accounting.claim(first.spent, 200)["epsilon"] == 0
 
@@ -290,9 +292,10 @@ def test_constant_depends_on_nothing_private(digits: Data) -> None:
 def blindfold(monkeypatch: pytest.MonkeyPatch) -> list[training.Recipe]:
     """DP training meets 50 blank records a part whatever it is handed; returns the recipes it was asked for.
 
-    So does a server that noises updates: whatever clients sent, it adds up nothing.
+    So does a server that noises updates: whatever clients sent, it adds up nothing. And so does the Gaussian mechanism:
+    of whatever it is handed it returns the noise alone.
     """
-    plain, close = engine.Training, Server.close
+    plain, close, gaussian = engine.Training, Server.close, mechanism.gaussian
     recipes: list[training.Recipe] = []
 
     def blinded(asked: Any, parts: Any, *rest: Any) -> Any:
@@ -307,8 +310,12 @@ def blindfold(monkeypatch: pytest.MonkeyPatch) -> list[training.Recipe]:
             server._taken = []
         close(server)
 
+    def noise_alone(values: Any, *rest: Any) -> Any:
+        return gaussian(np.zeros_like(values), *rest)
+
     monkeypatch.setattr(engine, "Training", blinded)
     monkeypatch.setattr(Server, "close", closed)
+    monkeypatch.setattr(mechanism, "gaussian", noise_alone)
     return recipes
 
 
