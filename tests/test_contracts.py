@@ -201,7 +201,7 @@ def test_a_class_without_any_private_record(name: str, digits: Data) -> None:
     if "predict" in seen:
         check_probabilities(seen["predict"], 120, 10)
     if "generate y" in seen:
-        assert set(seen["generate y"]) == set(range(10))
+        assert set(seen["generate y"]) <= set(range(10))
 
 
 # generate
@@ -216,8 +216,7 @@ def test_generate_gives_as_many_as_asked_for(name: str, n: int) -> None:
     assert made.x.shape == (n, 8, 8, 1)
     assert (made.x >= 0).all()
     assert (made.x <= 1).all()
-    counts = np.bincount(made.y, minlength=10)
-    assert counts.max() - counts.min() <= 1
+    assert np.array_equal(made.y, generate(n, 4).y), "labels take turns, they are not drawn"
     again, other = generate(n, 3), generate(n, 4)
     assert np.array_equal(made.x, again.x)
     assert np.array_equal(made.y, again.y)
@@ -225,14 +224,18 @@ def test_generate_gives_as_many_as_asked_for(name: str, n: int) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATE)
-def test_synthetic_labels_do_not_tell_private_counts(name: str, cancer: Data) -> None:
+def test_synthetic_labels_do_not_tell_private_counts(
+    name: str, cancer: Data, blindfold: list[training.Recipe]
+) -> None:
+    """What DP training does not let out of them, labels of synthetic records do not either."""
     skewed = Examples(cancer.private.x, np.arange(200) < 13, 2)
-    release, other = trained(name, "breast_cancer"), train(name, skewed, cancer.public)
+    release, other = train(name, cancer.private, cancer.public), train(name, skewed, cancer.public)
     assert release.generate
     assert other.generate
     assert np.array_equal(release.generate(31, 0).y, other.generate(31, 0).y)
-    if release.synthetic is not None and other.synthetic is not None:
-        assert np.array_equal(release.synthetic.y, other.synthetic.y)
+    assert release.synthetic is not None
+    assert other.synthetic is not None
+    assert np.array_equal(release.synthetic.y, other.synthetic.y)
     assert release.spent == other.spent
 
 

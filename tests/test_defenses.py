@@ -11,6 +11,7 @@ import pytest
 from conftest import components, quick, split
 
 import defenses.dp_cvaegm
+import defenses.dp_merf
 import defenses.dp_sgd
 import defenses.dp_vaegm
 from bench import accounting, classifier, encoding, features, nets, pictures, synthesis, training
@@ -48,7 +49,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
         seen.classified.append((examples, classify(examples, *arguments, **options)))
         return seen.classified[-1][1]
 
-    for module in (encoding, defenses.dp_vaegm, defenses.dp_cvaegm, classifier):
+    for module in (encoding, defenses.dp_vaegm, defenses.dp_cvaegm, defenses.dp_merf, classifier):
         monkeypatch.setattr(module, "train", train_seen)
     for module in (encoding, defenses.dp_sgd, synthesis):
         monkeypatch.setattr(module, "classify", classify_seen)
@@ -145,7 +146,7 @@ def test_an_encoder_that_was_never_trained_reads_no_private_record(cancer: Data)
 # DP-VaeGM
 
 
-@pytest.mark.parametrize("name", ["dp_vaegm", "dp_cvaegm"])
+@pytest.mark.parametrize("name", ["dp_vaegm", "dp_cvaegm", "dp_merf"])
 def test_classifiers_of_generators_see_roughened_synthetic_records_only(
     name: str, digits: Data, witness: Witness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,10 +166,10 @@ def test_classifiers_of_generators_see_roughened_synthetic_records_only(
     own = release.generate(40, derive(0, "downstream"))
     assert equal(synthetic, own)
     assert equal(seen, pictures.roughened(own, stream(0, "rough"), shift=2, noise=0.4))
-    (vaes, _, _), (plain, [last], _) = witness.trained
-    assert isinstance(vaes.net, VAE)
-    assert vaes.privacy is not None
-    assert plain.privacy is None
+    (first, _, _), *_, (_, [last], _) = witness.trained
+    assert isinstance(first.net, VAE) or name == "dp_merf"
+    assert first.privacy is not None
+    assert [recipe.privacy for recipe, _, _ in witness.trained[1:]] == [None] * (len(witness.trained) - 1)
     assert equal(last, seen)
 
 
@@ -295,8 +296,9 @@ def test_an_option_of_training_reaches_it(option: str, cancer: Data, witness: Wi
     ["epsilon=0", "epsilon=-1", "epsilon=nan", "steps=0", "rate=0", "rate=1.5", "batch_size=0", "learning_rate=0",
      "l2_norm_clip=0", "hidden=0", "code_dim=0", "latent_dim=-1", "activation=rleu", "samples=0",
      "classifier_steps=-1", "classifier_samples=0", "waves=-1", "shift=-1", "pixel_noise=-1", "pixel_noise=nan",
-     "features=hog", "engine=ghost", "schedule=step", "optimizer=lamb", "ema=1", "momentum=1",
-     "teachers=0", "queries=-1", "threshold=1", "threshold=nan"],
+      "features=hog", "engine=ghost", "schedule=step", "optimizer=lamb", "ema=1", "momentum=1",
+      "teachers=0", "queries=-1", "threshold=1", "threshold=nan",
+      "frequencies=0", "bandwidth=0", "drawn=1", "digits=0", "beta=0", "gamma=nan"],
 )  # fmt: skip
 def test_an_option_out_of_range_is_one_sentence(option: str, digits: Data) -> None:
     """Whichever defense has the option, before anything is trained at length."""
