@@ -23,8 +23,9 @@ SCIENCE = (
 )  # fmt: skip
 # Rooms that decide no number; any other room of the bench counts for those components that import it.
 PLAIN = (
-    "board", "checkout", "choosing", "cli", "component", "config", "errors", "games/__init__", "listing", "plot",
-    "progress", "registry", "store", "table",
+    "board", "checkout", "choosing", "cli", "component", "config", "drawing", "errors", "figures/__init__",
+    "figures/attacks", "figures/curves", "figures/page", "figures/pictures", "figures/plan", "games/__init__",
+    "listing", "measuring", "plot", "progress", "reading", "registry", "store", "table",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",
