@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,11 +73,15 @@ def legend(picture: Picture, axes: Sequence[Axes], characters: int) -> None:
     picture.legend(handles, labels, loc="outside lower center", ncols=across, frameon=False)
 
 
-def strip(ax: Axes, pictures: NDArray[Any], name: str) -> None:
-    """Pictures (n, height, width, colours) from 0 to 255, side by side."""
-    row = np.concatenate([np.pad(one, ((1, 1), (1, 1), (0, 0))) for one in pictures], axis=1)
-    ax.imshow(row.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    ax.set(xticks=[], yticks=[], ylabel=name)
+def side_by_side(pictures: NDArray[Any]) -> NDArray[Any]:
+    """Pictures (n, height, width, colours) as one, each with a black edge."""
+    return np.concatenate([np.pad(one, ((1, 1), (1, 1), (0, 0))) for one in pictures], axis=1)
+
+
+def show(ax: Axes, picture: NDArray[Any]) -> None:
+    """One picture (height, width, colours) from 0 to 255 in a panel of its own."""
+    ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
 
 
@@ -85,6 +90,25 @@ def strips(title: str, rows: Mapping[str, NDArray[Any]], most: int) -> Picture:
     across = min(most, max(map(len, rows.values())))
     picture, axes = panels(len(rows), 0, 0, down=len(rows), size=(0.8 * across + 1.2, 0.95 * len(rows) + 0.5))
     for ax, (name, pictures) in zip(axes, rows.items(), strict=True):
-        strip(ax, pictures[:across], name.replace("_", "\n"))
+        show(ax, side_by_side(pictures[:across]))
+        ax.set_ylabel(name.replace("_", "\n"))
     picture.suptitle(title, fontsize=9)
+    return picture
+
+
+def grid(rows: Sequence[str], columns: Sequence[str], at: Mapping[tuple[str, str], NDArray[Any]]) -> Picture:
+    """Pictures (height, width, colours) at rows and columns, whose names stand at the edge; other places are empty."""
+    height, width = (max(picture.shape[side] for picture in at.values()) / 110 for side in (0, 1))  # inches, legible
+    names = 0.085 * max(map(len, rows))
+    size = (names + (width + 0.15) * len(columns), 0.5 + (height + 0.12) * len(rows))
+    picture, axes = panels(len(rows) * len(columns), 0, 0, down=len(rows), size=size)
+    for ax, (row, column) in zip(axes, itertools.product(rows, columns), strict=True):
+        if (row, column) in at:
+            show(ax, at[row, column])
+        else:
+            ax.set(xticks=[], yticks=[], frame_on=False)
+        if row == rows[0]:
+            ax.set_title(column, fontsize=8)
+        if column == columns[0]:
+            ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=8)
     return picture

@@ -48,8 +48,8 @@ def maps(points: Sequence[Point]) -> Picture:
     for ax, ((data, question), own) in zip(axes, groups.items(), strict=True):
         _map(ax, own, shades, columns)
         metric = str(own[0].results[0].metrics["headline"])
-        chance = float(own[0].results[0].metrics["chance"])
-        ax.set_title(f"{question}, {data}\n{board.TITLES.get(metric, metric)}, by luck {chance:.3g}", fontsize=9)
+        metric, chance = board.TITLES.get(metric, metric), float(own[0].results[0].metrics["chance"])
+        ax.set_title(f"{question}, {data}\n{metric}, by luck {chance:.3g}", fontsize=9, loc="left")
     return picture
 
 
@@ -80,14 +80,16 @@ def _map(ax: Axes, points: Sequence[Point], shades: Any, columns: int) -> None:
             shown[i, j] = np.nan if above is None else above
             found = point.cell.found
             words[i, j] = f"{found.value:.2f}{'*' if point.cell.above_blind else ''}" if found else "-"
+    # not sns.heatmap, which lays out the whole picture once a map
     palette = sns.color_palette("flare", as_cmap=True)
-    look = {"vmin": shades.vmin, "vmax": shades.vmax, "cmap": palette, "cbar": False, "linewidths": 0.5}
-    sns.heatmap(shown, ax=ax, **look)
+    ax.pcolormesh(np.ma.masked_invalid(shown), cmap=palette, norm=shades, edgecolors="white", linewidth=0.5)
+    ax.invert_yaxis()
     for (i, j), word in np.ndenumerate(words):
         dark = shown[i, j] > (shades.vmin + shades.vmax) / 2
         ax.text(j + 0.5, i + 0.5, word, ha="center", va="center", fontsize=8, color="white" if dark else "0.15")
     ax.set_xticks(np.arange(len(attacks)) + 0.5, list(attacks), rotation=20, ha="right", fontsize=8)
     ax.set_yticks(np.arange(len(shown)) + 0.5, [BLIND, *defenses], rotation=0, fontsize=8)
+    ax.axhline(1, color="0.4", linewidth=1)
     ax.grid(visible=False)
 
 

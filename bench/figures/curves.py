@@ -26,7 +26,7 @@ def lines(points: Sequence[Point], *, over: str) -> Picture:
     shown = [point for point in points if isinstance(point.utility, Figure)]
     series = list(dict.fromkeys(_series(point.defense) for point in shown))
     names = list(dict.fromkeys(point.data.name for point in shown))
-    picture, axes = panels(len(names), 4.6, 4.2)
+    picture, axes = panels(len(names), 4.6, 4.2, down=math.ceil(len(names) / 3))
     places = _places([x for point in shown if (x := _x(point, over)) is not None])
     for ax, name in zip(axes, names, strict=True):
         _panel(ax, [point for point in shown if point.data.name == name], series, over, places)

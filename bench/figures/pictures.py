@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.drawing import panels, strip
+from bench.drawing import grid, side_by_side
+from bench.figures.attacks import BLIND
 from bench.figures.curves import GENERATORS
 from bench.figures.plan import MNIST, UTILITY, Plan, Point
 from bench.store import samples_of
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACROSS = 6  # samples of a class
-MOST = 20  # reconstructions in a row
+EACH = 10  # reconstructions of an attack
 # One that gives single records back, from their codes or gradients, answers with pictures of private records, which do
 # not belong into git.
 FOR_A_CLASS = [
@@ -27,46 +28,33 @@ FOR_A_CLASS = [
 
 
 def samples(points: Sequence[Point]) -> Picture:
-    """A grid: a row a defense, a column an epsilon; within, a row a class."""
-    defenses = list(dict.fromkeys(point.defense.name for point in points))
-    epsilons = sorted({float(point.defense.settings["epsilon"]) for point in points})  # type: ignore[arg-type]
-    at = {(point.defense.name, point.defense.settings["epsilon"]): point for point in points}
-    size = (2.1 * len(epsilons) + 0.6, 3.4 * len(defenses) + 0.4)
-    picture, axes = panels(len(defenses) * len(epsilons), 0, 0, down=len(defenses), size=size)
-    places = ((defense, epsilon) for defense in defenses for epsilon in epsilons)
-    for ax, (defense, epsilon) in zip(axes, places, strict=True):
-        point = at.get((defense, epsilon))
-        if point is None or point.sheet is None:
-            ax.axis("off")
-            continue
-        classes = [np.concatenate(list(_padded(rows)), axis=1) for rows in point.sheet.values() if len(rows)]
-        strip(ax, np.concatenate(classes)[None], defense if epsilon == epsilons[0] else "")
-        if defense == defenses[0]:
-            ax.set_title(f"epsilon {epsilon:g}", fontsize=9)
-    return picture
+    """A row a defense, a column an epsilon; within, a row a class."""
+    at = {(point.defense.name, _epsilon(point)): _classes(point.sheet or {}) for point in points}
+    columns = sorted({float(epsilon) for _, epsilon in at})
+    named = {(defense, f"epsilon {epsilon}"): picture for (defense, epsilon), picture in at.items()}
+    return grid(list(dict.fromkeys(row for row, _ in at)), [f"epsilon {epsilon:g}" for epsilon in columns], named)
 
 
-def _padded(rows: NDArray[Any]) -> NDArray[Any]:
-    """So many samples of one class, with an edge; black where there are fewer."""
-    rows = rows[:ACROSS]
-    return np.pad(rows, ((0, ACROSS - len(rows)), (1, 1), (1, 1), (0, 0)))
+def _epsilon(point: Point) -> str:
+    return f"{point.defense.settings['epsilon']:g}"
+
+
+def _classes(rows: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """So many samples of each class, black where a class has fewer."""
+    few = (pictures[:ACROSS] for pictures in rows.values() if len(pictures))
+    padded = (np.pad(one, ((0, ACROSS - len(one)), (0, 0), (0, 0), (0, 0))) for one in few)
+    return np.concatenate([side_by_side(one) for one in padded])
 
 
 def reconstructions(points: Sequence[Point]) -> Picture:
-    """Below each attack's blind answer its own, a row a defense: never the true records, which are private."""
-    rows: list[tuple[str, NDArray[Any]]] = []
-    for attack in dict.fromkeys(point.attack.label for point in points):
-        own = [point for point in points if point.attack.label == attack and point.sheet]
-        for i, point in enumerate(own):
-            sheet = point.sheet or {}
-            rows += [(f"{attack}\nblind answer", sheet["blind"])] if i == 0 else []
-            rows.append((point.defense.label, sheet["reconstructed"]))
-    across = min(MOST, max(len(pictures) for _, pictures in rows))
-    picture, axes = panels(len(rows), 0, 0, down=len(rows), size=(0.5 * across + 2.6, 0.62 * len(rows) + 0.3))
-    for ax, (name, pictures) in zip(axes, rows, strict=True):
-        strip(ax, pictures[:across], "")
-        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    return picture
+    """A row a defense, a column an attack, the blind answers above: never the true records, which are private."""
+    at: dict[tuple[str, str], NDArray[Any]] = {}
+    for point in points:
+        sheet, attack = point.sheet or {}, point.attack.label
+        at[BLIND, attack] = side_by_side(sheet["blind"][:EACH])
+        at[point.defense.label, attack] = side_by_side(sheet["reconstructed"][:EACH])
+    rows, columns = (list(dict.fromkeys(place[side] for place in at)) for side in (0, 1))
+    return grid(rows, columns, at)
 
 
 SAMPLES = Plan(
