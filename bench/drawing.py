@@ -99,8 +99,8 @@ def strips(title: str, rows: Mapping[str, NDArray[Any]], most: int) -> Picture:
 def grid(rows: Sequence[str], columns: Sequence[str], at: Mapping[tuple[str, str], NDArray[Any]]) -> Picture:
     """Pictures (height, width, colours) at rows and columns, whose names stand at the edge; other places are empty."""
     height, width = (max(picture.shape[side] for picture in at.values()) / 110 for side in (0, 1))  # inches, legible
-    names = 0.085 * max(map(len, rows))
-    size = (names + (width + 0.15) * len(columns), 0.5 + (height + 0.12) * len(rows))
+    names, titles = (0.085 * max(map(len, words)) for words in (rows, columns))
+    size = (names + (max(width, titles) + 0.15) * len(columns), 0.5 + (height + 0.12) * len(rows))
     picture, axes = panels(len(rows) * len(columns), 0, 0, down=len(rows), size=size)
     for ax, (row, column) in zip(axes, itertools.product(rows, columns), strict=True):
         if (row, column) in at:

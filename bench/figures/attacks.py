@@ -89,7 +89,8 @@ def _map(ax: Axes, points: Sequence[Point], shades: Any, columns: int) -> None:
         ax.text(j + 0.5, i + 0.5, word, ha="center", va="center", fontsize=8, color="white" if dark else "0.15")
     ax.set_xticks(np.arange(len(attacks)) + 0.5, list(attacks), rotation=20, ha="right", fontsize=8)
     ax.set_yticks(np.arange(len(shown)) + 0.5, [BLIND, *defenses], rotation=0, fontsize=8)
-    ax.axhline(1, color="0.4", linewidth=1)
+    ax.plot([0, len(attacks)], [1, 1], color="0.4", linewidth=1)
+    ax.spines[:].set_visible(False)
     ax.grid(visible=False)
 
 
