@@ -1,8 +1,9 @@
-"""The verbs that read: `list`, `table` and `plot`; and what the others share with them."""
+"""The verbs that read: `list`, `table`, `plot` and `exposed`; and what the others share with them."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,13 @@ def stored(results: str | None) -> Store:
     return Store(folder)
 
 
+def add_exposed(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `exposed`."""
+    parser = add_reader(verbs, "exposed", "which private records are found, under which defenses", _exposed)
+    parser.add_argument("--fpr", type=float, default=0.01, help="the false positive rate allowed (default: 0.01)")
+    return parser
+
+
 def _list(arguments: argparse.Namespace) -> int:
     if arguments.part is not None and arguments.part not in PARTS:
         raise UserError(f"there is no list of {arguments.part!r}: {nearest(arguments.part, PARTS)}")
@@ -97,17 +105,31 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _exposed(arguments: argparse.Namespace) -> int:
+    registry = discover(arguments.plugin)
+
+    from bench import exposed
+    from bench.cells import freshness
+
+    store, fresh = stored(arguments.results), freshness(registry)
+    paths, _ = exposed.export(store, filter(fresh, store.results()), arguments.fpr)
+    print(paths[-1].read_text(), *paths, sep="\n")
+    return 0
+
+
 def publish(
     store: Store, registry: Registry, failed: Mapping[tuple[str, str, str, int], str], *, show: bool = True
 ) -> None:
     """Write the board of all that is stored, and print it unless told otherwise."""
-    from bench import controls, table
+    from bench import controls, standing, table
     from bench.cells import freshness
+    from bench.comparing import Comparisons
 
     with store.lock():  # else of two runs that end together the first to read may be the last to write
-        board = table.build(
-            store, registry, failed, freshness(registry), lambda attack: controls.caveat(store, registry, attack)
-        )
+        compare = Comparisons(store)
+        caveat = functools.partial(controls.caveat, store, registry)
+        board = standing.compared(table.build(store, registry, failed, freshness(registry), caveat), compare)
         table.write(board, store)
+        compare.save()
     if show:
         table.show(board)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bench import accounting, metrics
@@ -45,6 +46,7 @@ class _Trained:
 
     release: Release
     utility: dict[str, Any]
+    correct: NDArray[Any]  # which holdout records are classified correctly; none where nobody can say
     privacy: dict[str, Any]
     seconds: float
     doubts: tuple[str, ...]
@@ -171,7 +173,10 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
     with _doubting() as doubts:
         found = release(data, defense, seed)
         seconds = time.perf_counter() - start + recalled_seconds() - recalled
-        utility = _utility(found, data, seed)
+        correct = _correct(found, data, seed)
+        utility: dict[str, Any] = {"not_measurable": "neither a predictor nor synthetic records are published"}
+        if len(correct):
+            utility = {"accuracy": metrics.accuracy(correct), "n": len(correct)}
         claim: dict[str, Any] = dict(accounting.claim(found.spent, len(data.private)))
         if defense.component.private and defense.settings.get("epsilon") not in (None, float("inf")):
             asked = float(defense.settings["epsilon"])  # type: ignore[arg-type]
@@ -184,7 +189,7 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
         "sampler": accounting.describe(found.spent),
         "assumes": list(defense.component.assumes),
     }
-    return _Trained(found, utility, privacy, seconds, tuple(doubts))
+    return _Trained(found, utility, correct, privacy, seconds, tuple(doubts))
 
 
 def _keep_samples(cell: Cell, found: Release, store: Store) -> None:
@@ -196,17 +201,16 @@ def _keep_samples(cell: Cell, found: Release, store: Store) -> None:
     store.save_sheet(samples_of(cell.name), {name: eight_bits(row) for name, row in rows.items()})
 
 
-def _utility(found: Release, data: Data, seed: int) -> dict[str, Any]:
-    """Accuracy on holdout records, of the published predictor or of a classifier trained on the synthetic records."""
+def _correct(found: Release, data: Data, seed: int) -> NDArray[Any]:
+    """Which holdout records (n,) the published predictor, or a classifier of the synthetic records, gets right."""
     predict = found.predict
     if predict is None and found.synthetic is not None:
         from bench.classifier import classify
 
         predict = classify(found.synthetic, derive(seed, "utility"), what="classifier on synthetic records").predict
     if predict is None:
-        return {"not_measurable": "neither a predictor nor synthetic records are published"}
-    correct = predict(data.holdout.x).argmax(1) == data.holdout.y
-    return {"accuracy": metrics.accuracy(correct), "n": len(correct)}
+        return np.zeros(0, bool)
+    return np.asarray(predict(data.holdout.x).argmax(1) == data.holdout.y)
 
 
 def _game(cell: Cell) -> Game:
@@ -238,7 +242,8 @@ def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, st
         answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
         seconds = time.perf_counter() - start + training.recalled_seconds() - recalled
         blind = blind_answer(game, challenge, derive(cell.seed, "blind", game.name, of), store)
-        judged = game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name))
+        judged = dict(game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name)))
+    store.save_answers(cell.name, {**judged.pop("answers", {}), "correct": trained.correct})
     if game.sheet:
         store.save_sheet(cell.name, game.sheet(answer, blind, challenge))
     components = (cell.data.component, cell.defense.component, cell.attack.component)

@@ -370,7 +370,7 @@ def test_pictures_that_this_checkout_does_not_have_are_named(
 ) -> None:
     plan = FIGURES["samples"]
     store = keep(tmp_path, plan, some := asked(plan))
-    store._sheet(samples_of(some[0].name)).unlink()
+    store._beside("sheets", samples_of(some[0].name)).unlink()
     assert drawn(store, plugin, plan.name) == 0
     page = (store.root / "figures" / "README.md").read_text()
     assert f"which has no pictures of it): `{some[0].defense.label}` against `confidence`." in page

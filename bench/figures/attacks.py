@@ -82,7 +82,7 @@ def _map(ax: Axes, points: Sequence[Point], shades: Any, columns: int) -> None:
             words[i, j] = f"{found.value:.2f}{'*' if point.cell.above_blind else ''}" if found else "-"
     # not sns.heatmap, which lays out the whole picture once a map
     palette = sns.color_palette("flare", as_cmap=True)
-    ax.pcolormesh(np.ma.masked_invalid(shown), cmap=palette, norm=shades, edgecolors="white", linewidth=0.5)
+    ax.pcolormesh(shown, cmap=palette, norm=shades, edgecolors="white", linewidth=0.5)
     ax.invert_yaxis()
     for (i, j), word in np.ndenumerate(words):
         dark = shown[i, j] > (shades.vmin + shades.vmax) / 2

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
     from bench import cells
     from bench.registry import Choice
-    from bench.store import Result, Store
+    from bench.store import Key, Result, Store
 
 Words = Mapping[str, str | list[str]]  # one part of a configuration (`bench.config`)
-Sheet = tuple[str, str, str, int]
 
 # The sizes of the parts, in one place: a cell is shared with a board, and with another figure, where its label is.
 MNIST = "mnist,private=5000,holdout=2000,public=1000"
@@ -66,7 +65,7 @@ class Plan:
     one_line: str
     parts: tuple[Words, ...]
     draw: Callable[[Sequence[Point]], Picture]
-    sheet: Callable[[Sheet], Sheet] | None = None
+    sheet: Callable[[Key], Key] | None = None
     caveats: tuple[str, ...] = ()
 
 
