@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ from cells import cell
 import bench
 from bench import cells, figures, measuring, runner
 from bench.cli import main
+from bench.component import Choice, Component
+from bench.data import Examples
 from bench.figures import FIGURES, Plan, Point
 from bench.figures.plan import points
 from bench.metrics import over_seeds
@@ -154,6 +157,12 @@ def _spelled(crossing: Crossing) -> Any:
     return [[choice.label for choice in kind] for kind in kinds], crossing.seeds
 
 
+def test_every_figure_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "figures"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{name}: {plan.one_line}" in out for name, plan in FIGURES.items())
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -240,6 +249,19 @@ def test_a_line_goes_through_the_means_in_the_order_of_the_option(
         for level in ("public_only", "none"):
             np.testing.assert_allclose(lines[level], own[level])
         assert [label.get_text() for label in ax.get_xticklabels()] == ["0.5", "1", "2", "4", "8", "inf"]
+
+
+def test_what_has_no_utility_leaves_a_gap_and_stops_nothing(
+    plugin: Path, tmp_path: Path, asked: Callable[..., list[cells.Cell]]
+) -> None:
+    plan = FIGURES["vaegm_epsilon"]
+    store = Store(tmp_path)
+    for one in asked(plan, seeds="0"):
+        store.save(replace(made(one), utility={"not_measurable": "no predictor"}))
+    assert drawn(store, plugin, plan.name, "--seeds", "0") == 0
+    rows = list(csv.DictReader((tmp_path / "figures" / "vaegm_epsilon.csv").read_text().splitlines()))
+    assert {row["utility"] for row in rows} == {""}
+    assert all(float(row["found"]) > 0.5 for row in rows)
 
 
 def test_a_line_over_the_public_size_has_a_place_for_each(
@@ -474,3 +496,18 @@ def test_a_figure_measures_what_is_missing_and_keeps_samples(
         warnings.simplefilter("error")
         assert main(["figure", "few", *flags]) == 0
     assert {path: path.read_bytes() for path in Path("results/figures").iterdir()} == before
+
+
+def test_only_pictures_are_kept_as_samples(tmp_path: Path, registry: Registry) -> None:
+    store = Store(tmp_path)
+    made = Examples(np.ones((4, 8, 8, 1)), np.array([0, 0, 1, 1]), 2)
+    release = SimpleNamespace(generate=lambda n, seed: made)
+    for name, kept in (("digits", True), ("breast_cancer", False)):
+        one = cells.Cell(Choice(registry.data[name]), *(Choice(made) for made in _any(registry)), 0)
+        runner._keep_samples(one, release, store)  # type: ignore[arg-type]
+        assert (store.load_sheet(samples_of(one.name)) is not None) is kept
+    runner._keep_samples(one, SimpleNamespace(generate=None), store)  # type: ignore[arg-type]
+
+
+def _any(registry: Registry) -> tuple[Component, Component]:
+    return registry.defenses["none"], registry.attacks["confidence"]

@@ -25,7 +25,7 @@ def lines(points: Sequence[Point], *, over: str) -> Picture:
     """A panel a data set, a line a defense, `over` its option epsilon or the data's public; no option, a level line."""
     shown = [point for point in points if isinstance(point.utility, Figure)]
     series = list(dict.fromkeys(_series(point.defense) for point in shown))
-    names = list(dict.fromkeys(point.data.name for point in shown))
+    names = list(dict.fromkeys(point.data.name for point in points))
     picture, axes = panels(len(names), 4.6, 4.2, down=math.ceil(len(names) / 3))
     places = _places([x for point in shown if (x := _x(point, over)) is not None])
     for ax, name in zip(axes, names, strict=True):

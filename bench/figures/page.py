@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FOLDER = "figures"
 HEAD = """# Figures
 
-Written by `bench figure`, which measures what a figure needs and draws it; `--draw-only` draws what is stored. Figures
-are means over seeds with 95 % intervals. A point of which a seed was not measured, or is stale, is left out.
+Written by `bench figure`, which measures what a figure needs and draws it; `--draw-only` draws what is stored. Numbers
+are means over seeds with 95 % intervals. A point of which a seed was not measured, or is stale, is left out and named.
 """
 
 
