@@ -23,6 +23,7 @@ from bench.cli import main
 from bench.component import Choice, Component
 from bench.data import Examples
 from bench.figures import FIGURES, Plan, Point
+from bench.figures.page import table
 from bench.figures.plan import points
 from bench.metrics import over_seeds
 from bench.registry import Crossing, Registry, Request, discover
@@ -44,7 +45,8 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is awaited, as far as a plan can tell."""
     path = tmp_path_factory.mktemp("stand_in") / "stand_in.py"
     swept = {"pate", "dp_merf"}
-    made = (STAND_IN.format(name=name, options=", epsilon=8.0" * (name in swept)) for name in sorted(AWAITED))
+    names = sorted({*AWAITED, "stand_in"})  # a plugin with no component is refused
+    made = (STAND_IN.format(name=name, options=", epsilon=8.0" * (name in swept)) for name in names)
     path.write_text("from bench.registry import defense\n" + "".join(made))
     return path
 
@@ -356,6 +358,21 @@ def test_samples_stand_where_their_defense_and_epsilon_do(
             image = np.asarray(ax.images[0].get_array())
             first = next(iter(point.sheet.values()))[0, ..., 0]
             np.testing.assert_array_equal(image[1:9, 1:9], first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_figure_says_what_the_shipped_cells_say(
+    name: str, registry: Registry, asked: Callable[..., list[cells.Cell]]
+) -> None:
+    shipped = Store(Path(__file__).parents[1] / "results")
+    written = shipped.root / "figures" / f"{name}.csv"
+    if not written.is_file():
+        pytest.skip(f"results/figures holds no {name}: it was not measured")
+    plan = replace(FIGURES[name], sheet=None)  # the pictures themselves are in no checkout but the one that measured
+    found, _ = points(plan, asked(plan), shipped, cells.freshness(registry))
+    again = f"`bench figure {name}` draws it again: run it, commit"
+    assert found, again
+    assert written.read_bytes() == table(found), again
 
 
 # What is left out

@@ -49,7 +49,7 @@ def draw(
             continue
         folder = store.root / FOLDER
         paths.append(save(folder / f"{plan.name}.png", plan.draw(found)))
-        paths.append(put(folder / f"{plan.name}.csv", _csv(found)))
+        paths.append(put(folder / f"{plan.name}.csv", table(found)))
         sections[plan.name] = _section(plan, found, left, f"bench figure {plan.name}{said}")
     if not paths:
         raise UserError(
@@ -105,8 +105,8 @@ def _doubts(found: Sequence[Point]) -> list[str]:
     return [f"Doubt ({times} of {len(found)} points): {doubt}" for doubt, times in count.items()]
 
 
-def _csv(found: Sequence[Point]) -> bytes:
-    """A line a point, with the figures that the pictures show and what the attack found there."""
+def table(found: Sequence[Point]) -> bytes:
+    """The CSV: a line a point, with its utility, what the attack found there, and what is found blindly."""
     rows = [_row(point) for point in found]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
