@@ -23,8 +23,10 @@ SCIENCE = (
 )  # fmt: skip
 # Rooms that decide no number; any other room of the bench counts for those components that import it.
 PLAIN = (
-    "board", "card", "checkout", "choosing", "cli", "comparing", "component", "config", "errors", "exposed",
-    "games/__init__", "listing", "plot", "progress", "registry", "standing", "store", "table",
+    "board", "card", "checkout", "choosing", "cli", "comparing", "component", "config", "drawing", "errors",
+    "exposed", "figures/__init__", "figures/attacks", "figures/curves", "figures/page", "figures/pictures",
+    "figures/plan", "games/__init__", "listing", "measuring", "plot", "progress", "reading", "registry", "standing",
+    "store", "table",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",

@@ -17,7 +17,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def show(registry: Registry, parts: Sequence[str], console: Console | None = None) -> None:
-    """Print the parts asked for (defenses, attacks, games, data), then what could not be loaded."""
+    """Print the parts asked for (defenses, attacks, games, data, figures), then what could not be loaded."""
     console = console or Console(highlight=False, soft_wrap=True)
     for part in parts:
         columns, rows = _part(registry, part)
@@ -50,6 +50,10 @@ def _part(registry: Registry, part: str) -> tuple[Sequence[str], Rows]:
         }
         rows = [(name, game.one_line, ", ".join(by_game[name])) for name, game in sorted(registry.games.items())]
         return ("name", "what it asks", "attacks"), rows
+    if part == "figures":
+        from bench.figures import FIGURES
+
+        return ("name", "what it shows"), [(plan.name, plan.one_line) for plan in FIGURES.values()]
     found = {"defenses": registry.defenses, "attacks": registry.attacks, "data": registry.data}[part]
     columns = {"defenses": ["publishes", "takes for public"], "attacks": ["game", "needs"], "data": []}[part]
     table = []

@@ -23,6 +23,11 @@ def is_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and min(shape[:2]) >= 8
 
 
+def eight_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pictures in [0, 1] as they are kept to be looked at; what lies outside is cut off."""
+    return np.asarray(np.round(np.clip(x, 0, 1) * 255), np.uint8)
+
+
 @functools.lru_cache(maxsize=32)
 def waves(shape: tuple[int, ...], frequencies: int, decay: float = 0.0) -> NDArray[Any]:
     """Smooth pictures (frequencies^2 * colours, h * w * colours): products of cosines, each colour alone.

@@ -20,11 +20,15 @@ from bench.cells import Cell, asked, code, versions
 from bench.data import Data, Examples, Where, record_keys, shared
 from bench.errors import Doubt, UserError
 from bench.games import Challenge, Game
+from bench.pictures import eight_bits
 from bench.progress import Progress
 from bench.randomness import derive, stream
 from bench.registry import Choice, Registry, Request
 from bench.release import Release
-from bench.store import Result, Store, digest, source_digest
+from bench.store import Result, Store, digest, samples_of, source_digest
+
+SAMPLES = 400  # drawn of a release, of which SHOWN of each class are kept as pictures
+SHOWN = 10
 
 
 @dataclass
@@ -125,6 +129,7 @@ def _play(
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
         trained = replace(trained, doubts=(*doubts, *trained.doubts))
+        _keep_samples(cells[0], trained.release, store)
     for cell in cells if trained else ():
         say(f"{cell.defense.label} on {cell.data.label}, seed {cell.seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
@@ -193,6 +198,15 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
         "assumes": list(defense.component.assumes),
     }
     return _Trained(found, utility, correct, privacy, seconds, tuple(doubts))
+
+
+def _keep_samples(cell: Cell, found: Release, store: Store) -> None:
+    """A few samples of each class, where they are pictures: the figure of them is drawn later, without the release."""
+    if found.generate is None or "pictures" not in cell.data.component.has:
+        return
+    made = found.generate(SAMPLES, derive(cell.seed, "samples"))
+    rows = {f"class {label}": made.x[made.y == label][:SHOWN] for label in range(made.classes)}
+    store.save_sheet(samples_of(cell.name), {name: eight_bits(row) for name, row in rows.items()})
 
 
 def _correct(found: Release, data: Data, seed: int) -> NDArray[Any]:

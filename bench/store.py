@@ -342,6 +342,12 @@ class Store:
         return _load(self._fit(key))
 
 
+def samples_of(cell: Key) -> Key:
+    """The sheet on which samples of a cell's release stand, under the name `samples` in place of an attack's."""
+    data, defense, _, seed = cell
+    return data, defense, "samples", seed
+
+
 def _load(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -119,7 +119,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
         write=lambda board, store: made.calls.append("write"),
         show=lambda board: made.calls.append("show"),
     )
-    for name, fake in {"runner": SimpleNamespace(run=made.run), "table": table}.items():
+    standing = SimpleNamespace(compared=lambda board, compare: board)
+    for name, fake in {"runner": SimpleNamespace(run=made.run), "table": table, "standing": standing}.items():
         monkeypatch.setattr(bench, name, fake, raising=False)
         monkeypatch.setitem(sys.modules, f"bench.{name}", fake)
     monkeypatch.chdir(tmp_path)
