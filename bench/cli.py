@@ -1,4 +1,4 @@
-"""The program: `run` and `control` measure, `list`, `table` and `plot` read. A mistake is one sentence and exit 2."""
+"""The program: `run` and `control` measure, the other verbs read. A mistake is one sentence and exit 2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # The words of `bench run`, on the command line and in --config, and how each is read.
 WORDS = {
     "defense": list, "attack": list, "data": list, "plugin": list, "seeds": str, "epsilon": str, "results": str,
-    "data-dir": str, "offline": bool, "accept-published": bool,
+    "data-dir": str, "offline": bool, "accept-published": bool, "budget": str,
 }  # fmt: skip
 OF_PARTS = ("defense", "attack", "data", "seeds", "epsilon")  # what each part of a configuration can say for itself
 PARTS = ("defenses", "attacks", "games", "data")
@@ -86,6 +86,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parsers = {verb: add(verbs) for verb, add in (("run", _add_run), ("list", _add_list), ("table", _add_table))}
     parsers["plot"] = _add_plot(verbs)
     parsers["control"] = _add_control(verbs)
+    parsers["plan"] = _add_plan(verbs)
+    parsers["why"] = _add_why(verbs)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         given = f", and {argv[0]!r} after it" if argv else ""
         raise UserError(f"say first what to do{given}: {', '.join(parsers)}, or --help.")
@@ -108,6 +110,18 @@ def _add_run(verbs: Verbs) -> argparse.ArgumentParser:
         "run", allow_abbrev=False, help="measure what is not yet measured, then print the board",
         description="Measure each chosen defense against each attack that can be played; nothing chosen is everything.",
     )  # fmt: skip
+    run.add_argument("--budget", metavar="TIME", help="as in 90s, 20m or 2h: what narrows the board most in that time")
+    return _add_words(run, _run)
+
+
+def _add_plan(verbs: Verbs) -> argparse.ArgumentParser:
+    purpose = "say what `run` with the same words would do, and what it would take"
+    plan: argparse.ArgumentParser = verbs.add_parser("plan", allow_abbrev=False, help=purpose)
+    plan.set_defaults(budget=None)
+    return _add_words(plan, _plan)
+
+
+def _add_words(run: argparse.ArgumentParser, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     choice: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
     run.add_argument("--defense", **choice, help="a defense and its options; repeatable (default: all)")
     run.add_argument(
@@ -125,7 +139,7 @@ def _add_run(verbs: Verbs) -> argparse.ArgumentParser:
     run.add_argument("--accept-published", action=flag, help="take cells that another machine measured as done")
     run.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with more components; repeatable")
     run.add_argument("--config", metavar="FILE", help="a YAML file with these words; flags win over it")
-    run.set_defaults(does=_run)
+    run.set_defaults(does=does)
     return run
 
 
@@ -143,6 +157,13 @@ def _add_table(verbs: Verbs) -> argparse.ArgumentParser:
 
 def _add_plot(verbs: Verbs) -> argparse.ArgumentParser:
     return _add_reader(verbs, "plot", "draw privacy against utility, and ROC curves", _plot)
+
+
+def _add_why(verbs: Verbs) -> argparse.ArgumentParser:
+    parser = _add_reader(verbs, "why", "say what changed since a cell was measured", _why)
+    cell = "data/defense/attack/seed or the path of its file (default: all of them, counted by cause)"
+    parser.add_argument("cell", nargs="?", metavar="CELL", help=cell)
+    return parser
 
 
 def _add_control(verbs: Verbs) -> argparse.ArgumentParser:
@@ -187,6 +208,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[
 
 def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Request:
     """Turn the words of `bench run` into a typed request; a word that was left out is None."""
+    from bench import choosing
     from bench.data import Where
     from bench.registry import Request
 
@@ -199,6 +221,7 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
         results=results,
         where=Where(data_dir, bool(settings["offline"])),
         accept_published=bool(settings["accept-published"]),
+        budget=None if settings["budget"] is None else choosing.duration(settings["budget"]),
     )
 
 
@@ -243,7 +266,36 @@ def _run(arguments: argparse.Namespace) -> int:
         cells = ["/".join(map(str, cell)) for cell, reason in outcome.failed.items() if reason == why]
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
         _complain(f"failed: {cells[0]}{more}: {why}")
+    if outcome.left:
+        _complain(f"note: the budget left {outcome.left} cells; `bench plan` says what they take.")
     return 1 if outcome.failed else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    settings, parts = _settings(arguments)
+    registry = _discover(settings["plugin"])
+    asked = request(registry, settings, parts)
+
+    from bench import plan
+    from bench.store import Store
+
+    print("\n".join(plan.lines(plan.make(asked, Store(asked.results)))))
+    return 0
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    registry = _discover(arguments.plugin)
+
+    from bench import why
+    from bench.store import Store
+
+    store = Store(_results(arguments))
+    if arguments.cell in (None, "all"):
+        said = why.summary(store, registry)
+    else:
+        said = why.explain(why.find(store, arguments.cell), registry, store.machine)
+    print("\n".join(said))
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:

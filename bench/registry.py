@@ -45,6 +45,7 @@ class Request:
     results: Path
     where: Where
     accept_published: bool = False
+    budget: float | None = None  # seconds
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bench import accounting, metrics
-from bench.cells import Cell, asked, code, versions
+from bench.budget import Budget
+from bench.cells import Cell, asked, code, freshness, stored, versions
 from bench.data import Data, Examples, Where, record_keys, shared
 from bench.errors import Doubt, UserError
 from bench.games import Challenge, Game
@@ -33,6 +34,7 @@ class Outcome:
     failed: dict[tuple[str, str, str, int], str] = field(default_factory=dict)
     measured: int = 0
     stored: int = 0
+    left: int = 0  # by a budget
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class _Trained:
     utility: dict[str, Any]
     privacy: dict[str, Any]
     seconds: float
+    fits: Mapping[str, float]
     doubts: tuple[str, ...]
 
 
@@ -56,6 +59,8 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
     from bench import training
 
     total = sum(map(len, groups))
+    budget = None if request.budget is None else Budget(request.budget, store, freshness(registry))
+    turns: Iterable[list[Cell]] = budget.turns([cell for cells in groups for cell in cells]) if budget else groups
     splits: dict[tuple[str, int], Data] = {}
 
     def say(what: str) -> None:
@@ -65,36 +70,30 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
         say(f"{what}, step {done} of {steps}")
 
     with training.remembering(store, training_says):
-        for cells in groups:
+        for cells in turns:
             data, defense, seed = cells[0].data, cells[0].defense, cells[0].seed
             done = outcome.measured + len(outcome.failed)
             progress.step(f"{defense.label} on {data.label}, seed {seed}", done, total)
             with _failing(outcome, cells, "the data set failed"):
                 if (data.label, seed) not in splits:
                     splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
-                _play(splits[data.label, seed], cells, store, outcome, say)
-    progress.step("done", total, total)
+                _play(splits[data.label, seed], cells, store, outcome, say, budget)
+    outcome.left = total - outcome.measured - len(outcome.failed)
+    progress.step("done", total - outcome.left, total)
     return outcome
 
 
 def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     """The playable cells without a fresh result, grouped by what is trained for them."""
     groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}  # by split first, as one is in memory at a time
+    machine = None if request.accept_published else store.machine
     for cell in asked(request.crossings):
-        if _stored(cell, store, request.accept_published):
+        if stored(cell, store, machine):
             outcome.stored += 1
         else:
             split = groups.setdefault((cell.data.label, cell.seed), {})
             split.setdefault(cell.defense.label, []).append(cell)
     return [cells for split in groups.values() for cells in split.values()]
-
-
-def _stored(cell: Cell, store: Store, accept_published: bool) -> bool:
-    result = store.load(*cell.name)
-    if result is None or result.digest != cell.digest():
-        return False
-    # A cell that came with the checkout was measured elsewhere: whoever runs the bench wants to see it measured here.
-    return accept_published or result.machine == store.machine
 
 
 def _split(data: Choice, where: Where, seed: int) -> Data:
@@ -106,16 +105,20 @@ def _split(data: Choice, where: Where, seed: int) -> Data:
 
 
 def _play(
-    data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Callable[[str], None]
-) -> None:
-    """Train one defense, then play every attack of its cells."""
+    data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Callable[[str], None],
+    budget: Budget | None,
+) -> None:  # fmt: skip
+    """Train one defense, then play every attack of its cells, those that the budget still allows by then."""
     trained = None
     _reset_peak()
     # Drawn before training: what is too small to ask about should not be trained for.
     challenges = {_of(cell): _challenge(data, cell) for cell in {_of(cell): cell for cell in cells}.values()}
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
+        store.save_asked(cells[0].training_digest(), trained.fits)
     for cell in cells if trained else ():
+        if budget and not budget.allows(cell):
+            continue
         say(f"{cell.defense.label} on {cell.data.label}, seed {cell.seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
             store.save(_measure(data, cell, trained, challenges[_of(cell)], store))
@@ -160,12 +163,13 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
 
 
 def _train(data: Data, defense: Choice, seed: int) -> _Trained:
-    from bench.training import recalled_seconds
+    from bench.training import counting
 
-    start, recalled = time.perf_counter(), recalled_seconds()  # a remembered fit still cost what it cost
     with _doubting() as doubts:
-        found = release(data, defense, seed)
-        seconds = time.perf_counter() - start + recalled_seconds() - recalled
+        start = time.perf_counter()
+        with counting() as fits:
+            found = release(data, defense, seed)
+        seconds = time.perf_counter() - start + fits.recalled  # a remembered fit still cost what it cost
         utility = _utility(found, data, seed)
         claim: dict[str, Any] = dict(accounting.claim(found.spent, len(data.private)))
         if defense.component.private and defense.settings.get("epsilon") not in (None, float("inf")):
@@ -179,7 +183,7 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
         "sampler": accounting.describe(found.spent),
         "assumes": list(defense.component.assumes),
     }
-    return _Trained(found, utility, privacy, seconds, tuple(doubts))
+    return _Trained(found, utility, privacy, seconds, fits.seconds, tuple(doubts))
 
 
 def _utility(found: Release, data: Data, seed: int) -> dict[str, Any]:
@@ -216,17 +220,19 @@ def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, st
 
     game, of = _game(cell), _of(cell)[1]
     own = {name: value for name, value in cell.attack.settings.items() if name not in game.options}
-    start, recalled = time.perf_counter(), training.recalled_seconds()
     with _doubting() as doubts:
-        allowed = trained.release.only(cell.attack.component.needs)
-        seed = derive(cell.seed, "attack", cell.attack.name)
-        targets = game.show(challenge, allowed)
-        answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
-        seconds = time.perf_counter() - start + training.recalled_seconds() - recalled
+        start = time.perf_counter()
+        with training.counting() as fits:
+            allowed = trained.release.only(cell.attack.component.needs)
+            seed = derive(cell.seed, "attack", cell.attack.name)
+            targets = game.show(challenge, allowed)
+            answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
+        seconds = time.perf_counter() - start + fits.recalled
         blind = blind_answer(game, challenge, derive(cell.seed, "blind", game.name, of), store)
         judged = game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name))
     if game.sheet:
         store.save_sheet(cell.name, game.sheet(answer, blind, challenge))
+    store.save_asked(cell.digest(), fits.seconds)
     components = (cell.data.component, cell.defense.component, cell.attack.component)
     return Result(
         data=cell.data.label,

@@ -95,6 +95,7 @@ class Fakes:
         self.calls: list[str] = []
         self.failed: dict[tuple[str, str, str, int], str] = {}
         self.raises: BaseException | None = None
+        self.left = 0
 
     def run(self, request: Request, registry: Any, store: Any, progress: Any) -> Any:
         self.requests.append(request)
@@ -102,7 +103,7 @@ class Fakes:
         warnings.warn("only 3 non-members.", Doubt, stacklevel=1)
         if self.raises:
             raise self.raises
-        return SimpleNamespace(failed=self.failed, measured=1, stored=0)
+        return SimpleNamespace(failed=self.failed, measured=1, stored=0, left=self.left)
 
 
 @pytest.fixture
@@ -268,6 +269,17 @@ def test_a_failed_cell_is_named_and_exit_1(fakes: Fakes, capsys: pytest.CaptureF
     assert "bench: failed: digits/shield/spear/2: ValueError: of no use" in err
     assert "bench: note: only 3 non-members." in err
     assert fakes.calls == ["build", "write", "show"]
+
+
+def test_a_budget_that_ran_out_is_no_failure(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+    fakes.left = 3
+    assert main(["run", "--plugin", "mine.py", "--budget", "20m"]) == 0
+    assert fakes.requests[-1].budget == 1200
+    assert "bench: note: the budget left 3 cells" in capsys.readouterr().err
+    Path("board.yaml").write_text("plugin: mine.py\nbudget: 90s\n")
+    assert main(["run", "--config", "board.yaml"]) == 0
+    assert fakes.requests[-1].budget == 90
+    assert fakes.calls == ["build", "write", "show"] * 2
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("The disk is full."), 2), (KeyboardInterrupt(), 130)])
