@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.registry import Choice, Component, Crossing, Kind, Registry, missing
@@ -94,8 +95,9 @@ def spell(value: Any) -> Any:
 
 
 def _digest(components: tuple[Component, ...], options: Mapping[str, Any], seed: int) -> str:
-    # as JSON, which tells 1, 1.0 and true apart as well, and is quick where there are thousands of cells
-    return digest(([part.name for part in components], json.dumps(options, sort_keys=True), seed, _stamp(components)))
+    # by way of JSON, which tells 1, 1.0 and true apart as well, and is quick where there are thousands of cells
+    named = [part.name for part in components], options, seed, _stamp(components)
+    return digest(json.dumps(named, sort_keys=True))
 
 
 @functools.cache
@@ -104,7 +106,8 @@ def _stamp(components: tuple[Component, ...]) -> str:
     return digest((code(*components), versions()))
 
 
-def code(*components: Component) -> dict[str, str]:
+@functools.cache
+def code(*components: Component) -> Mapping[str, str]:
     """Digests of the files that decide a cell, by file name; comments and layout do not count."""
     files = {f"bench/{name}.py": HERE / f"{name}.py" for name in SCIENCE}
     files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.source.parent != HERE}
@@ -112,7 +115,7 @@ def code(*components: Component) -> dict[str, str]:
     files |= {f"game/{path.name}": path for path in games}
     for path in list(files.values()):
         files |= {f"bench/{name}.py": HERE / f"{name}.py" for name in _rooms(path)}
-    return {name: source_digest(path) for name, path in sorted(files.items())}
+    return MappingProxyType({name: source_digest(path) for name, path in sorted(files.items())})
 
 
 @functools.cache

@@ -267,7 +267,8 @@ def _run(arguments: argparse.Namespace) -> int:
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
         _complain(f"failed: {cells[0]}{more}: {why}")
     if outcome.left:
-        _complain(f"note: the budget left {outcome.left} cells; `bench plan` says what they take.")
+        some = ", ".join("/".join(map(str, cell)) for cell in outcome.left[:3]) + ", ..." * (len(outcome.left) > 3)
+        _complain(f"note: the budget left {len(outcome.left)} to measure ({some}); `bench plan` says what that takes.")
     return 1 if outcome.failed else 0
 
 

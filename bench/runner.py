@@ -29,12 +29,12 @@ from bench.store import Result, Store, digest, source_digest
 
 @dataclass
 class Outcome:
-    """What a run did: cells measured now, cells that were stored already, and cells that failed with the reason."""
+    """What a run did: cells measured now, stored already, failed with the reason, and left by a budget."""
 
     failed: dict[tuple[str, str, str, int], str] = field(default_factory=dict)
     measured: int = 0
     stored: int = 0
-    left: int = 0  # by a budget
+    left: list[tuple[str, str, str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
                 if (data.label, seed) not in splits:
                     splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
                 _play(splits[data.label, seed], cells, store, outcome, say, budget)
-    outcome.left = total - outcome.measured - len(outcome.failed)
-    progress.step("done", total - outcome.left, total)
+    if budget:
+        undone = (cell for cells in groups for cell in cells if not stored(cell, store, store.machine))
+        outcome.left = [cell.name for cell in undone if cell.name not in outcome.failed]
+    progress.step("done", total - len(outcome.left), total)
     return outcome
 
 

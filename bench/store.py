@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -32,6 +32,7 @@ SCHEMA = 1
 CONTROLS = "controls"  # the folder of what `bench.controls` stores, which is no data set
 _DAY = 86_400.0
 _NUMBERS = frozenset({int, float})
+_DIGITS = 300  # of whole numbers that every float can hold
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -115,7 +116,13 @@ class Result:
     def from_json(cls, data: bytes) -> Result:
         """The result in a file. Raises ValueError, saying why, unless it has all keys, no other and the right types."""
         try:
-            values = json.loads(data.decode(), object_pairs_hook=_sound, parse_constant=_no_number)
+            values = json.loads(
+                data.decode(),
+                object_pairs_hook=_no_twins,
+                parse_constant=_finite,
+                parse_float=_finite,
+                parse_int=_whole,
+            )
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         if not isinstance(values, dict):
@@ -181,30 +188,24 @@ def _same_keys(what: str, values: Mapping[str, Any], allowed: tuple[Set[str], ..
         raise ValueError(f"{what} must hold exactly {', '.join(sorted(allowed[0]))}; wrong: {', '.join(wrong)}")
 
 
-def _sound(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a key occurs twice")  # json keeps the last one silently
-    _check_finite(values.values())
     return values
 
 
-def _check_finite(values: Collection[Any]) -> None:
-    """Raise ValueError for a number that no float holds, in lists of lists too: json reads 1e400 as inf."""
-    numbers = values if set(map(type, values)) <= _NUMBERS else [value for value in values if type(value) in _NUMBERS]
-    try:
-        finite = all(map(math.isfinite, numbers))
-    except OverflowError:  # a whole number of hundreds of digits
-        finite = False
-    if not finite:
-        raise ValueError("it holds a number that is not finite")
-    for value in values if numbers is not values else ():
-        if type(value) is list:
-            _check_finite(value)
+def _finite(text: str) -> float:
+    value = float(text)  # json takes NaN and Infinity for numbers, and reads 1e400 as inf
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is not a finite number")  # json takes NaN and Infinity for numbers
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:  # the others need no second look, and there are hundreds of them in a cell
+        _finite(text)
+    return int(text)
 
 
 def _plain(value: object) -> object:

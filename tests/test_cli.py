@@ -95,7 +95,7 @@ class Fakes:
         self.calls: list[str] = []
         self.failed: dict[tuple[str, str, str, int], str] = {}
         self.raises: BaseException | None = None
-        self.left = 0
+        self.left: list[tuple[str, str, str, int]] = []
 
     def run(self, request: Request, registry: Any, store: Any, progress: Any) -> Any:
         self.requests.append(request)
@@ -272,10 +272,11 @@ def test_a_failed_cell_is_named_and_exit_1(fakes: Fakes, capsys: pytest.CaptureF
 
 
 def test_a_budget_that_ran_out_is_no_failure(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
-    fakes.left = 3
+    fakes.left = [("digits", "shield", "spear", seed) for seed in range(4)]
     assert main(["run", "--plugin", "mine.py", "--budget", "20m"]) == 0
     assert fakes.requests[-1].budget == 1200
-    assert "bench: note: the budget left 3 cells" in capsys.readouterr().err
+    left = "left 4 to measure (digits/shield/spear/0, digits/shield/spear/1, digits/shield/spear/2, ...)"
+    assert f"bench: note: the budget {left}" in capsys.readouterr().err
     Path("board.yaml").write_text("plugin: mine.py\nbudget: 90s\n")
     assert main(["run", "--config", "board.yaml"]) == 0
     assert fakes.requests[-1].budget == 90

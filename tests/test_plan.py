@@ -297,7 +297,8 @@ def test_first_one_seed_of_every_pair_baselines_and_undefended_rows_before_other
         ["shield/spear/0", "shield/sling/0"],
     ]
     names = ("none", "shield", "wall")
-    assert sorted(taken[6:]) == [[f"{name}/{attack}/1" for attack in ("confidence", "spear", "sling")] for name in names]
+    attacks = ("confidence", "spear", "sling")
+    assert sorted(taken[6:]) == [[f"{name}/{attack}/1" for attack in attacks] for name in names]
     assert sum(map(len, taken)) == len(cells)
 
 
