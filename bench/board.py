@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.accounting import DELTA_RULE
+from bench.accounting import DELTA_RULE, SELECTED
 from bench.component import missing
 from bench.metrics import over_seeds
 
 if TYPE_CHECKING:
     from bench.registry import Registry
-    from bench.store import Result, Store
+    from bench.store import Key, Result, Store
 
-Key = tuple[str, str, str, int]
 UNDEFENDED = ("none", "federated")  # the rows that have to show an attack at work
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
 TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
@@ -39,7 +38,8 @@ class Figure:
 class Cell:
     """One defense against one attack; `state` is "number" or the word that stands in its place.
 
-    `results`: the seeds that count, `figures`: by metric, a Figure or why there is none, `doubts`: to be marked.
+    `results`: the seeds that count, `figures`: by metric, a Figure or why there is none, `doubts`: to be marked,
+    `less`: how much less it reaches here than where nothing defends, on the same targets (`bench.standing`).
     """
 
     attack: str
@@ -47,6 +47,7 @@ class Cell:
     results: tuple[Result, ...] = ()
     figures: Mapping[str, Figure | str] | None = None
     doubts: tuple[str, ...] = ()
+    less: Figure | None = None
 
     @property
     def found(self) -> Figure | None:
@@ -64,7 +65,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One defense on one data set: what it costs (`utility`), what it claims, and a cell an attack."""
+    """One defense on one data set: what it costs (`utility`), what it claims, and a cell an attack.
+
+    selected: epsilon, had its options been chosen privately; rank: its place, shared by rows that nobody can tell apart
+    (`bench.standing`).
+    """
 
     defense: str
     utility: Figure | str
@@ -73,6 +78,8 @@ class Row:
     sampler: str
     cells: tuple[Cell, ...]
     seeds: int
+    selected: str = "-"
+    rank: int | None = None
 
     @property
     def worst(self) -> Cell | None:
@@ -105,12 +112,28 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Equals:
+    """Defenses of one data set that claim the same epsilon and delta, the most useful first, with their ranks.
+
+    beyond: how much more accurate each is than the row `floor`, on the same holdout records.
+    """
+
+    data: str
+    epsilon: str
+    delta: str
+    rows: tuple[Row, ...]
+    floor: str
+    beyond: tuple[Figure | None, ...]
+
+
+@dataclass(frozen=True)
 class Board:
-    """All sections, the `notes` below them, and every stored result with whether it is fresh."""
+    """All sections, the `notes` below them, every stored result with whether it is fresh, utility at equal claims."""
 
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
     results: tuple[tuple[Result, bool], ...]
+    equals: tuple[Equals, ...] = ()
 
 
 def mean(figures: Sequence[Mapping[str, Any]], least: float = 0.0, *, between: bool = True) -> Figure:
@@ -294,7 +317,8 @@ def _row(defense: str, cells: tuple[Cell, ...]) -> Row:
     epsilon = max(float(claim["epsilon"]) for claim in claims)
     delta = max(float(claim["delta"]) for claim in claims)
     sampler = "; ".join(dict.fromkeys(str(claim["sampler"]) for claim in claims))
-    return Row(defense, utility, spell_epsilon(epsilon), f"{delta:g}", sampler, cells, len(by_seed))
+    selected = spell_epsilon(max(float(claim["epsilon_selected"]) for claim in claims))
+    return Row(defense, utility, spell_epsilon(epsilon), f"{delta:g}", sampler, cells, len(by_seed), selected)
 
 
 def spell_epsilon(epsilon: float) -> str:
@@ -331,8 +355,12 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
     return (
         "Utility: accuracy on the holdout records. A cell: what the attack reaches; larger leaks more.",
         "Figures are means over seeds with 95 % intervals.",
+        "Rank: rows of one rank do not differ beyond noise in their worst attack, or in their utility, on the same "
+        "targets (5 % for a whole table).",
         f"{DELTA_RULE}.",
         f"Neighbouring relation: {_join(str(result.privacy['relation']) for result in results)}.",
+        "Options were chosen by hand, which no epsilon here covers. At equal claims it is said what epsilon would be "
+        f"had they been chosen privately as the best of {SELECTED} runs on average (Papernot and Steinke 2022).",
         "Sampler: as each row says; the accountant assumes that very sampler.",
         f"Assumed public: {'; '.join(facts) or 'nothing'}.",
         "Runs are reproducible because noise is seeded: not private to whoever knows the seed.",

@@ -25,8 +25,8 @@ SCIENCE = (
 )  # fmt: skip
 # Rooms that decide no number; any other room of the bench counts for those components that import it.
 PLAIN = (
-    "board", "budget", "checkout", "choosing", "cli", "component", "config", "errors", "games/__init__", "listing",
-    "plan", "plot", "progress", "registry", "store", "table", "why",
+    "board", "budget", "checkout", "choosing", "cli", "comparing", "component", "config", "errors", "exposed",
+    "games/__init__", "listing", "plan", "plot", "progress", "registry", "standing", "store", "table", "why",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import sys
@@ -86,6 +87,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parsers = {verb: add(verbs) for verb, add in (("run", _add_run), ("list", _add_list), ("table", _add_table))}
     parsers["plot"] = _add_plot(verbs)
     parsers["control"] = _add_control(verbs)
+    parsers["exposed"] = _add_exposed(verbs)
     parsers["plan"] = _add_plan(verbs)
     parsers["why"] = _add_why(verbs)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
@@ -172,6 +174,12 @@ def _add_control(verbs: Verbs) -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", metavar="DIR", help="as of `run`: some controls are played on a larger data set")
     choice = "NAME[,OPTION=VALUE...]"
     parser.add_argument("--attack", action="append", metavar=choice, help="as of `run`; repeatable (default: all)")
+    return parser
+
+
+def _add_exposed(verbs: Verbs) -> argparse.ArgumentParser:
+    parser = _add_reader(verbs, "exposed", "which private records are found, under which defenses", _exposed)
+    parser.add_argument("--fpr", type=float, default=0.01, help="the false positive rate allowed (default: 0.01)")
     return parser
 
 
@@ -323,14 +331,16 @@ def _table(arguments: argparse.Namespace) -> int:
 
 def _publish(store: Store, registry: Registry, failed: Mapping[tuple[str, str, str, int], str]) -> None:
     """Write the board of all that is stored, and print it."""
-    from bench import controls, table
+    from bench import controls, standing, table
     from bench.cells import freshness
+    from bench.comparing import Comparisons
 
     with store.lock():  # else of two runs that end together the first to read may be the last to write
-        board = table.build(
-            store, registry, failed, freshness(registry), lambda attack: controls.caveat(store, registry, attack)
-        )
+        compare = Comparisons(store)
+        caveat = functools.partial(controls.caveat, store, registry)
+        board = standing.compared(table.build(store, registry, failed, freshness(registry), caveat), compare)
         table.write(board, store)
+        compare.save()
     table.show(board)
 
 
@@ -349,6 +359,19 @@ def _control(arguments: argparse.Namespace) -> int:
     for control in found:
         print(control)
     return 1 if any(control.red for control in found) else 0
+
+
+def _exposed(arguments: argparse.Namespace) -> int:
+    registry = _discover(arguments.plugin)
+
+    from bench import exposed
+    from bench.cells import freshness
+    from bench.store import Store
+
+    store, fresh = Store(_results(arguments)), freshness(registry)
+    paths, _ = exposed.export(store, filter(fresh, store.results()), arguments.fpr)
+    print(paths[-1].read_text(), *paths, sep="\n")
+    return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,32 @@ def paired_gain(a: NDArray[Any], b: NDArray[Any], member: NDArray[Any], *, sprea
         variance = sum(float((x - y).var(ddof=1)) / len(x) for x, y in parts)
         variance += second["se"] ** 2 * (1 - 1 / spread**2)
     return _around(value, math.sqrt(variance))
+
+
+def placements(scores: NDArray[Any], member: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """What an AUC is made of, for `paired`: DeLong's components of the members and of the others."""
+    members, others = _placements(*_checked(scores, member))
+    return {"units_members": members.astype(np.float32), "units_others": others.astype(np.float32)}
+
+
+def recalls(correct: NDArray[Any], group: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """What a `balanced_recall` is made of, for `paired`: of each group, who was right, over the number of groups."""
+    groups = np.unique(group)
+    return {f"units_{g}": (correct[group == g] / len(groups)).astype(np.float32) for g in groups}
+
+
+def paired(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> float:
+    """Standard error of the difference of two headline figures on the same targets.
+
+    a, b: `answers` of two cells. What is called `units...` are strata of units, the same on both sides, of which the
+    figure is a sum of means: its variance is the sum of the variances of the means of their differences. Raises
+    ValueError where the two were not asked the same.
+    """
+    strata = [name for name in a if name.startswith("units")]
+    if set(strata) != {name for name in b if name.startswith("units")} or any(a[s].shape != b[s].shape for s in strata):
+        raise ValueError("two cells can be compared only where they were asked about the same targets")
+    differences = [a[s].astype(np.float64) - b[s] for s in strata]
+    return math.sqrt(math.fsum(d.var(ddof=1) / len(d) for d in differences if len(d) > 1))
 
 
 def advantage(scores: NDArray[Any], member: NDArray[Any], rng: np.random.Generator) -> Figure:

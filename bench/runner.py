@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bench import accounting, metrics
@@ -43,6 +44,7 @@ class _Trained:
 
     release: Release
     utility: dict[str, Any]
+    correct: NDArray[Any]  # which holdout records are classified correctly; none where nobody can say
     privacy: dict[str, Any]
     seconds: float
     fits: Mapping[str, float]
@@ -172,7 +174,10 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
         with counting() as fits:
             found = release(data, defense, seed)
         seconds = time.perf_counter() - start + fits.recalled  # a remembered fit still cost what it cost
-        utility = _utility(found, data, seed)
+        correct = _correct(found, data, seed)
+        utility: dict[str, Any] = {"not_measurable": "neither a predictor nor synthetic records are published"}
+        if len(correct):
+            utility = {"accuracy": metrics.accuracy(correct), "n": len(correct)}
         claim: dict[str, Any] = dict(accounting.claim(found.spent, len(data.private)))
         if defense.component.private and defense.settings.get("epsilon") not in (None, float("inf")):
             asked = float(defense.settings["epsilon"])  # type: ignore[arg-type]
@@ -185,20 +190,19 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
         "sampler": accounting.describe(found.spent),
         "assumes": list(defense.component.assumes),
     }
-    return _Trained(found, utility, privacy, seconds, fits.seconds, tuple(doubts))
+    return _Trained(found, utility, correct, privacy, seconds, fits.seconds, tuple(doubts))
 
 
-def _utility(found: Release, data: Data, seed: int) -> dict[str, Any]:
-    """Accuracy on holdout records, of the published predictor or of a classifier trained on the synthetic records."""
+def _correct(found: Release, data: Data, seed: int) -> NDArray[Any]:
+    """Which holdout records (n,) the published predictor, or a classifier of the synthetic records, gets right."""
     predict = found.predict
     if predict is None and found.synthetic is not None:
         from bench.classifier import classify
 
         predict = classify(found.synthetic, derive(seed, "utility"), what="classifier on synthetic records").predict
     if predict is None:
-        return {"not_measurable": "neither a predictor nor synthetic records are published"}
-    correct = predict(data.holdout.x).argmax(1) == data.holdout.y
-    return {"accuracy": metrics.accuracy(correct), "n": len(correct)}
+        return np.zeros(0, bool)
+    return np.asarray(predict(data.holdout.x).argmax(1) == data.holdout.y)
 
 
 def _game(cell: Cell) -> Game:
@@ -231,7 +235,8 @@ def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, st
             answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
         seconds = time.perf_counter() - start + fits.recalled
         blind = blind_answer(game, challenge, derive(cell.seed, "blind", game.name, of), store)
-        judged = game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name))
+        judged = dict(game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name)))
+    store.save_answers(cell.name, {**judged.pop("answers", {}), "correct": trained.correct})
     if game.sheet:
         store.save_sheet(cell.name, game.sheet(answer, blind, challenge))
     store.save_asked(cell.digest(), fits.seconds)

@@ -28,7 +28,8 @@ from bench.errors import Doubt, UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SCHEMA = 1
+Key = tuple[str, str, str, int]  # data, defense, attack, seed: the labels of a cell
+SCHEMA = 2
 CONTROLS = "controls"  # the folder of what `bench.controls` stores, which is no data set
 _DAY = 86_400.0
 _NUMBERS = frozenset({int, float})
@@ -45,7 +46,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 _PARTS: Mapping[str, tuple[set[str], ...]] = {
     "options": ({"data", "defense", "attack"},),
     "utility": ({"accuracy", "n"}, {"not_measurable"}),
-    "privacy": ({"epsilon", "epsilon_rdp", "delta", "relation", "sampler", "assumes"},),
+    "privacy": ({"epsilon", "epsilon_rdp", "epsilon_selected", "delta", "relation", "sampler", "assumes"},),
     "seconds": ({"defense", "attack"},),
 }
 
@@ -170,7 +171,8 @@ def _check_figures(values: Mapping[str, Any]) -> None:
     if not all(isinstance(curve, list) and set(map(type, curve)) <= _NUMBERS for curve in curves):
         raise ValueError("roc does not hold the counts fp and tp")
     privacy = values["privacy"]
-    if not (_number(privacy["epsilon"]) or privacy["epsilon"] == "inf") or not _number(privacy["delta"]):
+    claims = [privacy[name] for name in ("epsilon", "epsilon_selected")]
+    if not all(_number(claim) or claim == "inf" for claim in claims) or not _number(privacy["delta"]):
         raise ValueError("privacy holds an epsilon or a delta that is no number")
     assumes = privacy["assumes"]
     if not (isinstance(assumes, list) and all(type(fact) is str for fact in assumes)):
@@ -276,18 +278,30 @@ class Store:
         self._known[path] = state, result
         return result
 
-    def save_sheet(self, cell: tuple[str, str, str, int], rows: Mapping[str, NDArray[Any]]) -> None:
+    def save_sheet(self, cell: Key, rows: Mapping[str, NDArray[Any]]) -> None:
         """Keep a cell's pictures, uint8 (n, height, width, colours) by name; beside weights, as they show records."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **rows)
-        write(self._sheet(cell), buffer.getvalue())
+        self._save_beside("sheets", cell, rows)
 
-    def load_sheet(self, cell: tuple[str, str, str, int]) -> dict[str, NDArray[Any]] | None:
+    def load_sheet(self, cell: Key) -> dict[str, NDArray[Any]] | None:
         """The pictures of a cell by name, or None where this checkout has none that can be read."""
-        return _load(self._sheet(cell))
+        return _load(self._beside("sheets", cell))
 
-    def _sheet(self, cell: tuple[str, str, str, int]) -> Path:
-        return self._local / "sheets" / self.path(*cell).relative_to(self.root).with_suffix(".npz")
+    def save_answers(self, cell: Key, answers: Mapping[str, NDArray[Any]]) -> None:
+        """Keep what a cell's figures are made of, record by record (`bench.comparing`); beside weights, for it is large
+        and says who was found."""
+        self._save_beside("answers", cell, answers)
+
+    def load_answers(self, cell: Key) -> dict[str, NDArray[Any]] | None:
+        """What `save_answers` kept, or None where this checkout has none that can be read."""
+        return _load(self._beside("answers", cell))
+
+    def _save_beside(self, kind: str, cell: Key, arrays: Mapping[str, NDArray[Any]]) -> None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write(self._beside(kind, cell), buffer.getvalue())
+
+    def _beside(self, kind: str, cell: Key) -> Path:
+        return self._local / kind / self.path(*cell).relative_to(self.root).with_suffix(".npz")
 
     def check_writable(self) -> None:
         """Raise UserError now rather than after hours of training; clear away what killed writers left a day ago."""

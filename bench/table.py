@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from bench.board import TITLES, Board, Cell, Figure, Row, Section, build
+from bench.board import TITLES, Board, Cell, Equals, Figure, Row, Section, build
 from bench.store import write as put
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "build", "show", "write"]
 
+LESS = "less than undefended"
 LAST = ("blind", "gain")  # columns of the details, after those of the attack alone
 EMPTY = "Nothing is stored yet: `bench run` measures the first cells."
 
@@ -59,6 +60,10 @@ def _worst(row: Row) -> str:
     return f"{worst.found.value:.3f} {worst.attack}" if worst and worst.found else "-"
 
 
+def _rank(row: Row) -> str:
+    return "-" if row.rank is None else str(row.rank)
+
+
 def _blind(section: Section) -> str:
     luck = f"by luck {section.chance:.3g}"
     return (
@@ -80,15 +85,15 @@ def _show_section(section: Section, console: Console) -> None:
     from rich.text import Text
 
     table = Table()
-    for name in ("defense", "utility", "epsilon", "delta"):
+    for name in ("rank", "defense", "utility", "epsilon", "delta"):
         table.add_column(name, no_wrap=True)
     table.add_column("sampler", width=24, overflow="fold")
     for name in (*section.attacks, "worst attack", "seeds"):
         table.add_column(name, no_wrap=True)
     for row in section.rows:
         cells = [_styled(section, cell) for cell in row.cells]
-        claims = [Text(word) for word in (row.defense, str(row.utility), row.epsilon, row.delta, row.sampler)]
-        table.add_row(*claims, *cells, Text(_worst(row)), Text(str(row.seeds)))
+        claims = (_rank(row), row.defense, str(row.utility), row.epsilon, row.delta, row.sampler)
+        table.add_row(*map(Text, claims), *cells, Text(_worst(row)), Text(str(row.seeds)))
     console.print(Text(f"{section.data}: {section.game}", style="italic"))
     # a number must never be cut: where the table does not fit, the same words go below one another
     if Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width:
@@ -111,7 +116,7 @@ def _show_narrow(section: Section, console: Console) -> None:
     for row in section.rows:
         console.print(Text(row.defense, style="bold underline"))
         if row.seeds:
-            claim = f"epsilon {row.epsilon}  delta {row.delta}  seeds {row.seeds}"
+            claim = f"epsilon {row.epsilon}  delta {row.delta}  seeds {row.seeds}  rank {_rank(row)}"
             console.print(Text(f"  {'claims':{width}}  {claim}"))
             console.print(Text(f"  {'sampler':{width}}  {row.sampler}"))
             console.print(Text(f"  {'utility':{width}}  {row.utility}"))
@@ -146,21 +151,32 @@ def _markdown(board: Board) -> str:
         lines += [*below, ""] if below else []
         head, details = _details(section)
         if details:
-            lines += ["### Details", "", *_grid(["defense", "attack", *map(_title, head)], details), ""]
+            lines += ["### Details", "", *_grid(["defense", "attack", *map(_title, head), LESS], details), ""]
+    for equals in board.equals:
+        claim = f"epsilon {equals.epsilon}, delta {equals.delta}"
+        lines += [f"## {equals.data}: utility at {claim}", "", *_equals(equals), ""]
     lines += ["## Notes", "", "- **Bold**: beats chance and the blind answer beyond noise."]
     return "\n".join([*lines, *(f"- {_escape(note)}" for note in board.notes), ""])
 
 
 def _main(section: Section) -> list[str]:
-    head = ["defense", "utility", "epsilon", "delta", "sampler", *section.attacks, "worst attack", "seeds"]
+    head = ["rank", "defense", "utility", "epsilon", "delta", "sampler", *section.attacks, "worst attack", "seeds"]
     rows = []
     for row in section.rows:
         cells = [
             f"**{cell.found}**{section.marks(cell)}" if cell.above_blind else _value(section, cell)
             for cell in row.cells
         ]
-        claims = [row.defense, str(row.utility), row.epsilon, row.delta, row.sampler]
+        claims = [_rank(row), row.defense, str(row.utility), row.epsilon, row.delta, row.sampler]
         rows.append([*claims, *cells, _worst(row), str(row.seeds)])
+    return _grid(head, rows)
+
+
+def _equals(equals: Equals) -> list[str]:
+    head = ["rank", "defense", "utility", f"beyond {equals.floor}", "epsilon if selected", "sampler"]
+    rows = []
+    for row, beyond in zip(equals.rows, equals.beyond, strict=True):
+        rows.append([_rank(row), row.defense, str(row.utility), str(beyond or "-"), row.selected, row.sampler])
     return _grid(head, rows)
 
 
@@ -169,7 +185,11 @@ def _details(section: Section) -> tuple[list[str], list[list[str]]]:
     measured = [(row, cell) for row in section.rows for cell in row.cells if cell.figures is not None]
     names = dict.fromkeys(name for _, cell in measured for name in cell.figures or () if name != section.headline)
     head = [*(name for name in names if name not in LAST), *(name for name in LAST if name in names)]
-    return head, [[row.defense, cell.attack, *(_detail(cell, name) for name in head)] for row, cell in measured]
+    details = []
+    for row, cell in measured:
+        less = str(cell.less) if cell.less else "-"
+        details.append([row.defense, cell.attack, *(_detail(cell, name) for name in head), less])
+    return head, details
 
 
 def _detail(cell: Cell, name: str) -> str:

@@ -72,6 +72,7 @@ def cell(
         "privacy": {
             "epsilon": budget,
             "epsilon_rdp": budget,
+            "epsilon_selected": budget,
             "delta": 1e-5,
             "relation": "add/remove one record",
             "sampler": "none" if math.isinf(epsilon) else "Poisson, rate 0.1, 300 steps, noise multiplier 1.9",

@@ -193,7 +193,38 @@ def test_claim_holds_both_accountants_and_the_delta() -> None:
         found = claim(event, 200_000)
         assert claim(accounting.no_privacy(), 10)["epsilon"] == math.inf
         assert claim(accounting.no_access(), 10)["epsilon_rdp"] == 0
-    assert found == {"epsilon": epsilon(event, 1e-6), "epsilon_rdp": epsilon(event, 1e-6, "rdp"), "delta": 1e-6}
+    assert found == {
+        "epsilon": epsilon(event, 1e-6),
+        "epsilon_rdp": epsilon(event, 1e-6, "rdp"),
+        "epsilon_selected": accounting.selected(event, 1e-6),
+        "delta": 1e-6,
+    }
+
+
+def test_a_private_choice_of_options_costs_what_papernot_and_steinke_say() -> None:
+    """Geometric number of runs, mean m: 3 times a pure guarantee at most; by Renyi, their theorem 2, order by order."""
+    event, delta, m = training_event(0.01, 1.1, 1000), 1e-5, accounting.SELECTED
+    orders = np.concatenate([np.arange(1.1, 11, 0.1), np.arange(11, 64)])
+    rdp = rdp_of(event, orders)
+    best = math.inf
+    for order, spent in zip(orders, rdp, strict=True):
+        # with any second order b: e(a) + 2 (1 - 1/b) e(b) + 2 log(m) / b + log(m) / (a - 1)
+        more = min(2 * (1 - 1 / b) * e + 2 * math.log(m) / b for b, e in zip(orders, rdp, strict=True))
+        total = spent + more + math.log(m) / (order - 1)
+        best = min(best, total + math.log1p(-1 / order) - math.log(delta * order) / (order - 1))
+    found = accounting.selected(event, delta)
+    assert found == pytest.approx(best, rel=0.02)
+    assert epsilon(event, delta) < found < m * epsilon(event, delta)
+    assert accounting.selected(accounting.no_access(), delta) == 0
+    assert accounting.selected(accounting.no_privacy(), delta) == math.inf
+
+
+def rdp_of(event: Any, orders: Any) -> Any:
+    from dp_accounting import rdp
+
+    accountant = rdp.RdpAccountant(orders)
+    accountant.compose(event)
+    return accountant._rdp
 
 
 def test_claim_doubts_where_the_looser_accountant_promises_more(monkeypatch: pytest.MonkeyPatch) -> None:

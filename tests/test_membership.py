@@ -41,7 +41,8 @@ def blindly(targets: Targets, secret: np.ndarray, seed: int) -> np.ndarray:
 def judged(answer: Any, blind: Any, secret: Any) -> tuple[dict[str, Any], list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        challenge = Challenge(None, secret, drawn(0, 4, 4).public)
+        records = Examples(np.arange(len(secret)).reshape(-1, 1) / len(secret), np.zeros(len(secret), int), 2)
+        challenge = Challenge(Targets(records, records[:0], secret[:0]), secret, records)
         found = MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(0))
     assert all(issubclass(doubt.category, Doubt) for doubt in caught)
     return dict(found), [str(doubt.message) for doubt in caught]
@@ -193,7 +194,11 @@ def test_judge_of_a_leak() -> None:
     assert doubts == []
     assert set(found) == {
         "headline", "chance", "auc", "balanced_accuracy", "advantage", "blind", "gain", "tpr_at_fpr_0.01",
-        "tpr_at_fpr_0.001", "members", "non_members", "roc",
+        "tpr_at_fpr_0.001", "members", "non_members", "roc", "answers",
+    }  # fmt: skip
+    answers = found.pop("answers")
+    assert {name: len(values) for name, values in answers.items()} == {
+        "units_members": 1200, "units_others": 1300, "records": 1200,
     }  # fmt: skip
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for figure in ("auc", "balanced_accuracy", "advantage", "blind", "gain"):

@@ -35,8 +35,8 @@ def cell(seed=0, attack="lira", **changes):
         options={"data": {}, "defense": {"epsilon": 1.0}, "attack": {}}, digest="d", code={"a.py": "1"},
         versions={"numpy": "1"}, machine="m", device="CPU",
         utility={"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}, "n": 100},
-        privacy={"epsilon": "inf", "epsilon_rdp": "inf", "delta": 1e-5, "relation": "add/remove one record",
-                 "sampler": "none", "assumes": []},
+        privacy={"epsilon": "inf", "epsilon_rdp": "inf", "epsilon_selected": "inf", "delta": 1e-5,
+                 "relation": "add/remove one record", "sampler": "none", "assumes": []},
         metrics=metrics(),
         seconds={"defense": 1.5, "attack": 0}, peak_memory_mib=10.5, doubts=[])
     return Result(**(values | changes))
@@ -368,7 +368,7 @@ def test_numbers_that_are_not_finite_are_refused(number):
         cell().to_json().replace(b'"seed": 0', b'"seed": 0, "seed": 1'),
         *(edited(**{field.name: ...}) for field in dataclasses.fields(Result)),
         edited(surprise=1),
-        edited(schema=2),
+        edited(schema=1),
         edited(schema=True),
         edited(schema="1"),
         edited(seed=True),

@@ -139,6 +139,7 @@ def _judge(
         "attribute": challenge.targets.attribute.name,
         "records": int(inside.sum()),
         "holdout_records": int(outside.sum()),
+        "answers": metrics.recalls(hit[inside], truth.value[inside]),
     }
 
 

@@ -62,7 +62,8 @@ class Game:
         cross-fitted, so that nothing is answered by what saw its secret.
     judge: (answer, blind answer, challenge, rng) -> metrics for one cell: `headline` names the figure that the board
         shows, `chance` what it is by luck; then that figure, `blind` the same of the blind answer, `gain` their
-        difference, and any others, each {"value", "low", "high", "se"} or {"not_measurable": why}.
+        difference, and any others, each {"value", "low", "high", "se"} or {"not_measurable": why}; and `answers`, what
+        the headline figure is made of (`bench.metrics.paired`), which the runner keeps apart.
     show: (challenge, release of the accesses that the attack needs) -> targets, with what the release lets one see of
         the records in question (say their codes).
     sheet: (answer, blind answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).

@@ -99,7 +99,13 @@ def _judge(
     for name, values in ours.items():
         found[name] = metrics.average(values)
         found[f"{name}_gain"] = metrics.average(values - others[name])
-    return found | {"evaluation_accuracy": accuracy, "spread": spread, "label": targets.label, "pictures": len(answer)}
+    return found | {
+        "evaluation_accuracy": accuracy,
+        "spread": spread,
+        "label": targets.label,
+        "pictures": len(answer),
+        "answers": {"units": recognised},
+    }
 
 
 def _spread(pictures: NDArray[Any]) -> float:

@@ -125,7 +125,8 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
     for name, values in ours.items():
         found[name] = metrics.average(_by_class(values, wanted.labels))
         found[f"{name}_gain"] = metrics.average(_by_class(values - others[name], wanted.labels))
-    return found | {"evaluation_accuracy": accuracy, "pictures": len(answer)}
+    answers = {"units": recognised}
+    return found | {"evaluation_accuracy": accuracy, "pictures": len(answer), "answers": answers}
 
 
 def _by_class(values: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:

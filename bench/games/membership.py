@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.data import Data, Examples
+from bench.data import Data, Examples, record_keys
 from bench.errors import Doubt, UserError
 from bench.games.game import Challenge, Game, of_others
 
@@ -143,7 +143,13 @@ def _judge(
         "members": members,
         "non_members": others,
         "roc": metrics.roc(answer, secret),
+        "answers": metrics.placements(answer, secret) | {"records": _named(challenge.targets.records[secret])},
     }
+
+
+def _named(records: Examples) -> NDArray[Any]:
+    """The members' names, eight bytes of the digest of their content."""
+    return np.array([key[:8] for key in record_keys(records)], "V8")
 
 
 def _doubts(found: metrics.Figure, blind: metrics.Figure, members: int, others: int) -> list[str]:
