@@ -198,6 +198,9 @@ def _section(
         return question(game_, attack) == game
 
     here = [(result, new) for result, new in results if result.data == data and asks(result.game, result.attack)]
+    seeds: dict[tuple[str, str], list[tuple[Result, bool]]] = {}
+    for result, new in here:
+        seeds.setdefault((result.defense, result.attack), []).append((result, new))
     bad = {key: why for key, why in failed.items() if key[0] == data and asks(_game(registry, key[2]), key[2])}
     defenses = {result.defense for result, _ in here} | {key[1] for key in bad}
     attacks = {result.attack for result, _ in here} | {key[2] for key in bad}
@@ -211,9 +214,9 @@ def _section(
     for defense in defenses:
         cells = []
         for attack in columns:
-            seeds = [(result, new) for result, new in here if (result.defense, result.attack) == (defense, attack)]
             wrong = {key[3]: why for key, why in bad.items() if key[1:3] == (defense, attack)}
-            cells.append(cell(attack, seeds, wrong, _missing(registry, defense, attack, data)))
+            measured = seeds.get((defense, attack), ())
+            cells.append(cell(attack, measured, wrong, _missing(registry, defense, attack, data)))
         rows.append(_row(defense, tuple(cells)))
     rows.sort(key=_order)
     doubts = tuple(dict.fromkeys(doubt for row in rows for cell in row.cells for doubt in cell.doubts))

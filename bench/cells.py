@@ -6,14 +6,16 @@ import ast
 import functools
 import inspect
 import itertools
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from bench.registry import Choice, Component, Crossing, Registry, missing
-from bench.store import Result, digest, source_digest
+from bench.registry import Choice, Component, Crossing, Kind, Registry, missing
+from bench.store import Result, Store, digest, source_digest
 
 HERE = Path(__file__).parent
 # What decides every number. Rooms that only read, draw or parse are left out, so that editing them makes nothing stale.
@@ -23,10 +25,10 @@ SCIENCE = (
 )  # fmt: skip
 # Rooms that decide no number; any other room of the bench counts for those components that import it.
 PLAIN = (
-    "board", "card", "checkout", "choosing", "cli", "comparing", "component", "config", "drawing", "errors",
+    "board", "budget", "card", "checkout", "choosing", "cli", "comparing", "component", "config", "drawing", "errors",
     "exposed", "figures/__init__", "figures/attacks", "figures/curves", "figures/page", "figures/pictures",
-    "figures/plan", "games/__init__", "listing", "measuring", "plot", "progress", "reading", "registry", "standing",
-    "store", "table",
+    "figures/plan", "games/__init__", "listing", "measuring", "plan", "plot", "progress", "reading", "registry",
+    "standing", "store", "table", "why",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",
@@ -57,12 +59,16 @@ class Cell:
     def options(self) -> dict[str, dict[str, Any]]:
         """All options, defaults too, in words that survive JSON."""
         parts = {"data": self.data, "defense": self.defense, "attack": self.attack}
-        return {kind: {k: _spell(v) for k, v in choice.settings.items()} for kind, choice in parts.items()}
+        return {kind: {k: spell(v) for k, v in choice.settings.items()} for kind, choice in parts.items()}
 
     def digest(self) -> str:
         """Stands for everything that the numbers depend on, but the machine."""
-        components = (self.data.component, self.defense.component, self.attack.component)
-        return _digest([part.name for part in components], self.options, self.seed, code(*components))
+        return _digest((self.data.component, self.defense.component, self.attack.component), self.options, self.seed)
+
+    def training_digest(self) -> str:
+        """Stands for what the release of this cell depends on: the same, whatever attacks it."""
+        options = {kind: settings for kind, settings in self.options.items() if kind != "attack"}
+        return _digest((self.data.component, self.defense.component), options, self.seed)
 
 
 def asked(crossings: Iterable[Crossing]) -> list[Cell]:
@@ -76,18 +82,34 @@ def asked(crossings: Iterable[Crossing]) -> list[Cell]:
     return list(found.values())
 
 
-def _spell(value: Any) -> Any:
-    """Options as JSON holds them: infinity as a word, tuples as lists."""
+def stored(cell: Cell, store: Store, machine: str | None) -> bool:
+    """Whether a cell is done: measured with today's code, options and versions on this machine (None: on any)."""
+    result = store.load(*cell.name)
+    # A cell that came with the checkout was measured elsewhere: whoever runs the bench wants to see it measured here.
+    return result is not None and machine in (None, result.machine) and result.digest == cell.digest()
+
+
+def spell(value: Any) -> Any:
+    """An option as JSON holds it: infinity as a word, tuples as lists."""
     if isinstance(value, tuple):
         return list(value)
     return "inf" if value == float("inf") else value
 
 
-def _digest(names: list[str], options: Mapping[str, Any], seed: int, files: Mapping[str, str]) -> str:
-    return digest((names, options, seed, dict(files), versions()))
+def _digest(components: tuple[Component, ...], options: Mapping[str, Any], seed: int) -> str:
+    # by way of JSON, which tells 1, 1.0 and true apart as well, and is quick where there are thousands of cells
+    named = [part.name for part in components], options, seed, _stamp(components)
+    return digest(json.dumps(named, sort_keys=True))
 
 
-def code(*components: Component) -> dict[str, str]:
+@functools.cache
+def _stamp(components: tuple[Component, ...]) -> str:
+    """Code and versions, of which a process sees one state only."""
+    return digest((code(*components), versions()))
+
+
+@functools.cache
+def code(*components: Component) -> Mapping[str, str]:
     """Digests of the files that decide a cell, by file name; comments and layout do not count."""
     files = {f"bench/{name}.py": HERE / f"{name}.py" for name in SCIENCE}
     where = {part: "bench" if part.source.parent == HERE else part.kind for part in components}
@@ -96,10 +118,11 @@ def code(*components: Component) -> dict[str, str]:
     files |= {f"game/{path.name}": path for path in games}
     for path in list(files.values()):
         files |= {f"bench/{name}.py": HERE / f"{name}.py" for name in _rooms(path)}
-    return {name: source_digest(path) for name, path in sorted(files.items())}
+    return MappingProxyType({name: source_digest(path) for name, path in sorted(files.items())})
 
 
-def _rooms(path: Path) -> set[str]:
+@functools.cache
+def _rooms(path: Path) -> frozenset[str]:
     """Rooms of the bench besides SCIENCE that decide what a file computes: those that it imports, and they in turn."""
     found: set[str] = set()
     ahead = [path]
@@ -107,7 +130,7 @@ def _rooms(path: Path) -> set[str]:
         new = _imports(ahead.pop()) - found
         found |= new
         ahead += [HERE / f"{name}.py" for name in new]
-    return found
+    return frozenset(found)
 
 
 @functools.cache
@@ -128,15 +151,19 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
+def components(registry: Registry, result: Result) -> tuple[Component | None, ...]:
+    """Data set, defense and attack of a stored result; None stands for one that is gone."""
+    labels: dict[Kind, str] = {"data": result.data, "defense": result.defense, "attack": result.attack}
+    return tuple(registry.find(kind, label.partition(",")[0]) for kind, label in labels.items())
+
+
 def freshness(registry: Registry) -> Callable[[Result], bool]:
     """Whether a stored result is what today's code and packages would be asked for; a gone component makes it stale."""
 
     def fresh(result: Result) -> bool:
-        kinds = {"data": result.data, "defense": result.defense, "attack": result.attack}
-        components = [registry.find(kind, label.partition(",")[0]) for kind, label in kinds.items()]  # type: ignore[arg-type]
-        if None in components:
+        data, defense, attack = components(registry, result)
+        if not (data and defense and attack):
             return False
-        found = [component for component in components if component]
-        return result.digest == _digest([c.name for c in found], result.options, result.seed, code(*found))
+        return result.digest == _digest((data, defense, attack), result.options, result.seed)
 
     return fresh

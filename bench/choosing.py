@@ -101,6 +101,15 @@ def epsilons(words: str) -> tuple[float, ...]:
     return tuple(found)
 
 
+def duration(words: str) -> float:
+    """Read `90s`, `20m` or `1.5h` into seconds."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", words.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise UserError(f"{words.strip()!r} is no budget: write a time above 0 in s, m or h, as in 90s, 20m or 1.5h.")
+    return seconds
+
+
 def _unknown(registry: Registry, kind: Kind, name: str) -> str:
     for line in registry.broken:
         if name and f"/{name}.py " in line:

@@ -12,12 +12,12 @@ from typing import NoReturn, TextIO
 
 from bench import __version__
 from bench.errors import Doubt, UserError, complain, nearest
-from bench.measuring import add_control, add_figure, add_run
-from bench.reading import add_exposed, add_list, add_plot, add_table
+from bench.measuring import add_control, add_figure, add_plan, add_run
+from bench.reading import add_exposed, add_list, add_plot, add_table, add_why
 
 VERBS = {
-    "run": add_run, "list": add_list, "table": add_table, "plot": add_plot, "figure": add_figure,
-    "control": add_control, "exposed": add_exposed,
+    "run": add_run, "plan": add_plan, "why": add_why, "list": add_list, "table": add_table, "plot": add_plot,
+    "figure": add_figure, "control": add_control, "exposed": add_exposed,
 }  # fmt: skip
 
 

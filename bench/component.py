@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -89,12 +90,12 @@ class Choice:
         """The component's name."""
         return self.component.name
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Option]:
         """Every option with its value."""
         return {**self.component.options, **self.options}
 
-    @property
+    @cached_property
     def label(self) -> str:
         """`name,option=value,...`, sorted, without the options that have their default value."""
         changed = ((k, v) for k, v in sorted(self.options.items()) if v != self.component.options[k])

@@ -1,10 +1,10 @@
-"""The verbs that measure: `run`, `figure` and `control`."""
+"""The verbs that measure, `run`, `figure` and `control`; and `plan`, which says what they would take."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # The words of `bench run`, on the command line and in --config, and how each is read.
 WORDS = {
     "defense": list, "attack": list, "data": list, "plugin": list, "seeds": str, "epsilon": str, "results": str,
-    "data-dir": str, "offline": bool, "accept-published": bool,
+    "data-dir": str, "offline": bool, "accept-published": bool, "budget": str,
 }  # fmt: skip
 OF_PARTS = ("defense", "attack", "data", "seeds", "epsilon")  # what each part of a configuration can say for itself
 
@@ -32,6 +32,18 @@ def add_run(verbs: Verbs) -> argparse.ArgumentParser:
         "run", allow_abbrev=False, help="measure what is not yet measured, then print the board",
         description="Measure each chosen defense against each attack that can be played; nothing chosen is everything.",
     )  # fmt: skip
+    run.add_argument("--budget", metavar="TIME", help="as in 90s, 20m or 2h: what narrows the board most in that time")
+    return _add_words(run, _run)
+
+
+def add_plan(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `plan`."""
+    purpose = "say what `run` with the same words would do, and what it would take"
+    plan: argparse.ArgumentParser = verbs.add_parser("plan", allow_abbrev=False, help=purpose)
+    return _add_words(plan, _plan)
+
+
+def _add_words(run: argparse.ArgumentParser, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     choice: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
     run.add_argument("--defense", **choice, help="a defense and its options; repeatable (default: all)")
     run.add_argument(
@@ -41,7 +53,7 @@ def add_run(verbs: Verbs) -> argparse.ArgumentParser:
     run.add_argument("--epsilon", help="as in 1,8,inf: repeat each defense that has the option once a value")
     _add_shared(run, seeds="as in 0-4 or 0,3 (default: 0-2)")
     run.add_argument("--config", metavar="FILE", help="a YAML file with these words; flags win over it")
-    run.set_defaults(does=_run)
+    run.set_defaults(does=does)
     return run
 
 
@@ -104,6 +116,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Request:
     """Turn the words of `bench run` into a typed request; a word that was left out is None."""
+    from bench import choosing
     from bench.data import Where
     from bench.registry import Request
 
@@ -116,6 +129,7 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
         results=results,
         where=Where(data_dir, bool(settings["offline"])),
         accept_published=bool(settings["accept-published"]),
+        budget=None if settings["budget"] is None else choosing.duration(settings["budget"]),
     )
 
 
@@ -168,7 +182,22 @@ def _exit(outcome: Outcome) -> int:
         cells = ["/".join(map(str, cell)) for cell, reason in outcome.failed.items() if reason == why]
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
         complain(f"failed: {cells[0]}{more}: {why}")
+    if outcome.left:
+        some = ", ".join("/".join(map(str, cell)) for cell in outcome.left[:3]) + ", ..." * (len(outcome.left) > 3)
+        complain(f"note: the budget left {len(outcome.left)} to measure ({some}); `bench plan` says what that takes.")
     return 1 if outcome.failed else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    settings, parts = _settings(arguments)
+    registry = discover(settings["plugin"])
+    asked = request(registry, settings, parts)
+
+    from bench import plan
+    from bench.store import Store
+
+    print("\n".join(plan.lines(plan.make(asked, Store(asked.results)))))
+    return 0
 
 
 def _figure(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The verbs that read: `list`, `table`, `plot` and `exposed`; and what the others share with them."""
+"""The verbs that read: `list`, `table`, `plot`, `why` and `exposed`; and what the others share with them."""
 
 from __future__ import annotations
 
@@ -69,6 +69,14 @@ def stored(results: str | None) -> Store:
     return Store(folder)
 
 
+def add_why(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `why`."""
+    parser = add_reader(verbs, "why", "say what changed since a cell was measured", _why)
+    cell = "data/defense/attack/seed or the path of its file (default: all of them, counted by cause)"
+    parser.add_argument("cell", nargs="?", metavar="CELL", help=cell)
+    return parser
+
+
 def add_exposed(verbs: Verbs) -> argparse.ArgumentParser:
     """The parser of `exposed`."""
     parser = add_reader(verbs, "exposed", "which private records are found, under which defenses", _exposed)
@@ -121,6 +129,20 @@ def _exposed(arguments: argparse.Namespace) -> int:
     store, fresh = stored(arguments.results), freshness(registry)
     paths, _ = exposed.export(store, filter(fresh, store.results()), arguments.fpr)
     print(paths[-1].read_text(), *paths, sep="\n")
+    return 0
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    registry = discover(arguments.plugin)
+
+    from bench import why
+
+    store = stored(arguments.results)
+    if arguments.cell in (None, "all"):
+        said = why.summary(store, registry)
+    else:
+        said = why.explain(why.find(store, arguments.cell), registry, store.machine)
+    print("\n".join(said))
     return 0
 
 

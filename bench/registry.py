@@ -46,6 +46,7 @@ class Request:
     results: Path
     where: Where
     accept_published: bool = False
+    budget: float | None = None  # seconds
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import accounting, metrics
-from bench.cells import Cell, asked, code, versions
+from bench.budget import Budget
+from bench.cells import Cell, asked, code, freshness, stored, versions
 from bench.data import Data, Examples, Where, record_keys, shared
 from bench.errors import Doubt, UserError
 from bench.games import Challenge, Game
@@ -33,11 +34,12 @@ SHOWN = 10
 
 @dataclass
 class Outcome:
-    """What a run did: cells measured now, cells that were stored already, and cells that failed with the reason."""
+    """What a run did: cells measured now, stored already, failed with the reason, and left by a budget."""
 
     failed: dict[tuple[str, str, str, int], str] = field(default_factory=dict)
     measured: int = 0
     stored: int = 0
+    left: list[tuple[str, str, str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class _Trained:
     correct: NDArray[Any]  # which holdout records are classified correctly; none where nobody can say
     privacy: dict[str, Any]
     seconds: float
+    fits: Mapping[str, float]
     doubts: tuple[str, ...]
 
 
@@ -63,6 +66,8 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
 
     total = sum(map(len, groups))
     splits: dict[tuple[str, int], tuple[Data, tuple[str, ...]]] = {}
+    budget = None if request.budget is None else Budget(request.budget, store, freshness(registry))
+    turns: Iterable[list[Cell]] = budget.turns([cell for cells in groups for cell in cells]) if budget else groups
 
     def say(what: str) -> None:
         progress.step(what, outcome.measured + len(outcome.failed), total)
@@ -71,36 +76,32 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
         say(f"{what}, step {done} of {steps}")
 
     with training.remembering(store, training_says):
-        for cells in groups:
+        for cells in turns:
             data, defense, seed = cells[0].data, cells[0].defense, cells[0].seed
             done = outcome.measured + len(outcome.failed)
             progress.step(f"{defense.label} on {data.label}, seed {seed}", done, total)
             with _failing(outcome, cells, "the data set failed"):
                 if (data.label, seed) not in splits:
                     splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
-                _play(*splits[data.label, seed], cells, store, outcome, say)
-    progress.step("done", total, total)
+                _play(*splits[data.label, seed], cells, store, outcome, say, budget)
+    if budget:
+        undone = (cell for cells in groups for cell in cells if not stored(cell, store, store.machine))
+        outcome.left = [cell.name for cell in undone if cell.name not in outcome.failed]
+    progress.step("done", total - len(outcome.left), total)
     return outcome
 
 
 def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     """The playable cells without a fresh result, grouped by what is trained for them."""
     groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}  # by split first, as one is in memory at a time
+    machine = None if request.accept_published else store.machine
     for cell in asked(request.crossings):
-        if _stored(cell, store, request.accept_published):
+        if stored(cell, store, machine):
             outcome.stored += 1
         else:
             split = groups.setdefault((cell.data.label, cell.seed), {})
             split.setdefault(cell.defense.label, []).append(cell)
     return [cells for split in groups.values() for cells in split.values()]
-
-
-def _stored(cell: Cell, store: Store, accept_published: bool) -> bool:
-    result = store.load(*cell.name)
-    if result is None or result.digest != cell.digest():
-        return False
-    # A cell that came with the checkout was measured elsewhere: whoever runs the bench wants to see it measured here.
-    return accept_published or result.machine == store.machine
 
 
 def _split(data: Choice, where: Where, seed: int) -> tuple[Data, tuple[str, ...]]:
@@ -120,8 +121,9 @@ def _play(
     store: Store,
     outcome: Outcome,
     say: Callable[[str], None],
+    budget: Budget | None,
 ) -> None:
-    """Train one defense, then play every attack of its cells."""
+    """Train one defense, then play every attack of its cells, those that the budget still allows by then."""
     trained = None
     _reset_peak()
     # Drawn before training: what is too small to ask about should not be trained for.
@@ -130,7 +132,10 @@ def _play(
         trained = _train(data, cells[0].defense, cells[0].seed)
         trained = replace(trained, doubts=(*doubts, *trained.doubts))
         _keep_samples(cells[0], trained.release, store)
+        store.save_asked(cells[0].training_digest(), trained.fits)
     for cell in cells if trained else ():
+        if budget and not budget.allows(cell):
+            continue
         say(f"{cell.defense.label} on {cell.data.label}, seed {cell.seed}, against {cell.attack.label}")
         with _failing(outcome, [cell], "the attack failed"):
             store.save(_measure(data, cell, trained, challenges[_of(cell)], store))
@@ -175,12 +180,13 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
 
 
 def _train(data: Data, defense: Choice, seed: int) -> _Trained:
-    from bench.training import recalled_seconds
+    from bench.training import counting
 
-    start, recalled = time.perf_counter(), recalled_seconds()  # a remembered fit still cost what it cost
     with _doubting() as doubts:
-        found = release(data, defense, seed)
-        seconds = time.perf_counter() - start + recalled_seconds() - recalled
+        start = time.perf_counter()
+        with counting() as fits:
+            found = release(data, defense, seed)
+        seconds = time.perf_counter() - start + fits.recalled  # a remembered fit still cost what it cost
         correct = _correct(found, data, seed)
         utility: dict[str, Any] = {"not_measurable": "neither a predictor nor synthetic records are published"}
         if len(correct):
@@ -197,7 +203,7 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
         "sampler": accounting.describe(found.spent),
         "assumes": list(defense.component.assumes),
     }
-    return _Trained(found, utility, correct, privacy, seconds, tuple(doubts))
+    return _Trained(found, utility, correct, privacy, seconds, fits.seconds, tuple(doubts))
 
 
 def _keep_samples(cell: Cell, found: Release, store: Store) -> None:
@@ -242,18 +248,20 @@ def _measure(data: Data, cell: Cell, trained: _Trained, challenge: Challenge, st
 
     game, of = _game(cell), _of(cell)[1]
     own = {name: value for name, value in cell.attack.settings.items() if name not in game.options}
-    start, recalled = time.perf_counter(), training.recalled_seconds()
     with _doubting() as doubts:
-        allowed = trained.release.only(cell.attack.component.needs)
-        seed = derive(cell.seed, "attack", cell.attack.name)
-        targets = game.show(challenge, allowed)
-        answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
-        seconds = time.perf_counter() - start + training.recalled_seconds() - recalled
+        start = time.perf_counter()
+        with training.counting() as fits:
+            allowed = trained.release.only(cell.attack.component.needs)
+            seed = derive(cell.seed, "attack", cell.attack.name)
+            targets = game.show(challenge, allowed)
+            answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
+        seconds = time.perf_counter() - start + fits.recalled
         blind = blind_answer(game, challenge, derive(cell.seed, "blind", game.name, of), store)
         judged = dict(game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name)))
     store.save_answers(cell.name, {**judged.pop("answers", {}), "correct": trained.correct})
     if game.sheet:
         store.save_sheet(cell.name, game.sheet(answer, blind, challenge))
+    store.save_asked(cell.digest(), fits.seconds)
     components = (cell.data.component, cell.defense.component, cell.attack.component)
     return Result(
         data=cell.data.label,

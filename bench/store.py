@@ -13,9 +13,9 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ Key = tuple[str, str, str, int]  # data, defense, attack, seed: the labels of a 
 SCHEMA = 2
 CONTROLS = "controls"  # the folder of what `bench.controls` stores, which is no data set
 _DAY = 86_400.0
+_NUMBERS = frozenset({int, float})
+_DIGITS = 300  # of whole numbers that every float can hold
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -128,13 +130,14 @@ class Result:
             raise ValueError("it is not an object")
         if type(values.get("schema")) is not int or values["schema"] != SCHEMA:
             raise ValueError(f"its schema is {values.get('schema')!r}, not {SCHEMA}")
-        _same_keys("it", values, ({field.name for field in fields(cls)},))
-        for field in fields(cls):
-            value = values[field.name]
-            if type(value) not in _KINDS[str(field.type)]:
-                raise ValueError(f"{field.name} is a {type(value).__name__}, not a {field.type}")
-            if field.name in _PARTS:
-                _same_keys(field.name, value, _PARTS[field.name])
+        kinds = _fields()
+        _same_keys("it", values, (kinds.keys(),))
+        for name, kind in kinds.items():
+            value = values[name]
+            if type(value) not in _KINDS[kind]:
+                raise ValueError(f"{name} is a {type(value).__name__}, not a {kind}")
+            if name in _PARTS:
+                _same_keys(name, value, _PARTS[name])
         if not all(values[name] for name in ("data", "defense", "attack")):
             raise ValueError("it does not name its data, defense and attack")
         if not all(type(doubt) is str for doubt in values["doubts"]):
@@ -144,7 +147,7 @@ class Result:
 
 
 def _number(value: object) -> bool:
-    return type(value) in (int, float)
+    return type(value) in _NUMBERS
 
 
 def _check_figures(values: Mapping[str, Any]) -> None:
@@ -165,7 +168,7 @@ def _check_figures(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {figure['value']}, outside of what a rate can be")
     roc = metrics.get("roc", {"fp": [], "tp": []})
     curves = [roc.get(key) for key in ("fp", "tp")] if isinstance(roc, dict) else [None]
-    if not all(isinstance(curve, list) and all(map(_number, curve)) for curve in curves):
+    if not all(isinstance(curve, list) and set(map(type, curve)) <= _NUMBERS for curve in curves):
         raise ValueError("roc does not hold the counts fp and tp")
     privacy = values["privacy"]
     claims = [privacy[name] for name in ("epsilon", "epsilon_selected")]
@@ -176,9 +179,14 @@ def _check_figures(values: Mapping[str, Any]) -> None:
         raise ValueError("assumes holds something else than sentences")
 
 
-def _same_keys(what: str, values: Mapping[str, Any], allowed: tuple[set[str], ...]) -> None:
-    if set(values) not in allowed:
-        wrong = sorted(set(values) ^ allowed[0])
+@cache
+def _fields() -> Mapping[str, str]:
+    return {field.name: str(field.type) for field in fields(Result)}
+
+
+def _same_keys(what: str, values: Mapping[str, Any], allowed: tuple[Set[str], ...]) -> None:
+    if values.keys() not in allowed:
+        wrong = sorted(values.keys() ^ allowed[0])
         raise ValueError(f"{what} must hold exactly {', '.join(sorted(allowed[0]))}; wrong: {', '.join(wrong)}")
 
 
@@ -197,7 +205,8 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    _finite(text)
+    if len(text) > _DIGITS:  # the others need no second look, and there are hundreds of them in a cell
+        _finite(text)
     return int(text)
 
 
@@ -214,6 +223,8 @@ class Store:
     """A folder of results: <data>/<defense>/<attack>/<seed>.json, and .local/ for what concerns this checkout only."""
 
     root: Path
+    # What this process has read: by path, the state of the file and the cell that it held.
+    _known: dict[str, tuple[tuple[int, ...], Result]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def _local(self) -> Path:
@@ -221,7 +232,11 @@ class Store:
 
     def path(self, data: str, defense: str, attack: str, seed: int) -> Path:
         """Where a cell is or will be."""
-        return self.root / _folder(data) / _folder(defense) / _folder(attack) / f"{seed}.json"
+        return Path(self._name(data, defense, attack, seed))
+
+    def _name(self, data: str, defense: str, attack: str, seed: int) -> str:
+        # os.walk names what it finds in the same way
+        return os.path.join(self.root, _folder(data), _folder(defense), _folder(attack), f"{seed}.json")
 
     def save(self, result: Result) -> Path:
         """Write one cell, over an older one if there is one. Raises UserError where the disk refuses."""
@@ -231,7 +246,7 @@ class Store:
 
     def load(self, data: str, defense: str, attack: str, seed: int) -> Result | None:
         """One cell, or None where it is missing or, with a Doubt, unreadable."""
-        return self._read(self.path(data, defense, attack, seed))
+        return self._read(self._name(data, defense, attack, seed))
 
     def results(self) -> list[Result]:
         """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Doubt."""
@@ -239,20 +254,28 @@ class Store:
         for folder, folders, names in os.walk(self.root, onerror=_unlistable):
             own = {CONTROLS} if Path(folder) == self.root else set()
             folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
-            paths = (Path(folder, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
+            paths = (os.path.join(folder, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
             found += [result for path in paths if (result := self._read(path)) is not None]
         return sorted(found, key=lambda cell: (cell.data, cell.defense, cell.attack, cell.seed))
 
-    def _read(self, path: Path) -> Result | None:
+    def _read(self, path: str) -> Result | None:
+        """One file, read once while it stays the same: whoever writes a cell puts a new file in its place."""
         try:
-            result = Result.from_json(path.read_bytes())
-            if self.path(result.data, result.defense, result.attack, result.seed) != path:
+            with open(path, "rb") as file:
+                now = os.fstat(file.fileno())
+                state = now.st_ino, now.st_mtime_ns, now.st_size
+                known = self._known.get(path)
+                if known and known[0] == state:
+                    return known[1]
+                result = Result.from_json(file.read())
+            if self._name(result.data, result.defense, result.attack, result.seed) != path:
                 raise ValueError("it holds the result of another cell")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             warnings.warn(f"{path} is left out ({error}): delete it or run its cell again.", Doubt, stacklevel=3)
             return None
+        self._known[path] = state, result
         return result
 
     def save_sheet(self, cell: Key, rows: Mapping[str, NDArray[Any]]) -> None:
@@ -342,6 +365,26 @@ class Store:
         return _load(self._fit(key))
 
 
+    def has_fit(self, key: str) -> bool:
+        """Whether weights are remembered under a digest."""
+        return self._fit(key).is_file()
+
+    def save_asked(self, digest: str, fits: Mapping[str, float]) -> None:
+        """Note what a training or a cell asked for: the keys of its fits, and the seconds that each took when made."""
+        write(self._asked(digest), json.dumps(fits, sort_keys=True, allow_nan=False).encode())
+
+    def load_asked(self, digest: str) -> dict[str, float] | None:
+        """What a training or a cell asked for when it ran in this checkout, else None."""
+        try:
+            found = json.loads(self._asked(digest).read_bytes())
+            return {str(key): float(seconds) for key, seconds in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):  # a note: without it only the plan knows less
+            return None
+
+    def _asked(self, digest: str) -> Path:
+        return self._local / "asked" / f"{digest}.json"
+
+
 def samples_of(cell: Key) -> Key:
     """The sheet on which samples of a cell's release stand, under the name `samples` in place of an attack's."""
     data, defense, _, seed = cell
@@ -357,6 +400,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]] | None:
     return arrays if all(isinstance(array, np.ndarray) for array in arrays.values()) else None
 
 
+@cache
 def _folder(label: str) -> str:
     """A file name for a label: no separator, never hidden, never "..", within the 255 bytes of file systems."""
     name = quote(label, safe=",=.+-_")

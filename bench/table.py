@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bench.board import TITLES, Board, Cell, Equals, Figure, Row, Section, build
@@ -237,7 +237,7 @@ def _record(result: Result, new: bool) -> dict[str, Any]:
 def _flatten(path: str, value: Any, record: dict[str, Any]) -> None:
     if path == "metrics.roc":  # a curve is no figure; the JSON and the plots hold it
         return
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, inner in value.items():
             _flatten(f"{path}.{key}", inner, record)
     else:

@@ -13,7 +13,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -40,7 +40,7 @@ OWN = ("rate", "batch_size", "privacy")
 _memory: ContextVar[Store | None] = ContextVar("memory", default=None)
 _say: ContextVar[Say | None] = ContextVar("say", default=None)
 _turn: ContextVar[_Turn[Any] | None] = ContextVar("turn", default=None)
-_recalled: ContextVar[float] = ContextVar("recalled", default=0.0)
+_fits: ContextVar[Fits | None] = ContextVar("fits", default=None)
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,23 @@ def remembering(store: Store | None, say: Say | None = None) -> Iterator[None]:
         _say.reset(voice)
 
 
-def recalled_seconds() -> float:
-    """Seconds that remembered fits once took, of all that were recalled so far: what a run would have cost afresh."""
-    return _recalled.get()
+@dataclass
+class Fits:
+    """The fits that a block asked for: by key what each took when it was made, and of those remembered the sum."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    recalled: float = 0.0
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[Fits]:
+    """Count the fits that are asked for within this block, those within the calls of `together` too."""
+    fits = Fits()
+    before = _fits.set(fits)
+    try:
+        yield fits
+    finally:
+        _fits.reset(before)
 
 
 def device() -> str:
@@ -170,17 +184,19 @@ def remembered(
 ) -> dict[str, NDArray[Any]]:
     """What is stored for `asked`, `net` and the code of training (and further bench `files`), else what `make` gives.
 
-    It is stored then; its "seconds" say how long it took, which `recalled_seconds` adds up.
+    It is stored then; its "seconds" say how long it took, which `counting` adds up.
     """
     key = digest((*asked, _code(net, *files)))
-    store = _memory.get()
+    store, fits = _memory.get(), _fits.get()
     found = store.load_fit(key) if store else None
+    recalled = found is not None
     if found is None:
         found = make()
         if store:
             store.save_fit(key, found)
-    else:
-        _recalled.set(_recalled.get() + float(found["seconds"]))
+    if fits and key not in fits.seconds:  # what one block asks for twice would be trained once
+        fits.seconds[key] = float(found["seconds"])
+        fits.recalled += recalled * fits.seconds[key]
     return found
 
 

@@ -100,6 +100,7 @@ class Fakes:
         self.calls: list[str] = []
         self.failed: dict[tuple[str, str, str, int], str] = {}
         self.raises: BaseException | None = None
+        self.left: list[tuple[str, str, str, int]] = []
 
     def run(self, request: Request, registry: Any, store: Any, progress: Any) -> Any:
         self.requests.append(request)
@@ -107,7 +108,7 @@ class Fakes:
         warnings.warn("only 3 non-members.", Doubt, stacklevel=1)
         if self.raises:
             raise self.raises
-        return SimpleNamespace(failed=self.failed, measured=1, stored=0)
+        return SimpleNamespace(failed=self.failed, measured=1, stored=0, left=self.left)
 
 
 @pytest.fixture
@@ -123,6 +124,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     for name, fake in {"runner": SimpleNamespace(run=made.run), "table": table, "standing": standing}.items():
         monkeypatch.setattr(bench, name, fake, raising=False)
         monkeypatch.setitem(sys.modules, f"bench.{name}", fake)
+    monkeypatch.setattr("bench.standing.compared", lambda board, compare: board)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
     Path("mine.py").write_text(COMPONENTS)
@@ -275,6 +277,18 @@ def test_a_failed_cell_is_named_and_exit_1(fakes: Fakes, capsys: pytest.CaptureF
     assert "bench: failed: digits/shield/spear/2: ValueError: of no use" in err
     assert "bench: note: only 3 non-members." in err
     assert fakes.calls == ["build", "write", "show"]
+
+
+def test_a_budget_that_ran_out_is_no_failure(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+    fakes.left = [("digits", "shield", "spear", seed) for seed in range(4)]
+    assert main(["run", "--plugin", "mine.py", "--budget", "20m"]) == 0
+    assert fakes.requests[-1].budget == 1200
+    left = "left 4 to measure (digits/shield/spear/0, digits/shield/spear/1, digits/shield/spear/2, ...)"
+    assert f"bench: note: the budget {left}" in capsys.readouterr().err
+    Path("board.yaml").write_text("plugin: mine.py\nbudget: 90s\n")
+    assert main(["run", "--config", "board.yaml"]) == 0
+    assert fakes.requests[-1].budget == 90
+    assert fakes.calls == ["build", "write", "show"] * 2
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("The disk is full."), 2), (KeyboardInterrupt(), 130)])

@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cells import cell as made
 
-from bench import engine, runner, store, training
+from bench import engine, plan, runner, store, training
 from bench.cells import freshness
 from bench.choosing import choose
 from bench.cli import main
 from bench.data import Where
 from bench.errors import UserError
 from bench.games import membership
-from bench.registry import discover
+from bench.registry import Crossing, Request, discover
 from bench.store import Result, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -561,6 +562,59 @@ def test_a_remembered_fit_counts_with_what_it_cost(results: Path) -> None:
     assert again.metrics == first.metrics
     [fit] = (np.load(path) for path in (results / ".local" / "fits").glob("*.npz") if "seconds" in np.load(path))
     assert again.seconds["defense"] >= float(fit["seconds"]) - 0.001
+
+
+def test_a_run_notes_the_fits_that_a_training_and_an_attack_asked_for(results: Path) -> None:
+    words = ["--defense", "none,steps=4", "--attack", "confidence", "--attack", "lira,shadows=4", "--data", DATA]
+    assert main(["run", *words, "--seeds", "0", "--results", str(results)]) == 0
+    kept, registry = Store(results), discover()
+    notes = {result.attack: kept.load_asked(result.digest) for result in kept.results()}
+    assert notes["confidence"] == {}
+    assert notes["lira,shadows=4"]
+    [data], [defense] = choose(registry, "data", DATA), choose(registry, "defense", "none,steps=4")
+    crossing = Crossing((defense,), tuple(choose(registry, "attack", "rmia")), (data,), (0,))
+    [row] = plan.make(Request((crossing,), results, Where()), kept)
+    assert row.groups[0].remembered
+    for path in (results / ".local" / "fits").glob("*.npz"):
+        path.unlink()
+    [row] = plan.make(Request((crossing,), results, Where()), kept)
+    assert not row.groups[0].remembered
+
+
+def stale(folder: Path, data: str, defense: str, attack: str, seconds: tuple[float, float]) -> None:
+    """A cell that cost so much once, under other code."""
+    spent = dict(zip(("defense", "attack"), seconds, strict=True))
+    Store(folder).save(made(defense, attack, 0, data=data, seconds=spent))
+
+
+def test_a_budget_measures_what_ends_in_time_and_says_what_it_left(
+    run: Run, results: Path, capsys: pytest.CaptureFixture[str], trainings: list[str]
+) -> None:
+    stale(results, DATA, "none,steps=4", "confidence", (1.0, 0.1))
+    stale(results, DATA, "none,steps=4", "honest", (1.0, 0.1))
+    stale(results, DATA, "none,steps=4", "slow", (1.0, 36_000.0))
+    stale(results, DATA, "says", "honest", (36_000.0, 0.1))
+    asked = ("none,steps=4", "says", "against", "slow", "honest", "confidence")
+    more = ("--budget", "1h")
+    before = cells(results)
+    assert run(*asked, more=more) == 0
+    changed = {name[1:] for name, cell in cells(results).items() if before.get(name) != cell}
+    assert changed == {("none,steps=4", "confidence", 0), ("none,steps=4", "honest", 0)}
+    assert "the budget left 4 to measure" in capsys.readouterr().err
+    assert trainings == ["none: classifier"], "what is remembered is not trained for a second turn"
+
+
+def test_a_budget_in_which_nothing_ends_measures_nothing(
+    run: Run, results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_split", lambda *given: pytest.fail("loaded for nothing"))
+    stale(results, DATA, "says", "honest", (60.0, 1.0))
+    before = files(results)
+    assert run("says", "against", "honest", more=("--budget", "60s")) == 0
+    assert files(results) == before
+    out, err = capsys.readouterr()
+    assert f"the budget left 1 to measure ({DATA}/says/honest/0)" in err
+    assert "stale" in out
 
 
 def test_what_is_too_small_to_ask_about_is_not_trained_for(

@@ -637,6 +637,40 @@ def test_what_was_trained_is_not_trained_again(store: Store, monkeypatch: pytest
         train(recipe(), parts, [1, 2])
 
 
+def test_fits_are_counted_once_each_with_what_they_cost_and_what_was_recalled(store: Store) -> None:
+    def ask() -> Any:
+        return training.together([lambda k=k: procedure(k) for k in range(2)])
+
+    with training.counting() as first:
+        [_, fit, _], _ = ask()
+        ask()  # found by now, but made within the block
+    assert len(first.seconds) == 2
+    assert fit.seconds in first.seconds.values()
+    assert first.recalled == 0
+    assert all(map(store.has_fit, first.seconds))
+    with training.counting() as again:
+        ask()
+        ask()
+    assert again.seconds == first.seconds
+    assert again.recalled == pytest.approx(sum(first.seconds.values()))
+    with training.counting() as none:
+        pass
+    assert (none.seconds, none.recalled) == ({}, 0)
+    assert not store.has_fit("0" * 32)
+
+
+def test_fits_within_the_threads_of_calls_are_counted_too(store: Store) -> None:
+    def ask(k: int) -> Any:
+        made = {"seconds": np.float64(k + 1)}
+        return training.remembered((k,), recipe().net, lambda: made)
+
+    for recalled in (0.0, 6.0):
+        with training.counting() as fits:
+            training.together([lambda k=k: ask(k) for k in range(3)])
+        assert sorted(fits.seconds.values()) == [1, 2, 3]
+        assert fits.recalled == recalled
+
+
 def test_any_change_trains_again(store: Store, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     part = examples()
     train(recipe(), [part], [1])
