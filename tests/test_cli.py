@@ -35,7 +35,7 @@ def spear(release, targets, public, *, seed, learner="lr"):
     '''A spear.'''
 """
 MISTAKES: dict[str, tuple[list[str], str]] = {
-    "nothing": ([], "run, list, table, plot"),
+    "nothing": ([], "run, plan, why, list, table"),
     "verb": (["rnu"], "did you mean 'run'"),
     "flag": (["run", "--defence", "shield"], "did you mean '--defense'"),
     "abbreviated flag": (["run", "--def", "shield"], "--def"),
@@ -353,7 +353,7 @@ def test_list_names_what_is_broken(fakes: Fakes, capsys: pytest.CaptureFixture[s
     assert "again.py" in out
     assert "shield: A shield." in out
     assert "options: epsilon=8, hidden=64x32" in out
-    assert "digits" not in out
+    assert "location30" not in out
 
 
 def test_reading_imports_nothing_heavy() -> None:
