@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -26,7 +26,7 @@ def is_file(name: str) -> bool:
 
 
 def component(name: str) -> Component:
-    """What the name of a file says about it, where only its stored cells are at hand and not the file.
+    """A file of records before anybody opened it, which is all that its stored cells need.
 
     Its options: the label's column, sizes (0: a half, a quarter, a quarter), what attribute inference asks about (the
     first column of categories), and the digest of the content.
@@ -34,11 +34,24 @@ def component(name: str) -> Component:
     options: dict[str, Option] = {"label": LABEL[Path(name).suffix]}
     options |= {"private": 0, "holdout": 0, "public": 0, "attribute": "", "content": ""}
     one_line = "Records of your own."
-    return Component(Path(name).name, "data", _absent, MappingProxyType(options), one_line, Path(__file__))
+    load = partial(_load, Path(name))
+    return Component(Path(name).name, "data", load, MappingProxyType(options), one_line, Path(__file__))
 
 
-def _absent(where: Where, rng: np.random.Generator, **settings: Option) -> Data:
-    raise UserError("a file of records is known by name only: give its path to --data.")
+def _load(
+    path: Path,
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    label: str,
+    content: str,
+    private: int,
+    holdout: int,
+    public: int,
+    attribute: str,
+) -> Data:
+    records = _read(path, content, label)
+    return split(path.name, records, rng, private=private, holdout=holdout, public=public, attribute=attribute)
 
 
 def choice(word: str, given: Mapping[str, Option]) -> Choice:
@@ -47,7 +60,7 @@ def choice(word: str, given: Mapping[str, Option]) -> Choice:
     Raises UserError for whatever is wrong in it, naming the line, and where `content` was given and it holds another.
     """
     path, plain = Path(word), component(word)
-    content = _content(path)
+    content = _digest(*_bytes(path))
     if given.get("content", content) != content:
         raise UserError(f"{path} has content={content}, not {given['content']}: leave that out to measure it as it is.")
     label = str(given.get("label", plain.options["label"]))
@@ -56,16 +69,9 @@ def choice(word: str, given: Mapping[str, Option]) -> Choice:
     if asked and asked not in records.attributes:
         raise UserError(f"{path.name} has no categories {asked!r}: {nearest(asked, records.attributes)}")
 
-    def load(
-        where: Where, rng: np.random.Generator, *, private: int, holdout: int, public: int, attribute: str, **own: str
-    ) -> Data:
-        sizes = {"private": private, "holdout": holdout, "public": public}
-        return split(path.name, _read(path, content, label), rng, attribute=attribute, **sizes)
-
-    load.__doc__ = _described(path, records)
     has = {"pictures"} if records.pictures else {"attributes"} if records.attributes else set()
-    found = replace(plain, function=load, has=frozenset(has))
-    return Choice(found, {**given, "content": content})
+    plain.function.__doc__ = _described(path, records)
+    return Choice(replace(plain, has=frozenset(has)), {**given, "content": content})
 
 
 def _described(path: Path, records: Records) -> str:
@@ -81,10 +87,10 @@ def _described(path: Path, records: Records) -> str:
     )
 
 
-def _content(path: Path) -> str:
-    """A digest of a file and of the bounds beside it, 12 hex digits."""
+def _digest(data: bytes, bounds: bytes) -> str:
+    """What stands for the content of a file and of the bounds beside it, 12 hex digits."""
     hashed = hashlib.blake2b(digest_size=6)
-    for part in _bytes(path):
+    for part in (data, bounds):
         hashed.update(len(part).to_bytes(8, "big") + part)
     return hashed.hexdigest()
 
@@ -101,7 +107,7 @@ def _bytes(path: Path) -> tuple[bytes, bytes]:
 def _read(path: Path, content: str, label: str) -> Records:
     """Read once in a process, because each seed asks again; `content` tells a file from what it was before."""
     data, bounds = _bytes(path)
-    if _content(path) != content:
+    if _digest(data, bounds) != content:
         raise UserError(f"{path} was changed while it was read: run again.")
     return parse(path, data, bounds, label)
 
@@ -111,12 +117,12 @@ def split(
 ) -> Data:
     """Split at random; the public part is drawn first, and nothing but it decides how any record is scaled.
 
-    What becomes the same record by that is dropped as a copy, the public one last. Raises UserError where the records
+    Of records that become the same by that one stays, a public one if there is any. Raises UserError where the records
     that are left do not suffice.
     """
-    wanted = public or len(records.y) // 4
+    wanted = public or max(1, len(records.y) // 4)
     order = rng.permutation(len(records.y))
-    x, attributes = records.encoded(order[:wanted])
+    x, attributes = records.encoded(order[: max(1, wanted)])
     every = Examples(x, records.y, len(records.labels))
     keys = record_keys(every)
     seen: dict[bytes, int] = {}

@@ -3,6 +3,7 @@ file is another data set."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -145,6 +146,14 @@ def test_records_that_scaling_makes_the_same_are_dropped(people: Path) -> None:
     assert [len(part) for part in parts(load(write(people, table() + table()[1:])))] == [N // 2, N // 4, N // 4]
 
 
+def test_a_file_of_four_records_is_the_smallest(tmp_path: Path) -> None:
+    rows = [["a", "label"], ["1", "x"], ["2", "x"], ["3", "y"], ["4", "y"]]
+    with pytest.raises(UserError, match=r"my\.csv has [1-3] records that differ"):
+        load(write(tmp_path / "my.csv", [*rows[:3], ["2", "y"], ["2", "y"]]), "")
+    (tmp_path / "my.bounds.yaml").write_text("a: [0, 9]\n")
+    assert [len(part) for part in parts(load(write(tmp_path / "my.csv", rows), ""))] == [2, 1, 1]
+
+
 def test_bounds_may_list_labels_and_make_categories_of_numbers(people: Path) -> None:
     rows = [[*row[:3], str(i % 3), row[3]] for i, row in enumerate(table())]
     rows[0][3] = "rooms"
@@ -251,6 +260,7 @@ def test_a_mistake_in_the_bounds(text: str, why: str, people: Path) -> None:
     [
         ("label=target,public=399", "too few for private="),
         ("label=target,private=-3", "each must be at least 1"),
+        ("label=target,public=-400", "each must be at least 1"),
         ("label=target,attribute=town", "no categories 'town': known: city"),
         ("labels=target", "did you mean 'label'"),
         ("label=target,private=many", "a whole number"),
@@ -412,6 +422,9 @@ def test_a_plain_data_set_is_what_it_was() -> None:
     [digits] = choose(REGISTRY, "data", "digits")
     assert digits.label == "digits"
     assert digits.settings == {"private": 1000, "holdout": 500, "public": 297}
+    data = digits.component.function(Where(), np.random.default_rng(3), **digits.settings)
+    held = b"".join(part.x.tobytes() + part.y.tobytes() for part in parts(data))
+    assert hashlib.sha256(held).hexdigest().startswith("871a2ced3a0e0637"), "as before files could be given"
     with pytest.raises(UserError, match="did you mean 'digits'"):
         choose(REGISTRY, "data", "digit")
     assert not own.is_file("digits")
