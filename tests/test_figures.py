@@ -29,31 +29,13 @@ from bench.metrics import over_seeds
 from bench.registry import Crossing, Registry, Request, discover
 from bench.store import Result, Store, samples_of
 
-# Built elsewhere at this moment; whoever merges them takes their names out, and a test below insists on it.
-AWAITED = {"public_only", "random_encoder", "pate", "dp_merf", "top1", "rounding", "reverse_sigmoid"}
-STAND_IN = """
-@defense("{name}", publishes={{"predict", "generate"}})
-def {name}(private, public, *, seed{options}):
-    '''Stands in.'''
-"""
 NAMES = list(FIGURES)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is awaited, as far as a plan can tell."""
-    path = tmp_path_factory.mktemp("stand_in") / "stand_in.py"
-    swept = {"pate", "dp_merf"}
-    names = sorted({*AWAITED, "stand_in"})  # a plugin with no component is refused
-    made = (STAND_IN.format(name=name, options=", epsilon=8.0" * (name in swept)) for name in names)
-    path.write_text("from bench.registry import defense\n" + "".join(made))
-    return path
-
-
-@pytest.fixture(scope="module")
-def registry(plugin: Path) -> Registry:
-    return discover([plugin])
+def registry() -> Registry:
+    return discover()
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +79,8 @@ def keep(root: Path, plan: Plan, some: Sequence[cells.Cell]) -> Store:
     return store
 
 
-def drawn(store: Store, plugin: Path, *words: str) -> int:
-    return main(["figure", *words, "--draw-only", "--results", str(store.root), "--plugin", str(plugin)])
+def drawn(store: Store, *words: str) -> int:
+    return main(["figure", *words, "--draw-only", "--results", str(store.root)])
 
 
 def whole(plan: Plan, some: Sequence[cells.Cell], store: Store) -> list[Point]:
@@ -108,11 +90,6 @@ def whole(plan: Plan, some: Sequence[cells.Cell], store: Store) -> list[Point]:
 
 
 # Plans
-
-
-def test_nothing_is_awaited_that_is_there() -> None:
-    here = AWAITED & set(discover().defenses)
-    assert not here, f"take {', '.join(sorted(here))} out of AWAITED"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,7 +109,7 @@ def _list(words: str | list[str]) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
-    name: str, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Request] = []
 
@@ -145,7 +122,7 @@ def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
     monkeypatch.setitem(sys.modules, "bench.runner", fake)
     monkeypatch.chdir(tmp_path)
     Path("plan.yaml").write_text(yaml.safe_dump({"parts": [dict(part) for part in FIGURES[name].parts]}))
-    flags = ["--plugin", str(plugin), "--seeds", "4", "--accept-published"]
+    flags = ["--seeds", "4", "--accept-published"]
     assert main(["run", "--config", "plan.yaml", *flags]) == main(["figure", name, *flags]) == 130
     ours, theirs = seen
     assert [_spelled(one) for one in ours.crossings] == [_spelled(one) for one in theirs.crossings]
@@ -176,9 +153,9 @@ def test_every_figure_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_2(
-    words: list[str], why: str, plugin: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["figure", *words, "--plugin", str(plugin)]) == 2
+    assert main(["figure", *words]) == 2
     out, err = capsys.readouterr()
     assert why in err
     assert err.startswith("bench: ")
@@ -200,11 +177,11 @@ def test_a_component_that_is_missing_is_named_with_its_figure(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_cells_give_the_same_files_and_the_numbers_are_those_of_the_cells(
-    name: str, plugin: Path, tmp_path: Path, asked: Callable[..., list[cells.Cell]], capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, asked: Callable[..., list[cells.Cell]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan, some = FIGURES[name], asked(FIGURES[name], seeds="0-1")
     one, two = keep(tmp_path / "1", plan, some), keep(tmp_path / "2", plan, some[::-1])
-    assert drawn(one, plugin, name, "--seeds", "0-1") == drawn(two, plugin, name, "--seeds", "0-1") == 0
+    assert drawn(one, name, "--seeds", "0-1") == drawn(two, name, "--seeds", "0-1") == 0
     said = capsys.readouterr().out.splitlines()
     files = [one.root / "figures" / file for file in (f"{name}.png", f"{name}.csv", "README.md")]
     assert said[:3] == [str(path) for path in files]
@@ -254,13 +231,13 @@ def test_a_line_goes_through_the_means_in_the_order_of_the_option(
 
 
 def test_what_has_no_utility_leaves_a_gap_and_stops_nothing(
-    plugin: Path, tmp_path: Path, asked: Callable[..., list[cells.Cell]]
+    tmp_path: Path, asked: Callable[..., list[cells.Cell]]
 ) -> None:
     plan = FIGURES["vaegm_epsilon"]
     store = Store(tmp_path)
     for one in asked(plan, seeds="0"):
         store.save(replace(made(one), utility={"not_measurable": "no predictor"}))
-    assert drawn(store, plugin, plan.name, "--seeds", "0") == 0
+    assert drawn(store, plan.name, "--seeds", "0") == 0
     rows = list(csv.DictReader((tmp_path / "figures" / "vaegm_epsilon.csv").read_text().splitlines()))
     assert {row["utility"] for row in rows} == {""}
     assert all(float(row["found"]) > 0.5 for row in rows)
@@ -379,7 +356,7 @@ def test_a_shipped_figure_says_what_the_shipped_cells_say(
 
 
 def test_points_that_are_not_whole_are_left_out_and_named(
-    plugin: Path, tmp_path: Path, asked: Callable[..., list[cells.Cell]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, asked: Callable[..., list[cells.Cell]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = FIGURES["vaegm_epsilon"]
     some = asked(plan)
@@ -391,7 +368,7 @@ def test_points_that_are_not_whole_are_left_out_and_named(
     for seed in range(3):
         store.path(data, "dp_vaegm,epsilon=4", "confidence", seed).unlink()
     store.save(made(by[data, "dp_cvaegm", "confidence", 0], doubts=("something is odd",)))
-    assert drawn(store, plugin, plan.name) == 0
+    assert drawn(store, plan.name) == 0
     page = (store.root / "figures" / "README.md").read_text()
     assert f"- Left out on `{data}` (of 3 seeds 1 stale): `dp_vaegm,epsilon=1` against `confidence`." in page
     assert f"- Left out on `{data}` (of 3 seeds 1 not measured): `dp_vaegm,epsilon=2` against `confidence`." in page
@@ -405,44 +382,46 @@ def test_points_that_are_not_whole_are_left_out_and_named(
 
 
 def test_pictures_that_this_checkout_does_not_have_are_named(
-    plugin: Path, tmp_path: Path, asked: Callable[..., list[cells.Cell]]
+    tmp_path: Path, asked: Callable[..., list[cells.Cell]]
 ) -> None:
     plan = FIGURES["samples"]
     store = keep(tmp_path, plan, some := asked(plan))
     store._beside("sheets", samples_of(some[0].name)).unlink()
-    assert drawn(store, plugin, plan.name) == 0
+    assert drawn(store, plan.name) == 0
     page = (store.root / "figures" / "README.md").read_text()
     assert f"which has no pictures of it): `{some[0].defense.label}` against `confidence`." in page
 
 
 def test_the_page_keeps_the_other_figures_and_says_what_is_not_measured(
-    plugin: Path, tmp_path: Path, asked: Callable[..., list[cells.Cell]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, asked: Callable[..., list[cells.Cell]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = FIGURES["samples"]
     store = keep(tmp_path, plan, asked(plan))
-    assert drawn(store, plugin, "samples") == 0
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(DRAWS)
+    assert drawn(store, "samples", "--plugin", str(plugin)) == 0
     page = store.root / "figures" / "README.md"
     section = page.read_text().partition("## samples")[2].partition("\n## ")[0]
     assert f"    bench figure samples --plugin {plugin}\n" in section
     assert "(samples.png)" in section
     keep(store.root, FIGURES["vaegm_epsilon"], asked(FIGURES["vaegm_epsilon"], seeds="5"))
-    assert drawn(store, plugin, "vaegm_epsilon", "--seeds", "5") == 0
+    assert drawn(store, "vaegm_epsilon", "--seeds", "5") == 0
     text = page.read_text()
     assert text.partition("## samples")[2].partition("\n## ")[0].strip() == section.strip()
-    assert "    bench figure vaegm_epsilon --seeds 5 --plugin" in text
+    assert "    bench figure vaegm_epsilon --seeds 5\n" in text
     absent = text.partition("## Not measured yet")[2]
     for name in NAMES:
         assert (f"`bench figure {name}`" in absent) is (name not in ("samples", "vaegm_epsilon"))
     capsys.readouterr()
-    assert drawn(store, plugin, "all") == 0
+    assert drawn(store, "all") == 0
     assert "note: not drawn" in capsys.readouterr().err
     assert page.read_text().count("\n## ") == 3
 
 
 def test_nothing_to_draw_is_one_sentence_and_nothing_is_written(
-    plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert drawn(Store(tmp_path), plugin, "all") == 2
+    assert drawn(Store(tmp_path), "all") == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "without --draw-only" in err
@@ -450,10 +429,10 @@ def test_nothing_to_draw_is_one_sentence_and_nothing_is_written(
 
 
 def test_drawing_imports_nothing_that_trains(
-    plugin: Path, tmp_path: Path, asked: Callable[..., list[cells.Cell]]
+    tmp_path: Path, asked: Callable[..., list[cells.Cell]]
 ) -> None:
     store = keep(tmp_path, FIGURES["samples"], asked(FIGURES["samples"]))
-    argv = ["figure", "samples", "--draw-only", "--results", str(store.root), "--plugin", str(plugin)]
+    argv = ["figure", "samples", "--draw-only", "--results", str(store.root)]
     code = f"""
 import sys
 from bench.cli import main
