@@ -43,11 +43,11 @@ def dp_cvaegm(
     engine: str = "onepass",
     samples: int = 2000,
     classifier_steps: int = 0,
-    classifier_samples: int = 30000,
+    classifier_samples: int = 60000,
     shift: int = 2,
     pixel_noise: float = 0.4,
 ) -> Release:
-    """One class-conditional VAE trained with DP-SGD on all records; labels of samples are balanced, not drawn.
+    """One class-conditional VAE trained with DP-SGD on all records; labels of samples are as those of public records.
 
     Options are those of dp_vaegm.
     """

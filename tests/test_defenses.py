@@ -296,7 +296,7 @@ def test_an_option_of_training_reaches_it(option: str, cancer: Data, witness: Wi
      "classifier_steps=-1", "classifier_samples=0", "waves=-1", "shift=-1", "pixel_noise=-1", "pixel_noise=nan",
       "features=hog", "engine=ghost", "schedule=step", "optimizer=lamb", "ema=1", "momentum=1",
       "teachers=0", "queries=-1", "threshold=1", "threshold=nan",
-      "frequencies=0", "bandwidth=0", "drawn=1", "digits=0", "beta=0", "gamma=nan"],
+      "frequencies=0", "bandwidth=-1", "drawn=1", "digits=0", "beta=0", "gamma=nan"],
 )  # fmt: skip
 def test_an_option_out_of_range_is_one_sentence(option: str, digits: Data) -> None:
     """Whichever defense has the option, before anything is trained at length."""

@@ -61,7 +61,8 @@ def test_the_median_distance_is_that_of_pairs() -> None:
     seen = x.reshape(60, -1) @ pictures.waves((28, 28, 1), 10).T / 28
     assert median_distance(x, (28, 28, 1), 10) == pytest.approx(np.median(pdist(seen)), rel=0.05)
     assert median_distance(x[:1], (28, 28, 1), 10) == 1
-    assert median_distance(np.zeros((5, 28, 28, 1)), (28, 28, 1), 10) > 0
+    assert median_distance(np.zeros((5, 28, 28, 1)), (28, 28, 1), 10) == 1
+    assert median_distance(np.repeat(np.eye(2), [99, 1], 0), (2,), 0) == pytest.approx(math.sqrt(2), rel=0.05)
 
 
 def test_without_noise_sums_are_the_sums(cancer: Data) -> None:
@@ -173,7 +174,8 @@ def test_a_matched_generator_makes_what_it_was_matched_to() -> None:
     [fit] = training.train(embedding_recipe(kernel, 2, 6000, math.inf), [private], [0])
     wanted, shares = rows(fit.weights)
     np.testing.assert_allclose(shares, [1 / 3, 2 / 3], atol=1e-4)
-    matched = Matched(wanted.shape, kernel, vae((6,), (32,), 4, "relu", waves=0, decay=0.0, classes=2), 100, range_(6))
+    decoder = vae((6,), (32,), 4, "relu", waves=0, decay=0.0, classes=2)
+    matched = Matched(wanted.shape, kernel, decoder, 100, binary=(0, 1, 2, 3, 4, 5))
     recipe = training.Recipe(matched, 400, 1.0, 1.0, 0.01, schedule="linear")
     [made] = training.train(recipe, [wanted], [1])
     generator = matched.generator(made.weights)
@@ -185,10 +187,6 @@ def test_a_matched_generator_makes_what_it_was_matched_to() -> None:
         assert np.abs(drawn.mean(0) - part.mean(0)).max() < 0.1
         together = drawn.T.astype(float) @ drawn / len(drawn)
         assert np.abs(together - part.T.astype(float) @ part / len(part)).max() < 0.12
-
-
-def range_(n: int) -> tuple[int, ...]:
-    return tuple(range(n))
 
 
 def test_generators_that_are_matched_as_one_are_those_alone() -> None:

@@ -515,7 +515,7 @@ def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytes
     from bench.progress import Progress
 
     registry = discover([plugin])
-    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config"))
+    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config", "budget"))
     settings: dict[str, Any] = {
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),
