@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.accounting import DELTA_RULE, SELECTED
@@ -106,6 +106,30 @@ class Section:
     doubts: tuple[str, ...]
     caveats: tuple[str, ...] = ()
 
+    @property
+    def tried(self) -> Section:
+        """Without the rows and the columns in which nobody has measured anything, which `apart` names."""
+        used = {cell.attack for row in self.rows for cell in row.cells if _tried(cell)}
+        attacks = tuple(name for name in self.attacks if name in used)
+        rows = (row for row in self.rows if any(map(_tried, row.cells)))
+        kept = (replace(row, cells=tuple(cell for cell in row.cells if cell.attack in attacks)) for row in rows)
+        return replace(self, attacks=attacks, rows=tuple(kept)) if attacks else self
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """Who has no row or column in `tried`, and why."""
+        shown = self.tried
+        missing = {row.defense: row for row in self.rows if row.defense not in {one.defense for one in shown.rows}}
+        why: dict[str, list[str]] = {}
+        for name, row in sorted(missing.items()):
+            states = {cell.state for cell in row.cells}
+            # what was not run under any attack that it could be played with is not run
+            state = "not run" if "not run" in states else "n/a: " + ", ".join(sorted({s[5:] for s in states}))
+            why.setdefault(state, []).append(name)
+        found = [f"No row: {', '.join(names)} ({state})." for state, names in why.items()]
+        columns = [name for name in self.attacks if name not in shown.attacks]
+        return (*found, *([f"No column: {', '.join(columns)} (not run here)."] if columns else []))
+
     def marks(self, cell: Cell) -> str:
         """The footnote marks of a cell, as " (1) (3)"."""
         return "".join(f" ({self.doubts.index(doubt) + 1})" for doubt in cell.doubts)
@@ -134,6 +158,10 @@ class Board:
     notes: tuple[str, ...]
     results: tuple[tuple[Result, bool], ...]
     equals: tuple[Equals, ...] = ()
+
+
+def _tried(cell: Cell) -> bool:
+    return cell.state != "not run" and not cell.state.startswith("n/a")
 
 
 def mean(figures: Sequence[Mapping[str, Any]], least: float = 0.0, *, between: bool = True) -> Figure:

@@ -159,8 +159,13 @@ def _run(arguments: argparse.Namespace) -> int:
     settings, parts = _settings(arguments)
     registry = discover(settings["plugin"])
     asked = request(registry, settings, parts)
+
+    from bench import cells
+
     store, outcome = _measure(asked, registry)
-    publish(store, registry, outcome.failed)
+    games = ((cell.data.label, cell.attack.component.game) for cell in cells.asked(asked.crossings))
+    kinds = {(data, game.name) for data, game in games if game}
+    publish(store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds)
     return _exit(outcome)
 
 
@@ -213,7 +218,7 @@ def _figure(arguments: argparse.Namespace) -> int:
     else:
         every = tuple(crossing for one in requests for crossing in one.crossings)
         store, outcome = _measure(replace(requests[0], crossings=every), registry)
-        publish(store, registry, outcome.failed, show=False)
+        publish(store, registry, outcome.failed, lambda section: False)
         code = _exit(outcome)
     cells = [asked(one.crossings) for one in requests]
     said = [f" --{word} {value}" for word in ("seeds", "plugin") for value in _several(given[word])]

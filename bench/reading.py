@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError, complain, nearest
 
 if TYPE_CHECKING:
+    from bench.board import Section
     from bench.registry import Registry
-    from bench.store import Store
+    from bench.store import Key, Store
 
 PARTS = ("defenses", "attacks", "games", "data", "figures")
 Verbs = Any  # argparse names the type of add_subparsers() only privately
@@ -147,9 +148,12 @@ def _why(arguments: argparse.Namespace) -> int:
 
 
 def publish(
-    store: Store, registry: Registry, failed: Mapping[tuple[str, str, str, int], str], *, show: bool = True
+    store: Store,
+    registry: Registry,
+    failed: Mapping[Key, str],
+    wanted: Callable[[Section], bool] = lambda section: True,
 ) -> None:
-    """Write the board of all that is stored, and print it unless told otherwise."""
+    """Write the board of all that is stored, and print the wanted sections."""
     from bench import controls, standing, table
     from bench.cells import freshness
     from bench.comparing import Comparisons
@@ -160,5 +164,4 @@ def publish(
         board = standing.compared(table.build(store, registry, failed, freshness(registry), caveat), compare)
         table.write(board, store)
         compare.save()
-    if show:
-        table.show(board)
+    table.show(board, wanted=wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.board import TITLES, Board, Cell, Equals, Figure, Row, Section, build
@@ -36,8 +36,10 @@ def write(board: Board, store: Store) -> None:
         put(path, _csv(columns, records))
 
 
-def show(board: Board, console: Console | None = None) -> None:
-    """Print the board: as a table where the terminal is wide enough, else a short paragraph a defense."""
+def show(
+    board: Board, console: Console | None = None, wanted: Callable[[Section], bool] = lambda section: True
+) -> None:
+    """Print the wanted sections: as tables where the terminal is wide enough, else a short paragraph a defense."""
     from rich.console import Console
     from rich.text import Text
 
@@ -45,8 +47,8 @@ def show(board: Board, console: Console | None = None) -> None:
     if not board.sections:
         console.print(Text(EMPTY))
         return
-    for section in board.sections:
-        _show_section(section, console)
+    for section in filter(wanted, board.sections):
+        _show_section(section.tried, section.apart, console)
     for note in ("* beats chance and the blind answer beyond noise.", *board.notes):
         console.print(Text(note, style="dim"))
 
@@ -79,7 +81,7 @@ def _title(metric: str) -> str:
 # Terminal
 
 
-def _show_section(section: Section, console: Console) -> None:
+def _show_section(section: Section, apart: Sequence[str], console: Console) -> None:
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -100,6 +102,8 @@ def _show_section(section: Section, console: Console) -> None:
         console.print(table)
     else:
         _show_narrow(section, console)
+    for line in apart:
+        console.print(Text(line))
     console.print(Text(_blind(section)))
     for caveat in section.caveats:
         console.print(Text(f"! {caveat}"))
@@ -144,8 +148,10 @@ def _markdown(board: Board) -> str:
     if not board.sections:
         return "\n".join([*lines, EMPTY, ""])
     lines += ["Written by `bench table`; results/README.md of the project says what each column means.", ""]
-    for section in board.sections:
-        lines += [f"## {section.data}: {section.game}", "", *_main(section), "", _blind(section) + ".", ""]
+    for whole in board.sections:
+        section = whole.tried
+        lines += [f"## {section.data}: {section.game}", "", *_main(section), ""]
+        lines += [*(line for one in whole.apart for line in (_escape(one), "")), _blind(section) + ".", ""]
         below = [f"- {_escape(caveat)}" for caveat in section.caveats]
         below += [f"- ({i}) {_escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
         lines += [*below, ""] if below else []

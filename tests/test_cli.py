@@ -118,7 +118,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     table = SimpleNamespace(
         build=lambda store, registry, failed, *_: made.calls.append("build"),
         write=lambda board, store: made.calls.append("write"),
-        show=lambda board: made.calls.append("show"),
+        show=lambda board, wanted: made.calls.append("show"),
     )
     standing = SimpleNamespace(compared=lambda board, compare: board)
     for name, fake in {"runner": SimpleNamespace(run=made.run), "table": table, "standing": standing}.items():
