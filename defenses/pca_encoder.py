@@ -35,7 +35,7 @@ def pca_encoder(
     *,
     seed: int,
     epsilon: float = 8.0,
-    code_dim: int = 32,
+    code_dim: int = 64,
     l2_norm_clip: float = 1.0,
     classifier_steps: int = 600,
 ) -> Release:

@@ -80,10 +80,8 @@ def test_augm_classifier_sees_encoded_public_records_only(cancer: Data, witness:
     [(seen, _)] = witness.classified
     assert np.array_equal(seen.y, cancer.public.y)
     codes = release.encode(cancer.public.x)
-    assert seen.x.shape == codes.shape
-    for ours, code in zip(seen.x.T, codes.T, strict=True):  # up to a scale that the public codes give
-        assert np.corrcoef(ours, code)[0, 1] > 1 - 1e-4
-    assert np.allclose([seen.x.mean(0), seen.x.std(0)], [[0], [1]], atol=1e-2)
+    centred = codes - codes.mean(0)  # and one scale for all of them, which the public codes give
+    assert np.allclose(seen.x, centred / np.sqrt((centred**2).mean()), atol=1e-2)
     [part] = private_parts(witness)
     assert np.array_equal(part.x, cancer.private.x)
     (autoencoder, _, _), (plain, [parts], _) = witness.trained
