@@ -20,7 +20,7 @@ from bench.nets import VAE, Published
 from bench.pictures import is_picture, roughened
 from bench.randomness import derive, stream
 
-STEPS = {True: 4000, False: 300}  # of a classifier of pictures, and of other records, which it soon over-fits
+STEPS = {True: 8000, False: 300}  # of a classifier of pictures, and of other records, which it soon over-fits
 SEEN = 8  # waves a side that the encoder of a picture looks at
 
 

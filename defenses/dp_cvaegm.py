@@ -43,7 +43,7 @@ def dp_cvaegm(
     engine: str = "onepass",
     samples: int = 2000,
     classifier_steps: int = 0,
-    classifier_samples: int = 60000,
+    classifier_samples: int = 120000,
     shift: int = 2,
     pixel_noise: float = 0.4,
 ) -> Release:

@@ -36,7 +36,7 @@ def dp_merf(
     learning_rate: float = 0.01,
     samples: int = 2000,
     classifier_steps: int = 0,
-    classifier_samples: int = 60000,
+    classifier_samples: int = 120000,
     shift: int = 2,
     pixel_noise: float = 0.4,
 ) -> Release:

@@ -41,7 +41,7 @@ def dp_vaegm(
     engine: str = "onepass",
     samples: int = 2000,
     classifier_steps: int = 0,
-    classifier_samples: int = 60000,
+    classifier_samples: int = 120000,
     shift: int = 2,
     pixel_noise: float = 0.4,
 ) -> Release:
@@ -50,7 +50,7 @@ def dp_vaegm(
     The classes' records are disjoint, so under add/remove adjacency their guarantees compose in parallel. Sampling
     rate, steps and divisor are the same for every class and use no count of a class: such counts would be a query too.
     Pictures are put together from `waves` by `waves` smooth ones (0: from pixels), and the classifier's are moved by
-    `shift` pixels of 28 and get `pixel_noise`. classifier_steps: 0 for 4,000 of pictures and 300 of other records.
+    `shift` pixels of 28 and get `pixel_noise`. classifier_steps: 0 for 8,000 of pictures and 300 of other records.
     """
     check_samples(samples)
     classes = private.classes
