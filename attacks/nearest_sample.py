@@ -14,7 +14,7 @@ from bench.randomness import derive
 from bench.reference import reference_decoder
 from bench.registry import attack
 from bench.release import Release
-from bench.synthesis import check_samples, generator
+from bench.synthesis import check_samples, generator, public_shares
 
 
 @attack("nearest_sample", game=MEMBERSHIP, needs={"generate"}, floor=0.9)
@@ -38,6 +38,6 @@ def nearest_sample(
     assert release.generate is not None
     found = -log_distance(targets.records.x, release.generate(samples, derive(seed, "samples")).x)
     if calibrated:
-        generate = generator(reference_decoder(public, derive(seed, "reference")))
+        generate = generator(reference_decoder(public, derive(seed, "reference")), public_shares(public))
         found += log_distance(targets.records.x, generate(samples, derive(seed, "reference samples")).x)
     return np.asarray(found)

@@ -168,8 +168,8 @@ def build(
         (result, fresh is None or fresh(result))
         for result in sorted(store.results(), key=lambda r: (r.data, r.game, r.defense, r.attack, r.seed))
     )
-    where = {(result.data, _question(result.game, result.attack)) for result, _ in results}
-    where |= {(data, _question(_game(registry, attack), attack)) for data, _, attack, _ in failed}
+    where = {(result.data, question(result.game, result.attack)) for result, _ in results}
+    where |= {(data, question(_game(registry, attack), attack)) for data, _, attack, _ in failed}
     sections = tuple(_section(data, game, results, registry, failed, control) for data, game in sorted(where))
     return Board(sections, _notes([result for result, _ in results]), results)
 
@@ -180,7 +180,7 @@ def _game(registry: Registry | None, attack: str) -> str:
     return component.game.name if component and component.game else "unknown"
 
 
-def _question(game: str, attack: str) -> str:
+def question(game: str, attack: str) -> str:
     """The game and, in the label of an attack, whose records it asks about where these are not the private ones."""
     of = [word.partition("=")[2] for word in attack.split(",") if word.startswith("of=")]
     return f"{game} of {of[0]} records" if of else game
@@ -195,7 +195,7 @@ def _section(
     control: Callable[[str], str | None],
 ) -> Section:
     def asks(game_: str, attack: str) -> bool:
-        return _question(game_, attack) == game
+        return question(game_, attack) == game
 
     here = [(result, new) for result, new in results if result.data == data and asks(result.game, result.attack)]
     seeds: dict[tuple[str, str], list[tuple[Result, bool]]] = {}
@@ -216,7 +216,7 @@ def _section(
         for attack in columns:
             wrong = {key[3]: why for key, why in bad.items() if key[1:3] == (defense, attack)}
             measured = seeds.get((defense, attack), ())
-            cells.append(_cell(attack, measured, wrong, _missing(registry, defense, attack, data)))
+            cells.append(cell(attack, measured, wrong, _missing(registry, defense, attack, data)))
         rows.append(_row(defense, tuple(cells)))
     rows.sort(key=_order)
     doubts = tuple(dict.fromkeys(doubt for row in rows for cell in row.cells for doubt in cell.doubts))
@@ -269,9 +269,13 @@ def _missing(registry: Registry | None, defense: str, attack: str, data: str) ->
     return missing(other, one, records) if one and other and records else ()
 
 
-def _cell(
-    attack: str, seeds: Sequence[tuple[Result, bool]], failed: Mapping[int, str], missing: tuple[str, ...]
+def cell(
+    attack: str,
+    seeds: Sequence[tuple[Result, bool]],
+    failed: Mapping[int, str] = {},
+    missing: tuple[str, ...] = (),
 ) -> Cell:
+    """The seeds of one defense, attack and data set as one cell; each result comes with whether it is fresh."""
     used = tuple(result for result, new in seeds if new)
     doubts = []
     for why in dict.fromkeys(failed[seed] for seed in sorted(failed)):
@@ -309,16 +313,20 @@ def _row(defense: str, cells: tuple[Cell, ...]) -> Row:
     used = [result for cell in cells for result in cell.results]
     if not used:
         return Row(defense, "-", "-", "-", "-", cells, 0)
-    # every attack on one seed met the same release, so one utility a seed counts
-    by_seed = {result.seed: result.utility for result in used}
-    measured = [utility["accuracy"] for utility in by_seed.values() if "accuracy" in utility]
-    utility: Figure | str = mean(measured) if measured else "not measurable"
     claims = [result.privacy for result in used]
     epsilon = max(float(claim["epsilon"]) for claim in claims)
     delta = max(float(claim["delta"]) for claim in claims)
     sampler = "; ".join(dict.fromkeys(str(claim["sampler"]) for claim in claims))
     selected = spell_epsilon(max(float(claim["epsilon_selected"]) for claim in claims))
-    return Row(defense, utility, spell_epsilon(epsilon), f"{delta:g}", sampler, cells, len(by_seed), selected)
+    seeds = len({result.seed for result in used})
+    return Row(defense, utility(used), spell_epsilon(epsilon), f"{delta:g}", sampler, cells, seeds, selected)
+
+
+def utility(results: Sequence[Result]) -> Figure | str:
+    """The mean accuracy over seeds: every attack on one seed met the same release, so one utility a seed counts."""
+    by_seed = {result.seed: result.utility for result in results}
+    measured = [found["accuracy"] for found in by_seed.values() if "accuracy" in found]
+    return mean(measured) if measured else "not measurable"
 
 
 def spell_epsilon(epsilon: float) -> str:

@@ -25,8 +25,10 @@ SCIENCE = (
 )  # fmt: skip
 # Rooms that decide no number; any other room of the bench counts for those components that import it.
 PLAIN = (
-    "board", "budget", "checkout", "choosing", "cli", "comparing", "component", "config", "errors", "exposed",
-    "games/__init__", "listing", "plan", "plot", "progress", "registry", "standing", "store", "table", "why",
+    "board", "budget", "card", "checkout", "choosing", "cli", "comparing", "component", "config", "drawing", "errors",
+    "exposed", "figures/__init__", "figures/attacks", "figures/curves", "figures/page", "figures/pictures",
+    "figures/plan", "games/__init__", "listing", "measuring", "plan", "plot", "progress", "reading", "registry",
+    "standing", "store", "table", "why",
 )  # fmt: skip
 PACKAGES = (
     "tensorflow", "tensorflow-privacy", "tensorflow-datasets", "adversarial-robustness-toolbox", "dp-accounting",
@@ -110,7 +112,8 @@ def _stamp(components: tuple[Component, ...]) -> str:
 def code(*components: Component) -> Mapping[str, str]:
     """Digests of the files that decide a cell, by file name; comments and layout do not count."""
     files = {f"bench/{name}.py": HERE / f"{name}.py" for name in SCIENCE}
-    files |= {f"{part.kind}/{part.source.name}": part.source for part in components if part.source.parent != HERE}
+    where = {part: "bench" if part.source.parent == HERE else part.kind for part in components}
+    files |= {f"{where[part]}/{part.source.name}": part.source for part in components}
     games = [Path(inspect.getsourcefile(part.game.judge) or "") for part in components if part.game]
     files |= {f"game/{path.name}": path for path in games}
     for path in list(files.values()):
@@ -151,7 +154,7 @@ def versions() -> dict[str, str]:
 def components(registry: Registry, result: Result) -> tuple[Component | None, ...]:
     """Data set, defense and attack of a stored result; None stands for one that is gone."""
     labels: dict[Kind, str] = {"data": result.data, "defense": result.defense, "attack": result.attack}
-    return tuple(registry.of(kind).get(label.partition(",")[0]) for kind, label in labels.items())
+    return tuple(registry.find(kind, label.partition(",")[0]) for kind, label in labels.items())
 
 
 def freshness(registry: Registry) -> Callable[[Result], bool]:

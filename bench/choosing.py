@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from bench import own
 from bench.component import Choice, Component, Kind, Option, text
 from bench.errors import UserError, nearest
 from bench.registry import Registry
@@ -16,9 +17,11 @@ MOST_SEEDS = 10_000
 def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
     """Read `name,option=value,...`; `all` and, for attacks, a game's name stand for several components.
 
-    Options of a group go to those of its components that have them.
+    Options of a group go to those of its components that have them. A data set may be the path of a file (`bench.own`).
     """
     name, *settings = (word.strip() for word in words.split(","))
+    if kind == "data" and own.is_file(name):
+        return [own.choice(name, _read(f"data {name!r}", own.component(name).options, settings))]
     known = registry.of(kind)
     if name == "all":
         group = list(known.values())
@@ -32,8 +35,8 @@ def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
         raise UserError(f"no {kind} could be loaded: {' '.join(registry.broken) or 'install the package again.'}")
     every = {option: default for component in group for option, default in component.options.items()}
     _read(f"{name!r}", every, settings)
-    own = ([word for word in settings if word.partition("=")[0].strip() in one.options] for one in group)
-    return [Choice(one, _read(f"{kind} {one.name!r}", one.options, its)) for one, its in zip(group, own, strict=True)]
+    each = ([word for word in settings if word.partition("=")[0].strip() in one.options] for one in group)
+    return [Choice(one, _read(f"{kind} {one.name!r}", one.options, its)) for one, its in zip(group, each, strict=True)]
 
 
 def choose_all(registry: Registry, kind: Kind, several: Sequence[str]) -> list[Choice]:

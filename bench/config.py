@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.component import text
 from bench.errors import UserError, nearest
@@ -42,11 +43,12 @@ def read(path: Path, words: Mapping[str, type], of_parts: Container[str]) -> tup
     if not (isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts)):
         raise UserError(f"`{PARTS}` in {path} must be a list of parts, each of `word: value` lines.")
     own = {word: kind for word, kind in words.items() if word in of_parts}
-    shared = _settings(path, loaded, {**words, PARTS: list})
-    return shared, [_settings(path, part, own) for part in parts]
+    shared = typed(path, loaded, {**words, PARTS: list})
+    return shared, [typed(path, part, own) for part in parts]
 
 
-def _settings(path: Path, given: Mapping[object, object], words: Mapping[str, type]) -> Settings:
+def typed(path: Path | str, given: Mapping[Any, object], words: Mapping[str, type]) -> Settings:
+    """The words of one part, each value as the type in `words`: str, list or bool. Raises UserError, naming `path`."""
     found = {}
     for key, value in given.items():
         if not isinstance(key, str) or key not in words:
@@ -55,7 +57,7 @@ def _settings(path: Path, given: Mapping[object, object], words: Mapping[str, ty
     return found
 
 
-def _setting(path: Path, key: str, value: object, wanted: type) -> Setting:
+def _setting(path: Path | str, key: str, value: object, wanted: type) -> Setting:
     if wanted is bool:
         if not isinstance(value, bool):
             raise UserError(f"`{key}` in {path} must be true or false.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,18 @@ class Attribute:
     name: str
     start: int
     stop: int
+
+
+def flags(name: str, what: str, n: int, first: int) -> tuple[Attribute, ...]:
+    """Every one of `n` binary columns as an attribute, called after `what`; the named one first."""
+    if not 0 <= first < n:
+        raise UserError(f"{name} has {what}s 0 to {n - 1}, so attribute={first} is none of them.")
+    return tuple(Attribute(f"{what}_{i}", i, i + 1) for i in (first, *range(first), *range(first + 1, n)))
+
+
+def first(name: str, known: Mapping[str, Attribute]) -> tuple[Attribute, ...]:
+    """All attributes, the named one first: that is the one that is asked about."""
+    return (known[name], *(one for key, one in known.items() if key != name))
 
 
 @dataclass(frozen=True)
@@ -131,3 +144,9 @@ def shared(data: Data) -> int:
     """How many distinct records occur in more than one part, by content: 0 for every sound split."""
     parts = [set(record_keys(part)) for part in (data.private, data.holdout, data.public)]
     return sum(map(len, parts)) - len(set().union(*parts))
+
+
+def unit(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """Numbers to [0, 1] by a range that is public; what lies outside of it is clipped."""
+    span = np.where(high > low, high - low, 1)  # a feature that is constant in public tells above from below
+    return np.asarray(np.clip((x - low) / span, 0, 1))

@@ -1,50 +1,60 @@
-"""The encoder that DP-AuGM publishes (Chen et al. 2018, section 4.1), trained on private records or never trained."""
+"""Encoders that are published, as DP-AuGM's is, and what everybody makes of one (Chen et al. 2018, section 4.1)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from bench import accounting, nets
+from bench import nets
+from bench.classifier import classify, standard
 from bench.data import Examples
 from bench.engine import build
-from bench.errors import UserError, nearest
 from bench.nets import Autoencoder, Published
 from bench.randomness import derive, stream
+from bench.release import Release
 from bench.training import Recipe, train
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
-Kind = Literal["dp", "random"]
 
-
-def encoder(
-    kind: str, recipe: Recipe, private: Examples, seed: int, what: str
-) -> tuple[Published, DpEvent]:
-    """The encoder half of an autoencoder: "dp" trains it as `recipe` says, "random" leaves it as it starts.
-
-    Records (n, *shape) to codes (n, code), and what it cost the private records.
-    """
-    if kind not in get_args(Kind):
-        raise UserError(f"there is no encoder {kind!r}: {nearest(kind, get_args(Kind))}")
-    net, own = recipe.net, derive(seed, "autoencoder")
+def trained(recipe: Recipe, private: Examples, seed: int, what: str) -> tuple[Published, DpEvent]:
+    """The encoder half of an autoencoder that `recipe` trains: records (n, *shape) to codes (n, code), and its cost."""
+    net = recipe.net
     assert isinstance(net, Autoencoder)
-    if kind == "random":
-        weights, spent = build(net, [stream(own, "start")]).get_weights(), accounting.no_access()
-    else:
-        [fit] = train(recipe, [private], [own], what)
-        weights, spent = fit.weights, fit.spent
-    half, _ = nets.halves(net, weights)
-    return nets.published(half), spent
+    [fit] = train(recipe, [private], [derive(seed, "autoencoder")], what)
+    half, _ = nets.halves(net, fit.weights)
+    return nets.published(half), fit.spent
+
+
+def untrained(net: Autoencoder, seed: int) -> Published:
+    """The same half as it starts, which no record has touched."""
+    start = stream(derive(seed, "autoencoder"), "start")
+    half, _ = nets.halves(net, build(net, [start]).get_weights())
+    return nets.published(half)
 
 
 def spread(encode: Published, public: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean and standard deviation (code,) of the codes of public records.
+    """Mean (code,) of the codes of public records, and one standard deviation for all of them.
 
     A noisy encoder can squeeze its codes into a narrow range, from which no network learns; what it takes to spread
-    them out again is public.
+    them out again is public. A code's share of the whole is left as it is: with each on a scale of its own those that
+    hold next to nothing would count as much as the others (with 100 public pictures that costs 10 points and more).
     """
     codes = encode(public.x)
-    return codes.mean(0), codes.std(0) + 1e-6
+    return codes.mean(0), np.sqrt(codes.var(0).mean()) + 1e-6
+
+
+def downstream(encode: Published, spent: DpEvent, public: Examples, seed: int, *, steps: int, what: str) -> Release:
+    """The encoder, and the classifier that everybody can train on public records that it encoded.
+
+    `predict` and `model` take raw records and encode them first. The classifier sees private records through the
+    encoder alone, so it is post-processing and costs no more than the `spent` of the encoder (Theorem 1).
+    """
+    centre, scale = spread(encode, public)
+    encoded = Examples((encode(public.x) - centre) / scale, public.y, public.classes)
+    head = classify(encoded, derive(seed, "classifier"), standard(encoded, steps=steps), what)
+    model = nets.chained(encode.model, nets.standardised(head.model, centre, scale))
+    return Release(spent, predict=nets.mapping(model, after="softmax"), model=model, encode=encode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -19,3 +20,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else "known: " + (", ".join(known) or "none") + "."
+
+
+def complain(sentence: str) -> None:
+    """Say it to the user, as one line on stderr."""
+    print(f"bench: {' '.join(sentence.split())}", file=sys.stderr)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import Examples
-from bench.errors import UserError
+from bench.errors import UserError, nearest
 from bench.nets import mapping
 
+FEATURES = ("auto", "scattering", "none")
 ANGLES = 8  # of the wavelets, over half a turn
 SMALL = 16  # shorter sides take one scale only: with two an 8x8 picture would keep 2x2 places
 PIECE = 64  # pictures at a time: whole arrays at once take twice as long and gigabytes
@@ -41,6 +42,13 @@ def fits(shape: tuple[int, ...]) -> bool:
         return scales(shape) > 0
     except UserError:
         return False
+
+
+def chosen(features: str, shape: tuple[int, ...]) -> bool:
+    """Whether records of `shape` are to be scattered: "scattering" yes, "none" no, "auto" where they can be."""
+    if features not in FEATURES:
+        raise UserError(f"there are no features {features!r}: {nearest(features, FEATURES)}")
+    return features == "scattering" or (features == "auto" and fits(shape))
 
 
 def scattered(examples: Examples) -> Examples:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from bench.card import card
 from bench.choosing import describe
+from bench.component import Component
 from bench.registry import Registry
 
 NARROW = 100  # columns below which a table would fold single letters
@@ -15,7 +17,7 @@ Rows = Sequence[Sequence[str]]
 
 
 def show(registry: Registry, parts: Sequence[str], console: Console | None = None) -> None:
-    """Print the parts asked for (defenses, attacks, games, data), then what could not be loaded."""
+    """Print the parts asked for (defenses, attacks, games, data, figures), then what could not be loaded."""
     console = console or Console(highlight=False, soft_wrap=True)
     for part in parts:
         columns, rows = _part(registry, part)
@@ -32,6 +34,14 @@ def show(registry: Registry, parts: Sequence[str], console: Console | None = Non
         console.print(f"broken: {line}", markup=False)
 
 
+def show_card(name: str, component: Component, console: Console | None = None) -> None:
+    """Print all that is known of one data set: what it is, its card and its options."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    console.print(f"{name}: {component.one_line}", markup=False)
+    for field, words in (*card(component).items(), ("Options", describe(component))):
+        console.print(f"  {field}: {words or 'none stated'}", markup=False)
+
+
 def _part(registry: Registry, part: str) -> tuple[Sequence[str], Rows]:
     if part == "games":
         attacks = registry.attacks.items()
@@ -40,6 +50,10 @@ def _part(registry: Registry, part: str) -> tuple[Sequence[str], Rows]:
         }
         rows = [(name, game.one_line, ", ".join(by_game[name])) for name, game in sorted(registry.games.items())]
         return ("name", "what it asks", "attacks"), rows
+    if part == "figures":
+        from bench.figures import FIGURES
+
+        return ("name", "what it shows"), [(plan.name, plan.one_line) for plan in FIGURES.values()]
     found = {"defenses": registry.defenses, "attacks": registry.attacks, "data": registry.data}[part]
     columns = {"defenses": ["publishes", "takes for public"], "attacks": ["game", "needs"], "data": []}[part]
     table = []

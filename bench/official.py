@@ -18,13 +18,17 @@ class Official:
     """The official files of one set, and what is in them.
 
     url: of their folder; files: all of them; instead: one that holds the same as all of them, where there is one.
-    content: SHA-256 over the sorted SHA-256 of each record (columns by name, then the label), all splits joined.
+    content: SHA-256 over the sorted SHA-256 of each record (columns by name, then the label), all splits joined; empty
+    where nobody here has seen the files, whose `records` alone are then counted.
+    by_hand: whether a person must download them, from the page at `url`.
     """
 
     url: str
     files: tuple[str, ...]
-    content: str
+    content: str = ""
     instead: str = ""
+    records: int = 0
+    by_hand: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,5 +74,14 @@ SETS = {
         "https://github.com/privacytrustlab/datasets/raw/master/",
         ("dataset_location.tgz",),
         "2f7e55cfdf4c7d636c3d5e4aab172a09df80c8c40609ecaf59def1f128ed06da",
+    ),
+    "texas100": Official(
+        "https://github.com/privacytrustlab/datasets/raw/master/", ("dataset_texas.tgz",), records=67_330
+    ),
+    "drebin215": Official(
+        "https://figshare.com/articles/dataset/Android_malware_dataset_for_machine_learning_2/5854653",
+        ("drebin215dataset5560malware9476benign.csv",),
+        records=15_036,
+        by_hand=True,
     ),
 }

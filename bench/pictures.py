@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ SIDE = 28  # a picture of this side is moved by SHIFT pixels, a smaller one by l
 def is_picture(shape: tuple[int, ...]) -> bool:
     """Whether records have height, width and colours, and are large enough for a basis of waves to be of use."""
     return len(shape) == 3 and min(shape[:2]) >= 8
+
+
+def eight_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pictures in [0, 1] as they are kept to be looked at; what lies outside is cut off."""
+    return np.asarray(np.round(np.clip(x, 0, 1) * 255), np.uint8)
 
 
 @functools.lru_cache(maxsize=32)
@@ -44,15 +50,20 @@ def _cosines(side: int, frequencies: int) -> NDArray[Any]:
     return found
 
 
-def roughened(records: Examples, rng: np.random.Generator, *, shift: int, noise: float) -> Examples:
-    """Synthetic pictures as a classifier should still know them; records of another kind as they are.
+def roughened(
+    records: Examples, rng: np.random.Generator, *, shift: int, noise: float, binary: Sequence[int] = ()
+) -> Examples:
+    """Synthetic pictures as a classifier should still know them; of other records only the `binary` features change.
 
     A decoder gives means, which lack the roughness of what they stand for: pixels become 0 or 1 with their own chance,
     as a Bernoulli decoder says, pictures are moved by up to `shift` pixels of 28 either way, and every pixel gets
     Gaussian noise.
     """
     if not is_picture(records.shape):
-        return records
+        x = records.x.copy()
+        chances = x[:, list(binary)]
+        x[:, list(binary)] = rng.random(chances.shape, np.float32) < chances
+        return Examples(x, records.y, records.classes) if binary else records
     x = (rng.random(records.x.shape, np.float32) < records.x).astype(np.float32)
     x = moved(x, rng, shift)
     x += np.float32(noise) * rng.standard_normal(x.shape, np.float32)

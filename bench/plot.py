@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.board import Cell, Figure, Row, Section, build
+from bench.drawing import MARKERS, legend, panels, save, strips
 from bench.errors import UserError
-from bench.store import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from bench.store import Result, Store
 
-MARKERS = "osD^vP*Xp<>h"
 GRID = 200
 SHEET = 20  # pictures in a row of a contact sheet
 RARE = 10  # fewer false alarms than this say nothing about a rate
@@ -38,44 +36,17 @@ def draw(store: Store, fresh: Callable[[Result], bool] | None = None) -> list[Pa
     if not sections:
         raise UserError(f"there is nothing to draw in {store.root}: run `bench run` first.")
     several = len({section.game for section in sections}) > 1
-    paths = [_save(store, "privacy_utility.png", _privacy_utility(sections))]
+    folder = store.root / "plots"
+    paths = [save(folder / "privacy_utility.png", _privacy_utility(sections))]
     for section in sections:
         # the store knows how a label becomes a file name
         name = store.path(section.data, "-", "-", 0).relative_to(store.root).parts[0]
         suffix = "." + section.game.replace(" ", "_") if several else ""
         if any(_curves(row, attack) for row in section.rows for attack in section.attacks):
-            paths.append(_save(store, f"roc_{name}{suffix}.png", _roc(section)))
-        paths += [_save(store, *sheet) for row in section.rows for cell in row.cells if (sheet := _sheet(store, cell))]
+            paths.append(save(folder / f"roc_{name}{suffix}.png", _roc(section)))
+        sheets = (_sheet(store, cell) for row in section.rows for cell in row.cells)
+        paths += [save(folder / sheet[0], sheet[1]) for sheet in sheets if sheet]
     return paths
-
-
-def _save(store: Store, name: str, picture: Picture) -> Path:
-    data = io.BytesIO()
-    # no version of the library inside: the same figures give the same bytes
-    picture.savefig(data, format="png", dpi=130, metadata={"Software": None})
-    path = store.root / "plots" / name
-    if not path.exists() or path.read_bytes() != data.getvalue():
-        write(path, data.getvalue())
-    return path
-
-
-def _panels(
-    count: int, width: float, height: float, *, down: int | None = None, size: tuple[float, float] | None = None
-) -> tuple[Picture, list[Axes]]:
-    """A picture with `count` panels, at most three side by side (or in `down` rows), that no window ever shows."""
-    import seaborn as sns
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Picture
-
-    across = min(count, 3) if down is None else math.ceil(count / down)
-    down = math.ceil(count / across)
-    picture = Picture(figsize=size or (width * across, height * down), layout="constrained")
-    FigureCanvasAgg(picture)
-    with sns.axes_style("whitegrid"):
-        axes = list(picture.subplots(down, across, squeeze=False).flat)
-    for spare in axes[count:]:
-        spare.remove()
-    return picture, axes[:count]
 
 
 # Privacy against utility
@@ -90,7 +61,7 @@ def _privacy_utility(sections: Sequence[Section]) -> Picture:
     colours = Normalize(0, max([0.2, *shades]))
     kinds = sorted({_kind(row.defense) for _, rows in drawn for row in rows})
     markers = {kind: MARKERS[i % len(MARKERS)] for i, kind in enumerate(kinds)}
-    picture, axes = _panels(len(drawn), 5.6, 4.6)
+    picture, axes = panels(len(drawn), 5.6, 4.6)
     for ax, (section, rows) in zip(axes, drawn, strict=True):
         _scatter(ax, section, rows, markers, colours)
         ax.set_title(section.data if len({s.game for s in sections}) == 1 else f"{section.data}: {section.game}")
@@ -175,16 +146,10 @@ def _roc(section: Section) -> Picture:
     defenses = sorted(row.defense for row in section.rows)
     palette = sns.color_palette("colorblind" if len(defenses) <= 10 else "husl", len(defenses))
     shades = dict(zip(defenses, palette, strict=True))
-    picture, axes = _panels(len(attacks), 5.0, 5.0)
+    picture, axes = panels(len(attacks), 5.0, 5.0)
     for ax, attack in zip(axes, attacks, strict=True):
         _roc_panel(ax, section, attack, shades)
-    handles, labels = axes[0].get_legend_handles_labels()
-    for ax in axes[1:]:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            if label not in labels:
-                handles, labels = [*handles, handle], [*labels, label]
-    across = max(1, min(len(labels), int(5.0 * len(axes) * 10 / (6 + max(map(len, labels), default=1)))))
-    picture.legend(handles, labels, loc="outside lower center", ncols=across, frameon=False)
+    legend(picture, axes, int(5.0 * len(axes) * 10))
     picture.suptitle(f"{section.data}: ROC, mean over seeds")
     return picture
 
@@ -244,17 +209,5 @@ def _sheet(store: Store, cell: Cell) -> tuple[str, Picture] | None:
         rows = store.load_sheet(name)
         if rows:
             words = store.path(*name).relative_to(store.root).parts[:-1]
-            return f"sheet_{'.'.join(words)}.png", _strips(f"{', '.join(words)}, seed {result.seed}", rows)
+            return f"sheet_{'.'.join(words)}.png", strips(f"{', '.join(words)}, seed {result.seed}", rows, SHEET)
     return None
-
-
-def _strips(title: str, rows: dict[str, NDArray[Any]]) -> Picture:
-    across = min(SHEET, max(map(len, rows.values())))
-    picture, axes = _panels(len(rows), 0, 0, down=len(rows), size=(0.8 * across + 1.2, 0.95 * len(rows) + 0.5))
-    for ax, (name, pictures) in zip(axes, rows.items(), strict=True):
-        strip = np.concatenate([np.pad(one, ((1, 1), (1, 1), (0, 0))) for one in pictures[:across]], axis=1)
-        ax.imshow(strip.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        ax.set(xticks=[], yticks=[], ylabel=name.replace("_", "\n"))
-        ax.grid(visible=False)
-    picture.suptitle(title, fontsize=9)
-    return picture

@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import Where
-from bench.errors import UserError
-from bench.official import SETS
+from bench.errors import Doubt, UserError
+from bench.official import SETS, Official
 
 Columns = dict[str, NDArray[Any]]
 PATIENCE = 1.5  # seconds for a host to answer, so that a refusal takes under 2
@@ -29,10 +30,14 @@ PATIENCE = 1.5  # seconds for a host to answer, so that a refusal takes under 2
 def columns(name: str, where: Where) -> Columns:
     """The records of a set, all its splits joined: columns by name, among them `label`.
 
-    Prepared sets are kept where TFDS keeps them.
+    Prepared sets are kept where TFDS keeps them. A Doubt where no digest of the records is known.
     """
     folder = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
-    return _columns(name, where, folder)
+    found = _columns(name, where, folder)
+    if not SETS[name].content:
+        doubt = f"{name} was checked by its size and form alone: no digest of the official records is known here"
+        warnings.warn(Doubt(doubt), stacklevel=2)
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -55,7 +60,7 @@ def _columns(name: str, where: Where, folder: Path) -> Columns:
         if not Path(builder.data_dir).is_dir():
             _prepare(builder, official or _official(name, where), folder)
             builder = tfds.builder(name, data_dir=folder)
-        return _read(builder, SETS[name].content)
+        return _read(builder, SETS[name])
 
 
 def _prepare(builder: Any, official: Path | None, folder: Path) -> None:
@@ -91,7 +96,7 @@ def _prepare(builder: Any, official: Path | None, folder: Path) -> None:
         raise UserError(f"{builder.name} could not be downloaded ({_short(error)}): try again later.") from error
 
 
-def _read(builder: Any, content: str) -> Columns:
+def _read(builder: Any, own: Official) -> Columns:
     """A prepared set, in an order that depends on its content alone, after a check that it is what it claims to be."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -107,7 +112,8 @@ def _read(builder: Any, content: str) -> Columns:
     rows = np.concatenate(bytes_of, axis=1)
     keys = [hashlib.sha256(row.tobytes() + bytes([label])).digest() for row, label in zip(rows, y, strict=True)]
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    if hashlib.sha256(b"".join(keys[i] for i in order)).hexdigest() != content:
+    content = hashlib.sha256(b"".join(keys[i] for i in order)).hexdigest()
+    if content != own.content if own.content else len(keys) != own.records:
         raise UserError(f"{builder.data_dir} does not hold the {builder.name} of its authors: delete it and run again.")
     found = {name: column[order] for name, column in found.items()}
     for column in found.values():
@@ -133,15 +139,21 @@ def _official(name: str, where: Where) -> Path | None:
             partly = partly or (folder, missing)
     if partly:
         raise UserError(f"{partly[0]} lacks {' and '.join(partly[1])}: put the official {name} files there.")
-    if not where.offline and _answers(own.url):
+    if own.by_hand:
+        why = f"is downloaded by hand, from {own.url}"
+    elif where.offline:
+        why = "--offline forbids to download it"
+    elif _answers(own.url):
         return None
-    why = "--offline forbids to download it" if where.offline else f"{urlsplit(own.url).hostname} does not answer"
+    else:
+        why = f"{urlsplit(own.url).hostname} does not answer"
     target = (where.data_dir or Path("DIR")) / name
     how = "" if where.data_dir else " and give --data-dir DIR or set BENCH_DATA_DIR"
+    online = "" if own.by_hand else "or connect to the network, "
     files = ", ".join(own.files) + (f" (or {own.instead})" if own.instead else "")
     raise UserError(
-        f"{name} is not on this machine and {why}: put its official files {files} into {target}{how}, or connect to "
-        f"the network, or copy ~/tensorflow_datasets/{name} from a machine on which `bench run --data {name}` ran."
+        f"{name} is not on this machine and {why}: put its official files {files} into {target}{how}, {online}"
+        f"or copy ~/tensorflow_datasets/{name} from a machine on which `bench run --data {name}` ran."
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from bench import own
 from bench.component import Attack, Choice, Component, Defense, Kind, Option, Source, attack, dataset, defense, missing
 from bench.errors import UserError
 from bench.games import GAMES, Game
@@ -66,9 +67,14 @@ class Registry:
         """The components of one kind."""
         return {"defense": self.defenses, "attack": self.attacks, "data": self.data}[kind]
 
+    def find(self, kind: Kind, name: str) -> Component | None:
+        """The component of this name, None where there is none; a file of records needs no registering."""
+        found = self.of(kind).get(name)
+        return own.component(name) if found is None and kind == "data" and own.is_file(name) else found
+
 
 def discover(plugins: Sequence[Path] = ()) -> Registry:
-    """Load every component: the packages, `bench.sources`, entry points, then plugins, which replace namesakes.
+    """Load every component: the packages, data sets, entry points, then plugins, which replace namesakes.
 
     Raises UserError for a plugin that is missing, fails to load or declares nothing; other failures go to `broken`.
     """
@@ -76,6 +82,8 @@ def discover(plugins: Sequence[Path] = ()) -> Registry:
     for shown, load in (*_modules("defenses"), *_modules("attacks"), *_entry_points()):
         _add(registry, shown, load)
     _add(registry, "bench/sources.py", lambda: importlib.import_module("bench.sources"))
+    for shown, load in _modules("bench.datasets"):
+        _add(registry, shown, load)
     for path in plugins:
         _plugin(registry, path)
     for name in sorted(registry.games.keys() & registry.attacks.keys()):

@@ -21,11 +21,15 @@ from bench.cells import Cell, asked, code, freshness, stored, versions
 from bench.data import Data, Examples, Where, record_keys, shared
 from bench.errors import Doubt, UserError
 from bench.games import Challenge, Game
+from bench.pictures import eight_bits
 from bench.progress import Progress
 from bench.randomness import derive, stream
 from bench.registry import Choice, Registry, Request
 from bench.release import Release
-from bench.store import Result, Store, digest, source_digest
+from bench.store import Result, Store, digest, samples_of, source_digest
+
+SAMPLES = 400  # drawn of a release, of which SHOWN of each class are kept as pictures
+SHOWN = 10
 
 
 @dataclass
@@ -61,9 +65,9 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
     from bench import training
 
     total = sum(map(len, groups))
+    splits: dict[tuple[str, int], tuple[Data, tuple[str, ...]]] = {}
     budget = None if request.budget is None else Budget(request.budget, store, freshness(registry))
     turns: Iterable[list[Cell]] = budget.turns([cell for cells in groups for cell in cells]) if budget else groups
-    splits: dict[tuple[str, int], Data] = {}
 
     def say(what: str) -> None:
         progress.step(what, outcome.measured + len(outcome.failed), total)
@@ -79,7 +83,7 @@ def run(request: Request, registry: Registry, store: Store, progress: Progress) 
             with _failing(outcome, cells, "the data set failed"):
                 if (data.label, seed) not in splits:
                     splits = {(data.label, seed): _split(data, request.where, seed)}  # one at a time: they can be large
-                _play(splits[data.label, seed], cells, store, outcome, say, budget)
+                _play(*splits[data.label, seed], cells, store, outcome, say, budget)
     if budget:
         undone = (cell for cells in groups for cell in cells if not stored(cell, store, store.machine))
         outcome.left = [cell.name for cell in undone if cell.name not in outcome.failed]
@@ -100,18 +104,25 @@ def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     return [cells for split in groups.values() for cells in split.values()]
 
 
-def _split(data: Choice, where: Where, seed: int) -> Data:
-    split: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
+def _split(data: Choice, where: Where, seed: int) -> tuple[Data, tuple[str, ...]]:
+    """The records, and the doubts about them, which belong to every cell."""
+    with _doubting() as doubts:
+        split: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
     repeated = sum(len(part) - len(set(record_keys(part))) for part in (split.private, split.holdout, split.public))
     if twice := shared(split) + repeated:
         raise UserError(f"{data.label} holds {twice} records more than once: split it with bench.data.split.")
-    return split
+    return split, tuple(doubts)
 
 
 def _play(
-    data: Data, cells: Sequence[Cell], store: Store, outcome: Outcome, say: Callable[[str], None],
+    data: Data,
+    doubts: tuple[str, ...],
+    cells: Sequence[Cell],
+    store: Store,
+    outcome: Outcome,
+    say: Callable[[str], None],
     budget: Budget | None,
-) -> None:  # fmt: skip
+) -> None:
     """Train one defense, then play every attack of its cells, those that the budget still allows by then."""
     trained = None
     _reset_peak()
@@ -119,6 +130,8 @@ def _play(
     challenges = {_of(cell): _challenge(data, cell) for cell in {_of(cell): cell for cell in cells}.values()}
     with _failing(outcome, cells, "training failed"):
         trained = _train(data, cells[0].defense, cells[0].seed)
+        trained = replace(trained, doubts=(*doubts, *trained.doubts))
+        _keep_samples(cells[0], trained.release, store)
         store.save_asked(cells[0].training_digest(), trained.fits)
     for cell in cells if trained else ():
         if budget and not budget.allows(cell):
@@ -191,6 +204,15 @@ def _train(data: Data, defense: Choice, seed: int) -> _Trained:
         "assumes": list(defense.component.assumes),
     }
     return _Trained(found, utility, correct, privacy, seconds, fits.seconds, tuple(doubts))
+
+
+def _keep_samples(cell: Cell, found: Release, store: Store) -> None:
+    """A few samples of each class, where they are pictures: the figure of them is drawn later, without the release."""
+    if found.generate is None or "pictures" not in cell.data.component.has:
+        return
+    made = found.generate(SAMPLES, derive(cell.seed, "samples"))
+    rows = {f"class {label}": made.x[made.y == label][:SHOWN] for label in range(made.classes)}
+    store.save_sheet(samples_of(cell.name), {name: eight_bits(row) for name, row in rows.items()})
 
 
 def _correct(found: Release, data: Data, seed: int) -> NDArray[Any]:

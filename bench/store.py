@@ -385,6 +385,12 @@ class Store:
         return self._local / "asked" / f"{digest}.json"
 
 
+def samples_of(cell: Key) -> Key:
+    """The sheet on which samples of a cell's release stand, under the name `samples` in place of an attack's."""
+    data, defense, _, seed = cell
+    return data, defense, "samples", seed
+
+
 def _load(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bench import encoding, nets
-from bench.classifier import batch_rate, classify, standard
+from bench.classifier import batch_rate
 from bench.data import Examples
-from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
 from bench.training import Recipe, private_training
@@ -23,7 +22,6 @@ def dp_augm(
     *,
     seed: int,
     epsilon: float = 8.0,
-    encoder: str = "dp",
     hidden: tuple[int, ...] = (256,),
     code_dim: int = 64,
     activation: str = "tanh",
@@ -43,7 +41,7 @@ def dp_augm(
 
     `predict` and `model` take raw records and encode them first, since the encoder is public. Labels of private records
     are never read. Whatever is trained on codes of public records is post-processing and carries the encoder's
-    guarantee (Theorem 1). encoder: "dp", or "random" for one that was never trained: what perturbation alone is worth.
+    guarantee (Theorem 1).
     """
     rate = batch_rate(len(private), batch_size)
     net = nets.Autoencoder(private.shape, hidden, code_dim, activation)
@@ -62,10 +60,5 @@ def dp_augm(
         clip_networks=clip_networks,
         engine=engine,
     )
-    encode, spent = encoding.encoder(encoder, recipe, private, seed, "dp_augm: autoencoder")
-    centre, spread = encoding.spread(encode, public)
-    encoded = Examples((encode(public.x) - centre) / spread, public.y, public.classes)
-    plain = standard(encoded, steps=classifier_steps)
-    trained = classify(encoded, derive(seed, "classifier"), plain, "dp_augm: classifier")
-    model = nets.chained(encode.model, nets.standardised(trained.model, centre, spread))
-    return Release(spent, predict=nets.mapping(model, after="softmax"), model=model, encode=encode)
+    encode, spent = encoding.trained(recipe, private, seed, "dp_augm: autoencoder")
+    return encoding.downstream(encode, spent, public, seed, steps=classifier_steps, what="dp_augm: classifier")

@@ -11,7 +11,7 @@ from bench.data import Examples
 from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
-from bench.synthesis import check_samples, decoder, downstream, generator, vae
+from bench.synthesis import check_samples, decoder, downstream, generator, public_shares, vae
 from bench.training import Recipe, private_training, train
 
 
@@ -42,12 +42,12 @@ def dp_cvaegm(
     clip_networks: bool = False,
     engine: str = "onepass",
     samples: int = 2000,
-    classifier_steps: int = 8000,
-    classifier_samples: int = 120000,
+    classifier_steps: int = 0,
+    classifier_samples: int = 60000,
     shift: int = 2,
     pixel_noise: float = 0.4,
 ) -> Release:
-    """One class-conditional VAE trained with DP-SGD on all records; labels of samples are balanced, not drawn.
+    """One class-conditional VAE trained with DP-SGD on all records; labels of samples are as those of public records.
 
     Options are those of dp_vaegm.
     """
@@ -69,9 +69,10 @@ def dp_cvaegm(
     )
     [fit] = train(recipe, [private], [derive(seed, "vae")], "dp_cvaegm: VAE")
     decode = decoder(nets.decoder(net, fit.weights), private.shape, private.classes)
-    generate = generator(decode)
+    generate = generator(decode, public_shares(public))
     trained = downstream(
         generate,
+        public,
         seed,
         samples=classifier_samples,
         steps=classifier_steps,

@@ -6,13 +6,10 @@ from bench import features as fixed
 from bench import nets
 from bench.classifier import batch_rate, classify
 from bench.data import Examples
-from bench.errors import UserError, nearest
 from bench.layers import check_layers
 from bench.registry import defense
 from bench.release import Release
 from bench.training import Recipe, private_training
-
-FEATURES = ("auto", "scattering", "none")
 
 
 @defense(
@@ -46,10 +43,8 @@ def dp_sgd(
     they are, or "auto": scattering for pictures that it fits. The features are fixed and of each record alone, so they
     cost nothing; the published model starts from the raw record.
     """
-    if features not in FEATURES:
-        raise UserError(f"there are no features {features!r}: {nearest(features, FEATURES)}")
     check_layers(hidden, activation)
-    scattered = features == "scattering" or (features == "auto" and fixed.fits(private.shape))
+    scattered = fixed.chosen(features, private.shape)
     seen, layers = (fixed.scattered(private), ()) if scattered else (private, hidden)
     rate = batch_rate(len(private), batch_size)
     recipe = Recipe(

@@ -16,11 +16,14 @@ from bench.aggregation import Policy
 from bench.classifier import batch_rate
 from bench.data import Examples
 from bench.engine import tensorflow
+from bench.errors import UserError, nearest
 from bench.federated import Plan, federation
 from bench.nets import Autoencoder
 from bench.registry import defense
 from bench.release import Release
 from bench.training import Recipe, private_training
+
+ENCODERS = ("dp", "random")
 
 
 @defense("federated_dp_augm", publishes={"predict", "join", "updates", "encode"})
@@ -52,17 +55,23 @@ def federated_dp_augm(
     encoder_epsilon: of the published encoder, not of the release, which claims none. encoder: "dp", or "random" for one
     that was never trained.
     """
+    if encoder not in ENCODERS:
+        raise UserError(f"there is no encoder {encoder!r}: {nearest(encoder, ENCODERS)}")
     plan = Plan(clients, classes_each, hidden, rounds, local_steps, batch_size, learning_rate, upload, download)
     rate = batch_rate(len(private), encoder_batch_size)
+    net = Autoencoder(private.shape, (256,), code_dim, "tanh")
     recipe = Recipe(
-        Autoencoder(private.shape, (256,), code_dim, "tanh"),
+        net,
         encoder_steps,
         rate,
         max(1.0, rate * len(private)),
         encoder_learning_rate,
         privacy=private_training(encoder_epsilon, len(private), rate, encoder_steps, l2_norm_clip),
     )
-    encode, _ = encoding.encoder(encoder, recipe, private, seed, "federated_dp_augm: autoencoder")
+    if encoder == "dp":
+        encode, _ = encoding.trained(recipe, private, seed, "federated_dp_augm: autoencoder")
+    else:
+        encode = encoding.untrained(net, seed)
     centre, spread = encoding.spread(encode, public)
     scale = tensorflow().keras.layers.Rescaling(1 / spread, -centre / spread)
     scaled = nets.published(nets.chained(encode.model, scale))

@@ -8,6 +8,7 @@ import pytest
 from conftest import components
 
 from bench import cells
+from bench.choosing import choose
 
 HERE = Path(cells.__file__).parent
 
@@ -24,6 +25,19 @@ def test_a_cell_depends_on_what_its_components_import_and_on_what_that_imports()
     assert {"bench/metrics.py", "bench/engine.py", "game/membership.py"} <= plain
     assert not {"bench/federated.py", "bench/shadows.py", "bench/similarity.py"} & plain
     assert "bench/shadows.py" in rooms("none", "lira")
+
+
+def test_a_data_set_in_a_file_of_its_own_counts_for_its_own_cells(tmp_path: Path) -> None:
+    known = components()
+    plain = (known.defenses["none"], known.attacks["confidence"])
+    (tmp_path / "my.csv").write_text("a,label\n1,x\n2,x\n3,y\n4,y\n")
+    [mine] = choose(known, "data", str(tmp_path / "my.csv"))
+    of = {name: set(cells.code(data, *plain)) for name, data in known.data.items()} | {
+        "mine": set(cells.code(mine.component, *plain))
+    }
+    assert [name for name in of if "data/randhie.py" in of[name]] == ["randhie"]
+    assert [name for name in of if {"bench/own.py", "bench/records.py"} & of[name]] == ["mine"]
+    assert cells.code(mine.component, *plain) == cells.code(known.find("data", "my.csv"), *plain)
 
 
 def test_what_only_reads_or_draws_decides_nothing() -> None:

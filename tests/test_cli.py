@@ -16,6 +16,7 @@ from rich.console import Console
 
 import bench
 from bench import checkout, listing, progress
+from bench.card import FIELDS
 from bench.cli import main
 from bench.errors import Doubt, UserError
 from bench.progress import Progress
@@ -34,7 +35,7 @@ def spear(release, targets, public, *, seed, learner="lr"):
     '''A spear.'''
 """
 MISTAKES: dict[str, tuple[list[str], str]] = {
-    "nothing": ([], "run, list, table, plot"),
+    "nothing": ([], "run, plan, why, list, table"),
     "verb": (["rnu"], "did you mean 'run'"),
     "flag": (["run", "--defence", "shield"], "did you mean '--defense'"),
     "abbreviated flag": (["run", "--def", "shield"], "--def"),
@@ -42,6 +43,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "flag without a value": (["run", "--seeds"], "expected one argument"),
     "stray word": (["table", "now"], "'now'"),
     "part": (["list", "defences"], "did you mean 'defenses'"),
+    "card of what is no data": (["list", "attacks", "spear"], "only data sets have a card"),
+    "card of no data": (["list", "data", "digit"], "did you mean 'digits'"),
+    "a file of records": (["run", "--data", "missing.csv"], "missing.csv"),
+    "a file that holds none": (["run", "--data", "empty.npz"], "empty.npz cannot be read"),
     "defense": (["run", "--defense", "sheild"], "did you mean 'shield'"),
     "attack": (["run", "--attack", "speer"], "did you mean 'spear'"),
     "data": (["run", "--data", "digit"], "did you mean 'digits'"),
@@ -115,7 +120,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
         write=lambda board, store: made.calls.append("write"),
         show=lambda board: made.calls.append("show"),
     )
-    for name, fake in {"runner": SimpleNamespace(run=made.run), "table": table}.items():
+    standing = SimpleNamespace(compared=lambda board, compare: board)
+    for name, fake in {"runner": SimpleNamespace(run=made.run), "table": table, "standing": standing}.items():
         monkeypatch.setattr(bench, name, fake, raising=False)
         monkeypatch.setitem(sys.modules, f"bench.{name}", fake)
     monkeypatch.setattr("bench.standing.compared", lambda board, compare: board)
@@ -123,6 +129,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
     Path("mine.py").write_text(COMPONENTS)
     Path("broken.py").write_text("1 / 0")
+    Path("empty.npz").touch()
     return made
 
 
@@ -325,6 +332,20 @@ def test_the_list_is_whole_at_any_width(fakes: Fakes, width: int, terminal: bool
         assert all(word in shown for word in wanted)
 
 
+def test_the_card_of_a_data_set_is_shown_whole(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "data", "digits"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("digits: Handwritten digits")
+    for field in (*FIELDS, "Options"):
+        assert f"  {field}: " in out
+    assert "none stated" not in out
+    mine = Path("mine.py")
+    declared = "from bench.registry import dataset\n@dataset('bare')\ndef bare(where, rng):\n    'Bare.'\n"
+    mine.write_text(COMPONENTS + declared)
+    assert main(["list", "data", "bare", "--plugin", "mine.py"]) == 0
+    assert "  Licence: none stated" in capsys.readouterr().out
+
+
 def test_list_names_what_is_broken(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
     Path("again.py").write_text(COMPONENTS)
     assert main(["list", "defenses", "--plugin", "mine.py", "--plugin", "again.py"]) == 0
@@ -332,7 +353,7 @@ def test_list_names_what_is_broken(fakes: Fakes, capsys: pytest.CaptureFixture[s
     assert "again.py" in out
     assert "shield: A shield." in out
     assert "options: epsilon=8, hidden=64x32" in out
-    assert "digits" not in out
+    assert "location30" not in out
 
 
 def test_reading_imports_nothing_heavy() -> None:

@@ -13,7 +13,7 @@ from conftest import components, quick, split
 from dp_accounting import DpEvent, NoOpDpEvent
 from numpy.typing import NDArray
 
-from bench import accounting, engine, runner, training
+from bench import accounting, engine, mechanism, runner, training
 from bench.aggregation import Server
 from bench.component import Component
 from bench.data import Data, Examples
@@ -140,7 +140,8 @@ def test_another_seed_another_release(name: str, cancer: Data) -> None:
     other = train(name, cancer.private, cancer.public, seed=1)
     first, second = (outputs(release, cancer.holdout.x) for release in (trained(name, "breast_cancer"), other))
     equal = {key for key in first if np.array_equal(first[key], second[key])}
-    assert not {key for key in equal if not key.endswith(" y")}
+    started = {key for key in equal if key.startswith("model") and not first[key].any()}  # biases that nobody trained
+    assert not {key for key in equal - started if not key.endswith(" y")}
 
 
 def test_holdout_is_out_of_reach(digits: Data) -> None:
@@ -201,7 +202,7 @@ def test_a_class_without_any_private_record(name: str, digits: Data) -> None:
     if "predict" in seen:
         check_probabilities(seen["predict"], 120, 10)
     if "generate y" in seen:
-        assert set(seen["generate y"]) == set(range(10))
+        assert set(seen["generate y"]) <= set(range(10))
 
 
 # generate
@@ -216,8 +217,7 @@ def test_generate_gives_as_many_as_asked_for(name: str, n: int) -> None:
     assert made.x.shape == (n, 8, 8, 1)
     assert (made.x >= 0).all()
     assert (made.x <= 1).all()
-    counts = np.bincount(made.y, minlength=10)
-    assert counts.max() - counts.min() <= 1
+    assert np.array_equal(made.y, generate(n, 4).y), "labels take turns, they are not drawn"
     again, other = generate(n, 3), generate(n, 4)
     assert np.array_equal(made.x, again.x)
     assert np.array_equal(made.y, again.y)
@@ -225,14 +225,18 @@ def test_generate_gives_as_many_as_asked_for(name: str, n: int) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATE)
-def test_synthetic_labels_do_not_tell_private_counts(name: str, cancer: Data) -> None:
+def test_synthetic_labels_do_not_tell_private_counts(
+    name: str, cancer: Data, blindfold: list[training.Recipe]
+) -> None:
+    """What DP training does not let out of them, labels of synthetic records do not either."""
     skewed = Examples(cancer.private.x, np.arange(200) < 13, 2)
-    release, other = trained(name, "breast_cancer"), train(name, skewed, cancer.public)
+    release, other = train(name, cancer.private, cancer.public), train(name, skewed, cancer.public)
     assert release.generate
     assert other.generate
     assert np.array_equal(release.generate(31, 0).y, other.generate(31, 0).y)
-    if release.synthetic is not None and other.synthetic is not None:
-        assert np.array_equal(release.synthetic.y, other.synthetic.y)
+    assert release.synthetic is not None
+    assert other.synthetic is not None
+    assert np.array_equal(release.synthetic.y, other.synthetic.y)
     assert release.spent == other.spent
 
 
@@ -280,8 +284,10 @@ def test_who_promises_nothing_claims_nothing(digits: Data) -> None:
             assert math.isinf(accounting.claim(trained(name).spent, 200)["epsilon"]), name
 
 
-def test_constant_depends_on_nothing_private(digits: Data) -> None:
-    first, second = trained("constant"), train("constant", other_records(digits.private), digits.public)
+@pytest.mark.parametrize("name", ["constant", "public_only", "random_encoder"])
+def test_what_reads_no_private_record_depends_on_none(name: str, digits: Data) -> None:
+    privates = digits.private, other_records(digits.private)
+    first, second = (train(name, private, digits.public) for private in privates)
     assert same(outputs(first, digits.holdout.x), outputs(second, digits.holdout.x))
     assert accounting.claim(first.spent, 200)["epsilon"] == 0
 
@@ -290,9 +296,10 @@ def test_constant_depends_on_nothing_private(digits: Data) -> None:
 def blindfold(monkeypatch: pytest.MonkeyPatch) -> list[training.Recipe]:
     """DP training meets 50 blank records a part whatever it is handed; returns the recipes it was asked for.
 
-    So does a server that noises updates: whatever clients sent, it adds up nothing.
+    So does a server that noises updates: whatever clients sent, it adds up nothing. And so does the Gaussian mechanism:
+    of whatever it is handed it returns the noise alone.
     """
-    plain, close = engine.Training, Server.close
+    plain, close, gaussian = engine.Training, Server.close, mechanism.gaussian
     recipes: list[training.Recipe] = []
 
     def blinded(asked: Any, parts: Any, *rest: Any) -> Any:
@@ -307,8 +314,12 @@ def blindfold(monkeypatch: pytest.MonkeyPatch) -> list[training.Recipe]:
             server._taken = []
         close(server)
 
+    def noise_alone(values: Any, *rest: Any) -> Any:
+        return gaussian(np.zeros_like(values), *rest)
+
     monkeypatch.setattr(engine, "Training", blinded)
     monkeypatch.setattr(Server, "close", closed)
+    monkeypatch.setattr(mechanism, "gaussian", noise_alone)
     return recipes
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
 import threading
 import zipfile
@@ -20,11 +23,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import components
 
 from bench import census, official, sources
 from bench import prepared as preparing
+from bench.card import FIELDS, card
 from bench.data import Data, Examples, Where, record_keys, shared, split
-from bench.errors import UserError
+from bench.datasets import drebin215, randhie, texas100
+from bench.errors import Doubt, UserError
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BENCH_DATA_DIR") or Path(__file__).parents[2] / "shared" / "data")
@@ -575,3 +581,185 @@ def test_a_split_by_class_gives_every_part_its_share() -> None:
         plain = [split("shares", records, rng(seed), **sized).private.y for seed in range(9)]
         assert any(np.ptp(np.bincount(y, minlength=5)) > 2 for y in plain), "the check does not see a split at random"
     assert not same(data.private, split("shares", records, rng(1), **sized, by_class=True).private)
+
+# sets that come with statsmodels, and sets whose files nobody here has seen
+
+
+def test_health_records_say_what_the_survey_says() -> None:
+    """Read again from the shipped table; every distinct record once, with the label of its first line."""
+    from statsmodels.datasets import randhie as shipped
+
+    raw = shipped.load_pandas().data
+    data = randhie.randhie(Where(), rng())
+    assert shared(data) == 0
+    assert sum(map(len, parts(data))) == 2760 == len(raw.drop(columns="mdvis").drop_duplicates())
+    assert [one.name for one in data.attributes] == ["health", "individual_plan"]
+    highest = {"lncoins": np.log(101), "lpi": np.log(10_000), "fmde": np.log(4000), "physlm": 1, "disea": 100}
+    naive = {}
+    for row in raw.to_dict("records"):
+        health = 0 if not (row["hlthg"] or row["hlthf"] or row["hlthp"]) else int(row["hlthf"] + 2 * row["hlthp"]) + 1
+        key = [np.float32(min(1, row[name] / high)) for name, high in highest.items()]
+        naive.setdefault((*key, health, row["idp"]), 0 if row["mdvis"] == 0 else 1 if row["mdvis"] < 3 else 2)
+    for part in parts(data):
+        assert (part.x.min() >= 0) & (part.x.max() <= 1)
+        assert (part.x[:, 5:9].sum(1) == 1).all()
+        assert [naive[*x[:5], x[5:9].argmax(), x[9]] for x in part.x] == part.y.tolist()
+    assert randhie.randhie(Where(), rng(), attribute="individual_plan").attributes[0].name == "individual_plan"
+    with pytest.raises(UserError, match="no attribute 'helth': did you mean 'health'"):
+        randhie.randhie(Where(), rng(), attribute="helth")
+
+
+def test_health_records_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(randhie, "CONTENT", "of another version")
+    with pytest.raises(UserError, match="statsmodels ships another randhie"):
+        randhie.randhie(Where(), rng())
+
+
+UNSEEN = {"texas100": texas100.texas100, "drebin215": drebin215.drebin215}
+FEATURES = 9
+SIZES = {"private": 30, "holdout": 20, "public": 20}
+
+
+def bits(name: str, n: int = 80) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Distinct records of a small set of the same form, and labels: apps are harmful three times in eight."""
+    x = rng(5).permutation(2**FEATURES)[:n, None] >> np.arange(FEATURES) & 1
+    return x, np.arange(n) % 8 // 5 if name == "drebin215" else np.arange(n) % 100
+
+
+def small(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[list[str]], Any] = list) -> Where:
+    """A folder with a small file of the official form; `edit` changes its lines of features in place."""
+    from bench import builders
+
+    x, y = bits(name)
+    (folder / name).mkdir()
+    path = folder / name / official.SETS[name].files[0]
+    lines = [",".join(map(str, row)) for row in x]
+    if name == "texas100":
+        edit(lines)
+        with tarfile.open(path, "w:gz") as made:
+            for member, content in (("feats", lines), ("labels", [str(label + 1) for label in y])):
+                data = ("\n".join(content) + "\n").encode()
+                info = tarfile.TarInfo(f"texas/100/{member}")
+                info.size = len(data)
+                made.addfile(info, io.BytesIO(data))
+        for constant, value in {"STAYS": len(x), "FINDINGS": x.shape[1]}.items():
+            monkeypatch.setattr(builders, constant, value)
+    else:
+        lines = [f"{line},{'BS'[label]}" for line, label in zip(lines, y, strict=True)]
+        edit(lines)
+        head = ",".join([*(f"call_{i}" for i in range(x.shape[1])), "class"])
+        path.write_text("\n".join([head, *lines]) + "\n")
+        counts = dict(zip("BS", np.bincount(y).tolist(), strict=True))
+        for constant, content in {"APPS": counts, "CALLS": x.shape[1]}.items():
+            monkeypatch.setattr(builders, constant, content)
+    monkeypatch.setitem(official.SETS, name, replace(official.SETS[name], records=len(x)))
+    return Where(folder, offline=True)
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_set_that_was_not_seen_comes_through_its_builder_with_a_doubt(
+    name: str, nothing_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, (x, y) = small(name, tmp_path, monkeypatch), bits(name)
+    for _ in range(2):  # the doubt is about every seed, however often the records are at hand already
+        with pytest.warns(Doubt, match=f"{name} was checked by its size and form alone"):
+            data = UNSEEN[name](where, rng(), **SIZES, attribute=3)
+    naive = {row.astype(np.float32).tobytes(): label for row, label in zip(x, y, strict=True)}
+    assert all(naive[row.tobytes()] == label for part in parts(data) for row, label in zip(part.x, part.y, strict=True))
+    assert [len(part) for part in parts(data)] == list(SIZES.values())
+    assert (data.attributes[0].name, len(data.attributes)) == ("feature_3", FEATURES)
+    assert data.private.classes == {"texas100": 100, "drebin215": 2}[name]
+    with pytest.raises(UserError, match="features 0 to 8, so attribute=9 is none"), pytest.warns(Doubt):
+        UNSEEN[name](where, rng(), attribute=FEATURES)
+    # Prepared, it is counted again whenever it is read.
+    preparing._columns.cache_clear()
+    monkeypatch.setitem(official.SETS, name, replace(official.SETS[name], records=81))
+    with pytest.raises(UserError, match="does not hold the"):
+        UNSEEN[name](where, rng(), **SIZES)
+
+
+FAULTS: dict[str, Callable[[list[str]], Any]] = {
+    "a record short": lambda lines: lines.pop(),
+    "a record more": lambda lines: lines.append(lines[0]),
+    "a feature short": lambda lines: lines.__setitem__(4, lines[4][2:]),
+    "a feature more": lambda lines: lines.__setitem__(4, "1," + lines[4]),
+    "no bit": lambda lines: lines.__setitem__(4, "2" + lines[4][1:]),
+    "another sign between": lambda lines: lines.__setitem__(4, lines[4].replace(",", ";", 1)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_file_that_cannot_be_the_official_one_is_refused(
+    name: str, fault: str, nothing_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = small(name, tmp_path, monkeypatch, FAULTS[fault])
+    with pytest.raises(UserError, match=rf"{official.SETS[name].files[0]} from .* is damaged"):
+        UNSEEN[name](where, rng(), **SIZES)
+    assert not list(nothing_prepared.glob(f"{name}/*"))
+
+
+def test_stays_are_counted(nothing_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import builders
+
+    where = small("texas100", tmp_path, monkeypatch)
+    for n in (79, 81):
+        monkeypatch.setattr(builders, "STAYS", n)
+        with pytest.raises(UserError, match="is damaged"):
+            texas100.texas100(where, rng(), **SIZES)
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_is_no_archive_and_no_table_is_refused(name: str, nothing_prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / official.SETS[name].files[0]).write_bytes(b"<html>moved</html>")
+    with pytest.raises(UserError, match="is damaged"):
+        UNSEEN[name](Where(tmp_path, offline=True), rng())
+
+
+def test_a_feature_left_open_counts_as_not_found(
+    nothing_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave_open(lines: list[str]) -> None:
+        lines[:] = ["?" + line[1:] for line in lines]
+
+    where = small("drebin215", tmp_path, monkeypatch, leave_open)
+    with pytest.warns(Doubt):
+        data = drebin215.drebin215(where, rng(), private=10, holdout=10, public=10)
+    assert not data.private.x[:, 0].any()
+    assert data.private.x[:, 1:].any()
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_set_that_nobody_may_download_says_from_where(offline: bool, nothing_prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is downloaded by hand, from https://figshare\.com/") as caught:
+        drebin215.drebin215(Where(tmp_path, offline), rng())
+    assert "connect to the network" not in str(caught.value)
+    assert str(tmp_path / "drebin215") in str(caught.value)
+
+
+# cards
+
+
+SLOW = {"mnist": pytest.mark.slow, "fashion_mnist": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in components().data])
+def test_every_set_has_a_card_whose_size_is_that_of_its_records(
+    name: str, where: Where
+) -> None:
+    component = components().data[name]
+    fields = card(component)
+    assert all(fields.values()), "a card is five lines of the docstring: " + ", ".join(FIELDS)
+    size = fields["Size"].replace(",", "")
+    n, features, classes = (int(re.findall(rf"(\d+) {what}", size)[0]) for what in ("records", "features", "classes"))
+    if name in UNSEEN:
+        assert n == official.SETS[name].records
+        return
+    if name in official.SETS:
+        files_of(name)
+    data = component.function(where, rng(), **component.options)
+    distinct = int((re.findall(r"which (\d+) are distinct", size) or [n])[0])
+    assert (np.prod(data.private.shape), data.private.classes) == (features, classes)
+    with pytest.raises(UserError, match=f"has {distinct} distinct records"):
+        component.function(where, rng(), **{**component.options, "private": 10**6})

@@ -335,7 +335,7 @@ def test_an_option_out_of_range_is_one_sentence(name: str, option: dict[str, int
 
 def test_the_reference_makes_records_of_their_label(digits: Data) -> None:
     """Nearer to the public mean of its own class than a record of another class is, for every class."""
-    made = generator(reference_decoder(digits.public, 0))(200, 1)
+    made = generator(reference_decoder(digits.public, 0), np.full(10, 0.1))(200, 1)
     means = np.stack([digits.public.x[digits.public.y == k].mean(0).ravel() for k in range(10)])
     own = np.stack([made.x[made.y == k].mean(0).ravel() for k in range(10)])
     assert (cdist(own, means).argmin(1) == np.arange(10)).mean() >= 0.9

@@ -16,7 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import bench
-from bench.data import Data, Examples, split
+from bench.card import card
+from bench.data import Data, Examples, Where, shared, split
 from bench.games import MEMBERSHIP
 from bench.registry import discover
 
@@ -155,9 +156,10 @@ def digits() -> Data:
 
 
 def test_examples_take_fifteen_lines():
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 3
     for snippet in SNIPPETS:
-        assert len(snippet.strip().splitlines()) <= 15
+        code = re.sub(r'""".*?"""', "", snippet, flags=re.DOTALL)  # a data set's docstring is its card
+        assert len(code.strip().splitlines()) <= 15
         assert max(map(len, snippet.splitlines())) <= 120
 
 
@@ -206,6 +208,14 @@ def test_example_attack_sees_what_leaks_and_nothing_else(plugins, digits):
         score = component.function(release.only(component.needs), targets, digits.public, seed=0)
         assert np.isfinite(score).all()
         assert low <= roc_auc_score(secret, score) <= high
+
+
+def test_example_data_set_has_its_card_and_its_parts(plugins):
+    component = discover(plugins=plugins).data["wine"]
+    assert all(card(component).values())
+    data = component.function(Where(), np.random.default_rng(0), **component.options)
+    assert [len(part) for part in (data.private, data.holdout, data.public)] == [80, 50, 48]
+    assert (data.private.shape, data.private.classes, shared(data)) == ((13,), 3, 0)
 
 
 def test_the_board_in_the_readme_is_the_committed_one() -> None:

@@ -66,3 +66,12 @@ def test_small_pictures_do_not_move_and_other_records_stay_as_they_are() -> None
     assert np.array_equal(roughened(small, rng, shift=2, noise=0.0).x, small.x)
     plain = Examples(rng.random((20, 30)), np.zeros(20, int), 2)
     assert roughened(plain, rng, shift=2, noise=0.4) is plain
+
+
+def test_binary_features_of_other_records_are_drawn_with_their_chance() -> None:
+    x = np.tile([0.3, 0.3, 0.8], (20000, 1))
+    drawn = roughened(Examples(x, np.zeros(20000, int), 2), np.random.default_rng(3), shift=2, noise=0.4, binary=(0, 2))
+    assert (drawn.x[:, 1] == np.float32(0.3)).all()
+    assert set(np.unique(drawn.x[:, [0, 2]])) == {0, 1}
+    for k, chance in ((0, 0.3), (2, 0.8)):
+        assert abs(drawn.x[:, k].mean() - chance) < 5 * math.sqrt(chance * (1 - chance) / 20000)

@@ -189,7 +189,7 @@ def numbers(folder: Path) -> dict[Any, Any]:
 
 
 def files(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*.json")}
+    return {path: path.read_bytes() for path in folder.rglob("*.json") if ".local" not in path.parts}
 
 
 @pytest.fixture
@@ -511,11 +511,11 @@ def test_a_run_that_finds_everything_stored_needs_no_disk(
 
 
 def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.cli import request
+    from bench.measuring import request
     from bench.progress import Progress
 
     registry = discover([plugin])
-    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config"))
+    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config", "budget"))
     settings: dict[str, Any] = {
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),

@@ -13,6 +13,7 @@ from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.games.game import Challenge, Game, mislabelled, pictures_in
+from bench.pictures import eight_bits
 from bench.similarity import ssim
 
 PICTURES = 100  # that are asked for
@@ -122,7 +123,7 @@ def _alike(pictures: NDArray[Any], secret: Secret, near: int) -> dict[str, NDArr
 def _sheet(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
     true = challenge.secret.private.x[: len(answer)]
     rows = {"true": true, "reconstructed": answer, "blind": blind}
-    return {name: np.round(np.clip(row, 0, 1) * 255).astype(np.uint8) for name, row in rows.items()}
+    return {name: eight_bits(row) for name, row in rows.items()}
 
 
 GAN_LEAKAGE = Game(

@@ -14,6 +14,7 @@ from bench import metrics
 from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.games.game import Challenge, Game, mislabelled, pictures_in
+from bench.pictures import eight_bits
 from bench.similarity import own_ssim, ssim
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _alike(pictures: NDArray[Any], secret: Secret) -> dict[str, NDArray[Any]]:
 
 def _sheet(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
     rows = {"true": challenge.secret.true.x, "reconstructed": answer, "blind": blind}
-    return {name: np.round(np.clip(row, 0, 1) * 255).astype(np.uint8) for name, row in rows.items()}
+    return {name: eight_bits(row) for name, row in rows.items()}
 
 
 INVERSION = Game(

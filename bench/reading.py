@@ -1,0 +1,164 @@
+"""The verbs that read: `list`, `table`, `plot`, `why` and `exposed`; and what the others share with them."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError, complain, nearest
+
+if TYPE_CHECKING:
+    from bench.registry import Registry
+    from bench.store import Store
+
+PARTS = ("defenses", "attacks", "games", "data", "figures")
+Verbs = Any  # argparse names the type of add_subparsers() only privately
+
+
+def add_list(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `list`."""
+    parser: argparse.ArgumentParser = verbs.add_parser("list", allow_abbrev=False, help="show what there is to choose")
+    parser.add_argument("part", nargs="?", metavar="PART", help=f"{', '.join(PARTS)} (default: all of them)")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of `data`: the card of one set, or of a file of yours")
+    parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with more components")
+    parser.set_defaults(does=_list)
+    return parser
+
+
+def add_table(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `table`."""
+    return add_reader(verbs, "table", "print and write the board", _table)
+
+
+def add_plot(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `plot`."""
+    return add_reader(verbs, "plot", "draw privacy against utility, and ROC curves", _plot)
+
+
+def add_reader(
+    verbs: Verbs, verb: str, purpose: str, does: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """The parser of a verb that needs to know no more than where the cells are."""
+    parser: argparse.ArgumentParser = verbs.add_parser(verb, allow_abbrev=False, help=purpose)
+    parser.add_argument("--results", metavar="DIR", default="results", help="where the cells are (default: results)")
+    parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with more components")
+    parser.set_defaults(does=does)
+    return parser
+
+
+def discover(plugins: Sequence[str] | None) -> Registry:
+    """Every component, those of the plugins too; a note where an edit of this checkout is not what runs."""
+    from bench import checkout
+    from bench.registry import discover
+
+    if note := checkout.unused_edit(Path.cwd()):
+        complain(f"note: {note}")
+    return discover([Path(plugin) for plugin in plugins or ()])
+
+
+def stored(results: str | None) -> Store:
+    """The cells in a folder, by default `results`. Raises UserError where there is no such folder."""
+    from bench.store import Store
+
+    folder = Path(results or "results")
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: measure first with `bench run`, or correct --results.")
+    return Store(folder)
+
+
+def add_why(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `why`."""
+    parser = add_reader(verbs, "why", "say what changed since a cell was measured", _why)
+    cell = "data/defense/attack/seed or the path of its file (default: all of them, counted by cause)"
+    parser.add_argument("cell", nargs="?", metavar="CELL", help=cell)
+    return parser
+
+
+def add_exposed(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `exposed`."""
+    parser = add_reader(verbs, "exposed", "which private records are found, under which defenses", _exposed)
+    parser.add_argument("--fpr", type=float, default=0.01, help="the false positive rate allowed (default: 0.01)")
+    return parser
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.part is not None and arguments.part not in PARTS:
+        raise UserError(f"there is no list of {arguments.part!r}: {nearest(arguments.part, PARTS)}")
+    if arguments.name is not None and arguments.part != "data":
+        raise UserError(f"only data sets have a card: leave {arguments.name!r} out, or `bench list data NAME`.")
+    registry = discover(arguments.plugin)
+
+    from bench import choosing, listing
+
+    if arguments.name is not None:
+        for choice in choosing.choose(registry, "data", arguments.name):
+            listing.show_card(choice.name, choice.component)
+        return 0
+    listing.show(registry, [arguments.part] if arguments.part else PARTS)
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    registry = discover(arguments.plugin)
+    for line in registry.broken:
+        complain(f"note: {line}")
+    publish(stored(arguments.results), registry, {})
+    return 0
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    registry = discover(arguments.plugin)
+
+    from bench import plot
+    from bench.cells import freshness
+
+    for path in plot.draw(stored(arguments.results), freshness(registry)):
+        print(path)
+    return 0
+
+
+def _exposed(arguments: argparse.Namespace) -> int:
+    registry = discover(arguments.plugin)
+
+    from bench import exposed
+    from bench.cells import freshness
+
+    store, fresh = stored(arguments.results), freshness(registry)
+    paths, _ = exposed.export(store, filter(fresh, store.results()), arguments.fpr)
+    print(paths[-1].read_text(), *paths, sep="\n")
+    return 0
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    registry = discover(arguments.plugin)
+
+    from bench import why
+
+    store = stored(arguments.results)
+    if arguments.cell in (None, "all"):
+        said = why.summary(store, registry)
+    else:
+        said = why.explain(why.find(store, arguments.cell), registry, store.machine)
+    print("\n".join(said))
+    return 0
+
+
+def publish(
+    store: Store, registry: Registry, failed: Mapping[tuple[str, str, str, int], str], *, show: bool = True
+) -> None:
+    """Write the board of all that is stored, and print it unless told otherwise."""
+    from bench import controls, standing, table
+    from bench.cells import freshness
+    from bench.comparing import Comparisons
+
+    with store.lock():  # else of two runs that end together the first to read may be the last to write
+        compare = Comparisons(store)
+        caveat = functools.partial(controls.caveat, store, registry)
+        board = standing.compared(table.build(store, registry, failed, freshness(registry), caveat), compare)
+        table.write(board, store)
+        compare.save()
+    if show:
+        table.show(board)

@@ -1,0 +1,133 @@
+"""PATE: teachers on disjoint private records vote, with noise, on public ones (Papernot et al. 2017, 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import accounting, mechanism, nets
+from bench import features as fixed
+from bench.classifier import classify, standard
+from bench.data import Examples, record_keys
+from bench.errors import UserError
+from bench.layers import Single
+from bench.randomness import derive, stream
+from bench.registry import defense
+from bench.release import Release
+from bench.training import Recipe, train
+
+# One record changes one teacher, and so takes one vote from one class and gives it to another; the largest count moves
+# by one vote at most.
+VOTE, LARGEST = math.sqrt(2.0), 1.0
+QUIET = 0.2  # noise of this share of all votes still lets a clear plurality through
+
+
+@defense(
+    "pate",
+    publishes={"predict", "model"},
+    private=True,
+    assumes=("the number of private records", "the set of labels"),
+)
+def pate(
+    private: Examples,
+    public: Examples,
+    *,
+    seed: int,
+    epsilon: float = 8.0,
+    teachers: int = 100,
+    queries: int = 0,
+    threshold: float = 0.0,
+    features: str = "auto",
+    steps: int = 50,
+    learning_rate: float = 0.01,
+    classifier_steps: int = 100,
+) -> Release:
+    """A student of public records that linear teachers label by noisy plurality (GNMax), their own labels never read.
+
+    queries: public records that are voted on; 0: as many as keep the noise small beside the votes. threshold: only
+    answers to which about this share of the teachers agree are kept (Confident-GNMax); each check costs as much as an
+    answer. The account does not depend on how much they agree. features: as in dp_sgd, of teachers and student. steps,
+    learning_rate: of the teachers.
+    """
+    _check(teachers, queries, threshold)
+    delta, looks = accounting.delta_for(len(private)), 2 if threshold else 1  # at each vote: is it clear, and for what
+    asked = min(len(public), queries or affordable(epsilon, delta, teachers, looks))
+    noise = accounting.noise_multiplier(epsilon, delta, 1.0, looks * asked)
+    drawn = public[stream(seed, "queries").permutation(len(public))[:asked]]
+    scatter = fixed.chosen(features, private.shape)
+    own, seen = (fixed.scattered(private), fixed.scattered(drawn)) if scatter else (private, drawn)
+
+    parts = [own[rows] for rows in assigned(private, teachers, seed)]
+    votes = histogram(_votes(parts, seen.x, seed, steps, learning_rate), private.classes)
+    rng = stream(seed, "noise")
+    labels = mechanism.gaussian(votes, VOTE, noise, rng).argmax(1)
+    if threshold:
+        clear = mechanism.gaussian(votes.max(1), LARGEST, noise, rng) >= threshold * teachers
+        seen, labels = seen[clear], labels[clear]
+
+    labelled = replace(seen, y=labels)
+    recipe = standard(labelled, hidden=() if scatter else (128,), steps=classifier_steps)
+    student = classify(labelled, derive(seed, "student"), recipe, "pate: student")
+    model = fixed.before(student.model, private.shape) if scatter else student.model
+    spent = accounting.training_event(1.0, noise, looks * asked)
+    return Release(spent, predict=nets.mapping(model, after="softmax"), model=model)
+
+
+def _check(teachers: int, queries: int, threshold: float) -> None:
+    if teachers < 1:
+        raise UserError(f"teachers must be at least 1, not {teachers}.")
+    if queries < 0:
+        raise UserError(f"queries must be 0 (as many as the noise allows) or more, not {queries}.")
+    if not 0 <= threshold < 1:
+        raise UserError(f"threshold is a share of the votes, from 0 (no check) to below 1, not {threshold:g}.")
+
+
+def affordable(epsilon: float, delta: float, teachers: int, looks: int) -> int:
+    """The most queries with which the noise of a count stays within QUIET of all votes, at least one.
+
+    n Gaussian mechanisms are one with 1 / sqrt(n) of their noise. Nothing but public numbers goes in.
+    """
+    if epsilon == math.inf:
+        return 2**31
+    once = accounting.noise_multiplier(epsilon, delta, 1.0, 1)
+    return max(1, int((QUIET * teachers / (VOTE * once)) ** 2 / looks))
+
+
+def assigned(private: Examples, teachers: int, seed: int) -> list[NDArray[Any]]:
+    """The rows of each teacher's records, by a keyed hash of a record's own features.
+
+    So a record that is added or removed moves no other one to another teacher, as dealing them out by position would;
+    a teacher that is left without any votes as it started.
+    """
+    teacher = np.array([derive(seed, "assign", key.hex()) % teachers for key in record_keys(private)], np.int64)
+    return [np.flatnonzero(teacher == k) for k in range(teachers)]
+
+
+def _votes(
+    parts: Sequence[Examples], x: NDArray[Any], seed: int, steps: int, learning_rate: float
+) -> list[NDArray[Any]]:
+    """The class (n,) that each teacher, trained on its part, gives to each of `x`.
+
+    Nothing in a teacher's training may depend on another's records or on how many there are, or one record would change
+    more than one vote. So all of its records are in each step, and their gradients are added up and not divided by a
+    number of records: to Adam it makes no difference. (What is left is rounding, since they train as one program.)
+    """
+    net = nets.Classifier(parts[0].shape, parts[0].classes, ())
+    seeds = [derive(seed, "teacher", k) for k in range(len(parts))]
+    fits = train(Recipe(net, steps, 1.0, 1.0, learning_rate), parts, seeds, f"pate: {len(parts)} teachers")
+    model = nets.build(net, Single())
+    logits, votes = nets.mapping(model), []
+    for fit in fits:
+        model.set_weights(fit.weights)
+        votes.append(logits(x).argmax(1))
+    return votes
+
+
+def histogram(votes: Sequence[NDArray[Any]], classes: int) -> NDArray[Any]:
+    """How many teachers (an array of classes (n,) each) gave each class: (n, classes)."""
+    return np.stack([np.sum([own == k for own in votes], axis=0) for k in range(classes)], axis=1)

@@ -1,0 +1,18 @@
+"""What labelled public records give by themselves: the floor of every defense that uses them."""
+
+from __future__ import annotations
+
+from bench import accounting
+from bench.classifier import classify, standard
+from bench.data import Examples
+from bench.randomness import derive
+from bench.registry import defense
+from bench.release import Release
+
+
+@defense("public_only", publishes={"predict", "model"}, private=True, assumes=("the set of labels",))
+def public_only(private: Examples, public: Examples, *, seed: int, classifier_steps: int = 600) -> Release:
+    """The classifier of dp_augm on the public records as they are: no private record read."""
+    recipe = standard(public, steps=classifier_steps)
+    trained = classify(public, derive(seed, "classifier"), recipe, "public_only: classifier")
+    return Release(accounting.no_access(), predict=trained.predict, model=trained.model)

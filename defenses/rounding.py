@@ -1,0 +1,30 @@
+"""Confidences are rounded before they are published (Fredrikson et al. 2015, section 6)."""
+
+from __future__ import annotations
+
+import warnings
+
+from bench.answers import answering
+from bench.data import Examples
+from bench.errors import UserError
+from bench.registry import defense
+from bench.release import Release
+
+
+@defense("rounding", publishes={"predict"})
+def rounding(
+    private: Examples,
+    public: Examples,
+    *,
+    seed: int,
+    digits: int = 1,
+    steps: int = 1500,
+) -> Release:
+    """The undefended classifier, its confidences rounded to `digits` decimals (by ART) and scaled to a sum of 1."""
+    if digits < 1:
+        raise UserError(f"digits must be at least 1, not {digits}; the defense top1 publishes the label alone.")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for what is used here
+        from art.defences.postprocessor import Rounded
+
+    return answering(private, seed, Rounded(decimals=digits), "rounding: classifier", steps=steps)

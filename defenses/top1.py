@@ -1,0 +1,26 @@
+"""Only the label is published, as many services do (Shokri et al. 2017, section VIII, with one class left)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.answers import answering
+from bench.data import Examples
+from bench.registry import defense
+from bench.release import Release
+
+
+@defense("top1", publishes={"predict"})
+def top1(private: Examples, public: Examples, *, seed: int, steps: int = 1500) -> Release:
+    """The undefended classifier, of which only the likeliest class is told: 1 for it, 0 for the others.
+
+    Not by ART's ClassLabels: in 1.20.1 that sets a 1 for every class that any record of the batch has.
+    """
+
+    def label(probabilities: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)])
+
+    return answering(private, seed, label, "top1: classifier", steps=steps)
