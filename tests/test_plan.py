@@ -113,6 +113,15 @@ def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_
     assert "2 by another seed, 4 by no past cell" in said[4]
 
 
+def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Store, registry: Registry) -> None:
+    one = crossing(registry, "shield", "spear")
+    past(store, *asked([one]), 3.0, 1.0, fresh=True, machine="f" * 32)
+    for accept, stored in ((False, 0), (True, 1)):
+        [row] = plan.make(Request((one,), store.root, Where(), accept), store)
+        assert row.stored == stored
+        assert len(row.groups) == 1 - stored
+
+
 def test_a_training_counts_once_however_many_attacks_follow(store: Store, registry: Registry) -> None:
     one = crossing(registry, "shield", "spear sling")
     for cell, attack in zip(asked([one]), (1.0, 5.0), strict=True):
