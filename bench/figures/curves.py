@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 SIDE_STEP = 0.04  # between lines, in doublings, so that intervals do not hide one another
-SIZES = (50, 100, 200, 500, 1000, 2000, 5000)
+SIZES = (100, 300, 1000, 3000, 10000)
 NAMES = {"epsilon": "epsilon (log scale)", "public": "public records (log scale)"}
 
 
@@ -95,7 +95,7 @@ AUGM_EPSILON = Plan(
             "data": [MNIST, FASHION, ADULT, LOCATIONS],
             "attack": UTILITY,
             "defense": ["dp_augm", "public_only", "none"],
-            "epsilon": "0.5,1,2,4,8,inf",
+            "epsilon": "1,2,4,8,inf",
         },
     ),
     partial(lines, over="epsilon"),
@@ -140,7 +140,7 @@ VAEGM_EPSILON = Plan(
             "data": MNIST,
             "attack": UTILITY,
             "defense": ["dp_vaegm", "dp_cvaegm"],
-            "epsilon": "0.5,1,2,4,8,inf",
+            "epsilon": "1,2,4,8,inf",
         },
     ),
     partial(lines, over="epsilon"),

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Words = Mapping[str, str | list[str]]  # one part of a configuration (`bench.config`)
 
 # The sizes of the parts, in one place: a cell is shared with a board, and with another figure, where its label is.
-MNIST = "mnist,private=5000,holdout=2000,public=1000"
-FASHION = "fashion_mnist,private=5000,holdout=2000,public=1000"
-ADULT = "adult,private=5000,holdout=5000,public=1000"
+MNIST = "mnist,private=3000,holdout=3000,public=1000"
+FASHION = "fashion_mnist,private=3000,holdout=3000,public=1000"
+ADULT = "adult,private=10000,holdout=10000,public=2000"
 LOCATIONS = "location30"
 FEW_DIGITS = "digits,private=300,holdout=1340,public=157"  # so few that the undefended model over-fits
 DIGITS = "digits"
