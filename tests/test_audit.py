@@ -56,6 +56,16 @@ def test_clopper_pearson_is_the_rate_at_which_so_few_hits_are_that_rare(hits: in
     assert rates.upper(n, n, 0.02) == 1
 
 
+def test_of_rules_by_rank_the_tails_add_up_to_what_may_go_wrong() -> None:
+    rules = [Rule(7, 30, 2, 20), Rule(30, 30, 0, 20), Rule(4, 20, 7, 30)]
+    found = rates.at_ranks(rules, 0.06)
+    wrong = 0.0
+    for (caught, own, allowed, other), high, low in zip(rules, found.high, found.low, strict=True):
+        wrong += sum(exactly(k, other, high) for k in range(allowed + 1))
+        wrong += sum(exactly(k, own, low) for k in range(caught, own + 1))
+    assert wrong == pytest.approx(0.06, abs=1e-9)
+
+
 @given(
     st.integers(1, 40).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(n, 200))),
     st.floats(0, 4), st.sampled_from([0.0, 1e-6, 1e-3, 0.02]),
@@ -245,10 +255,11 @@ def test_a_failure_of_probability_delta_is_allowed_for_in_one_run() -> None:
 
 
 def test_ties_are_broken_by_nobody() -> None:
-    """A file that lists its members first must not have their order taken for their scores."""
+    """A file that lists its members first, or last, must not have their order taken for their scores."""
     included = np.arange(2_000) < 1_000
-    bounds = [one_run.bound(np.zeros(2_000), included, DELTA, 0.001, np.random.default_rng(i)) for i in range(20)]
-    assert max(bounds) < 0.2
+    for coins in (included, ~included):
+        bounds = [one_run.bound(np.zeros(2_000), coins, DELTA, 0.001, np.random.default_rng(i)) for i in range(20)]
+        assert max(bounds) < 0.2
     scores = np.repeat([1.0, 0.0], [1_000, 1_000])
     assert one_run.bound(scores, included, DELTA, 0.001, np.random.default_rng(0)) > 1
 
