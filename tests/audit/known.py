@@ -1,4 +1,4 @@
-"""Audits of Gaussian mechanisms whose epsilon is known: the table of the README, in Markdown. `python -m tests.audit.known`
+"""Audits of Gaussian mechanisms whose epsilon is known, in Markdown, for the README: `python -m tests.audit.known`.
 
 Medians of 200 repeats with 20,000 trials in all, at 95 %, delta 1e-5; behind each, the share of bounds above the truth.
 The last line is of scores that know nothing (2,000 repeats), where that is every bound above 0.
