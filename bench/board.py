@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.accounting import DELTA_RULE, SELECTED
+from bench.audit.report import handed_in
 from bench.component import missing
 from bench.metrics import over_seeds
 
 if TYPE_CHECKING:
+    from bench.audit.report import Audit
     from bench.registry import Registry
     from bench.store import Key, Result, Store
 
@@ -152,12 +154,16 @@ class Equals:
 
 @dataclass(frozen=True)
 class Board:
-    """All sections, the `notes` below them, every stored result with whether it is fresh, utility at equal claims."""
+    """All sections, the `notes` below them, every stored result with whether it is fresh, utility at equal claims.
+
+    handed_in: rows of models that were trained elsewhere, of which only scores are known.
+    """
 
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
     results: tuple[tuple[Result, bool], ...]
     equals: tuple[Equals, ...] = ()
+    handed_in: tuple[Audit, ...] = ()
 
 
 def _tried(cell: Cell) -> bool:
@@ -199,7 +205,7 @@ def build(
     where = {(result.data, question(result.game, result.attack)) for result, _ in results}
     where |= {(data, question(_game(registry, attack), attack)) for data, _, attack, _ in failed}
     sections = tuple(_section(data, game, results, registry, failed, control) for data, game in sorted(where))
-    return Board(sections, _notes([result for result, _ in results]), results)
+    return Board(sections, _notes([result for result, _ in results]), results, handed_in=handed_in(store))
 
 
 def _game(registry: Registry | None, attack: str) -> str:

@@ -1,4 +1,4 @@
-"""The verbs that read: `list`, `table`, `plot`, `why` and `exposed`; and what the others share with them."""
+"""The verbs that read: `list`, `table`, `plot`, `why`, `exposed`, `score`; and what the others share with them."""
 
 from __future__ import annotations
 
@@ -85,6 +85,17 @@ def add_exposed(verbs: Verbs) -> argparse.ArgumentParser:
     return parser
 
 
+def add_score(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `score`."""
+    purpose = "what scores of anybody's model prove against its epsilon"
+    parser: argparse.ArgumentParser = verbs.add_parser("score", allow_abbrev=False, help=purpose)
+    parser.add_argument("file", metavar="FILE", help="an .npz: `in` and `out`, `scores` and `member`, or `included`")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of each bound (default: 0.95)")
+    parser.add_argument("--results", metavar="DIR", default="results", help="where the row is kept (default: results)")
+    parser.set_defaults(does=_score)
+    return parser
+
+
 def _list(arguments: argparse.Namespace) -> int:
     if arguments.part is not None and arguments.part not in PARTS:
         raise UserError(f"there is no list of {arguments.part!r}: {nearest(arguments.part, PARTS)}")
@@ -131,6 +142,16 @@ def _exposed(arguments: argparse.Namespace) -> int:
     paths, _ = exposed.export(store, filter(fresh, store.results()), arguments.fpr)
     print(paths[-1].read_text(), *paths, sep="\n")
     return 0
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from bench.audit import report, scores
+    from bench.store import Store
+
+    found = report.audit(scores.load(Path(arguments.file)), arguments.confidence)
+    path = report.save(found, Store(Path(arguments.results)))
+    print(*report.report(found), f"{path}: a row for `bench table`", sep="\n")
+    return 3 if found.violated else 0
 
 
 def _why(arguments: argparse.Namespace) -> int:

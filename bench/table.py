@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bench.audit import report as handed
 from bench.board import TITLES, Board, Cell, Equals, Figure, Row, Section, build
 from bench.store import write as put
 
@@ -44,12 +45,15 @@ def show(
     from rich.text import Text
 
     console = console or Console()
-    if not board.sections:
+    if not board.sections and not board.handed_in:
         console.print(Text(EMPTY))
         return
     for section in filter(wanted, board.sections):
         _show_section(section.tried, section.apart, console)
-    for note in ("* beats chance and the blind answer beyond noise.", *board.notes):
+    if board.handed_in:
+        console.print(Text("Scores handed in", style="italic"))
+        console.print(Text("\n".join(map(handed.one_line, board.handed_in))), end="\n\n", soft_wrap=True)
+    for note in ("* beats chance and the blind answer beyond noise.", *board.notes) if board.sections else ():
         console.print(Text(note, style="dim"))
 
 
@@ -145,7 +149,7 @@ def _styled(section: Section, cell: Cell) -> Text:
 
 def _markdown(board: Board) -> str:
     lines = ["# Leaderboard", ""]
-    if not board.sections:
+    if not board.sections and not board.handed_in:
         return "\n".join([*lines, EMPTY, ""])
     lines += ["Written by `bench table`; results/README.md of the project says what each column means.", ""]
     for whole in board.sections:
@@ -161,6 +165,11 @@ def _markdown(board: Board) -> str:
     for equals in board.equals:
         claim = f"epsilon {equals.epsilon}, delta {equals.delta}"
         lines += [f"## {equals.data}: utility at {claim}", "", *_equals(equals), ""]
+    if board.handed_in:
+        rows = map(handed.row_of, board.handed_in)
+        lines += ["## Scores handed in", "", *_grid(list(handed.HEAD), rows), "", *handed.NOTES, ""]
+    if not board.sections:
+        return "\n".join(lines)
     lines += ["## Notes", "", "- **Bold**: beats chance and the blind answer beyond noise."]
     return "\n".join([*lines, *(f"- {_escape(note)}" for note in board.notes), ""])
 
