@@ -124,8 +124,7 @@ class Section:
         missing = {row.defense: row for row in self.rows if row.defense not in {one.defense for one in shown.rows}}
         why: dict[str, list[str]] = {}
         for name, row in sorted(missing.items()):
-            states = {cell.state for cell in row.cells}
-            # what was not run under any attack that it could be played with is not run
+            states = {cell.state for cell in row.cells if cell.attack in shown.attacks}
             state = "not run" if "not run" in states else "n/a: " + ", ".join(sorted({s[5:] for s in states}))
             why.setdefault(state, []).append(name)
         found = [f"No row: {', '.join(names)} ({state})." for state, names in why.items()]
