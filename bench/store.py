@@ -288,8 +288,10 @@ class Store:
         return _load(self._beside("sheets", cell))
 
     def save_answers(self, cell: Key, answers: Mapping[str, NDArray[Any]]) -> None:
-        """Keep what a cell's figures are made of, record by record (`bench.comparing`); beside weights, for it is large
-        and says who was found."""
+        """Keep what a cell's figures are made of, record by record, for `bench.comparing` and `bench.exposed`.
+
+        Beside weights, for it is large and says who was found.
+        """
         self._save_beside("answers", cell, answers)
 
     def load_answers(self, cell: Key) -> dict[str, NDArray[Any]] | None:
