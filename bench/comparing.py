@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bench.metrics import Z, paired
 from bench.store import digest, write
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from bench.store import Result, Store
 
 FILE = "comparisons.csv"
+SAME = 1e-5  # what single precision loses of a mean
 LEVEL = 0.05  # of a whole ranking
 
 
@@ -130,7 +133,9 @@ def _difference(
     values, variances, on_the_same = [], [], True
     for pair in pairs:
         values.append(figure(pair[0])["value"] - figure(pair[1])["value"])
-        se = _paired(*map(units, pair))
+        made_of = [units(one) for one in pair]
+        whole = all(is_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
+        se = _paired(*made_of) if whole else None
         on_the_same &= se is not None
         alone = math.hypot(*((figure(one)["high"] - figure(one)["low"]) / (2 * Z) for one in pair))
         variances.append((alone if se is None else se) ** 2)
@@ -142,9 +147,16 @@ def _difference(
     return Difference(*names, k, value, value - Z * se, value + Z * se, p, on_the_same, unmatched, of)
 
 
+def is_of(units: Any, value: float) -> bool:
+    """Whether a figure is made of these units: a cell from elsewhere may have taken the place of the one measured here.
+
+    The means of the strata add up to it, or each is it (those of an AUC, `bench.metrics.placements`).
+    """
+    means = [float(np.mean(part)) for part in units.values()]
+    return any(np.allclose(made, value, rtol=0, atol=SAME) for made in (sum(means), means)) if means else False
+
+
 def _paired(first: Any, second: Any) -> float | None:
-    if not first or not second:
-        return None
     try:
         return paired(first, second)
     except ValueError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.comparing import is_of
 from bench.errors import UserError
 from bench.store import write
 
@@ -109,6 +110,8 @@ def _answers(store: Store, result: Result) -> tuple[list[str], NDArray[Any]] | N
         return None
     found = store.load_answers((result.data, result.defense, result.attack, result.seed))
     if not found or not {"records", "units_members"} <= found.keys():
+        return None
+    if not is_of({"units_members": found["units_members"]}, _reached(result)):
         return None
     return [bytes(name).hex() for name in found["records"]], 1 - found["units_members"].astype(np.float64)
 

@@ -112,6 +112,17 @@ def test_what_was_worked_out_here_holds_in_a_checkout_without_the_answers(tmp_pa
     assert not gone.paired
 
 
+def test_answers_of_another_measurement_are_not_taken_for_those_of_a_cell(tmp_path: Path) -> None:
+    store, rng = Store(tmp_path), np.random.default_rng(4)
+    member = rng.random(200) < 0.5
+    a, b = (measured(store, name, 0, scores(rng, member, 0.4), member) for name in "ab")
+    elsewhere = replace(a, metrics={**a.metrics, "auc": interval(a.metrics["auc"]["value"] + 1e-3, 0.03)})
+    ours, theirs = (Comparisons(store).leakage(Side([one]), Side([b])) for one in (a, elsewhere))
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.paired, theirs.paired) == (True, False)
+
+
 def test_the_error_is_not_smaller_than_what_seeds_differ_by(tmp_path: Path) -> None:
     sides = [
         Side([cell("a", seed=seed, auc=auc, se=0.001, digest=f"{seed}") for seed, auc in enumerate(aucs)])

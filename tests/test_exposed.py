@@ -71,6 +71,10 @@ def test_nothing_at_hand_is_said(tmp_path: Path) -> None:
     store.save(cell())
     with pytest.raises(UserError, match="measured here"):
         export(store, store.results(), 0.01)
+    keep(store, "none", "confidence", {1})
+    store.save(cell(auc=0.9))  # of another machine, in the place of the one whose answers are here
+    with pytest.raises(UserError, match="measured here"):
+        export(store, store.results(), 0.01)
     for fpr in (0.0, 1.0, math.nan):
         with pytest.raises(UserError, match="false positive rate"):
             export(store, [], fpr)
