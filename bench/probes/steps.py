@@ -1,0 +1,79 @@
+"""The noised sums of a private training, step by step, as somebody sees them who watches it from within (white box).
+
+They are read off what the optimizer remembers, so the code that runs is the one that ships. TensorFlow is imported
+inside the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+
+if TYPE_CHECKING:
+    from bench.training import Recipe
+
+
+class Steps:
+    """A private training of which each `step` gives what its optimizer was handed.
+
+    A model a part, as in `bench.training.train`: recipes differ in rate, batch_size and privacy alone.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int]) -> None:
+        from bench import engine
+        from bench.clipping import private_layers
+
+        made: list[Any] = []
+        build = engine._optimizer
+
+        def kept(*asked: Any) -> Any:
+            made.append(build(*asked))
+            return made[-1]
+
+        with patch.object(engine, "_optimizer", kept):
+            self._training = engine.Training(recipes, parts, seeds)
+        self._optimizer, self._recipe = made[0], recipes[0]
+        self._variables = [w for layer in private_layers(self._training._model) for w in layer.trainable_weights]
+        self._divisors = np.array([recipe.batch_size for recipe in recipes], np.float64)[:, None]
+
+    def step(self) -> NDArray[np.float64]:
+        """Take one; the noised sums of clipped gradients (models, parameters), before they were divided."""
+        rate = float(self._optimizer._decayed_lr("float32").numpy())
+        old = self._read()
+        self._training.run(1)
+        new = self._read()
+        adam, momentum = self._recipe.optimizer == "adam", self._recipe.momentum
+        if adam:  # m' = b m + (1 - b) g
+            decay = 0.9 if momentum is None else momentum
+            gradients = (new - decay * old) / (1 - decay)
+        else:  # v' = b v - rate g, and without momentum the weights move by -rate g
+            gradients = ((momentum or 1.0) * old - new) / rate
+        return np.asarray(gradients * self._divisors)
+
+    @property
+    def weights(self) -> list[NDArray[Any]]:
+        """Of each variable, with a leading model axis."""
+        return self._training.weights
+
+    def _read(self) -> NDArray[np.float64]:
+        """What the optimizer remembers of each variable, or the variable itself, (models, parameters)."""
+        if self._recipe.optimizer == "adam":
+            held = [self._slot(v, "m") for v in self._variables]
+        elif self._recipe.momentum:
+            held = [self._slot(v, "momentum") for v in self._variables]
+        else:
+            held = [v.numpy() for v in self._variables]
+        models = len(self._divisors)
+        return np.concatenate([np.asarray(one, np.float64).reshape(models, -1) for one in held], axis=1)
+
+    def _slot(self, variable: Any, name: str) -> NDArray[Any]:
+        if not self._training.steps:
+            return np.zeros(variable.shape)
+        found: NDArray[Any] = self._optimizer.get_slot(variable, name).numpy()
+        return found
