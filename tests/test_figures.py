@@ -24,7 +24,7 @@ from bench.component import Choice, Component
 from bench.data import Examples
 from bench.figures import FIGURES, Plan, Point
 from bench.figures.page import table
-from bench.figures.plan import points
+from bench.figures.plan import CVAEGM, VAEGM, points
 from bench.metrics import over_seeds
 from bench.registry import Crossing, Registry, Request, discover
 from bench.store import Result, Store, samples_of
@@ -363,20 +363,20 @@ def test_points_that_are_not_whole_are_left_out_and_named(
     store = keep(tmp_path, plan, some)
     by = {one.name: one for one in some}
     data = some[0].data.label
-    store.save(made(by[data, "dp_vaegm,epsilon=1", "confidence", 1], digest="0" * 32))  # stale
-    store.path(data, "dp_vaegm,epsilon=2", "confidence", 0).unlink()
+    store.save(made(by[data, f"{VAEGM},epsilon=1", "confidence", 1], digest="0" * 32))  # stale
+    store.path(data, f"{VAEGM},epsilon=2", "confidence", 0).unlink()
     for seed in range(3):
-        store.path(data, "dp_vaegm,epsilon=4", "confidence", seed).unlink()
-    store.save(made(by[data, "dp_cvaegm", "confidence", 0], doubts=("something is odd",)))
+        store.path(data, f"{VAEGM},epsilon=4", "confidence", seed).unlink()
+    store.save(made(by[data, CVAEGM, "confidence", 0], doubts=("something is odd",)))
     assert drawn(store, plan.name) == 0
     page = (store.root / "figures" / "README.md").read_text()
-    assert f"- Left out on `{data}` (of 3 seeds 1 stale): `dp_vaegm,epsilon=1` against `confidence`." in page
-    assert f"- Left out on `{data}` (of 3 seeds 1 not measured): `dp_vaegm,epsilon=2` against `confidence`." in page
-    assert f"- Left out on `{data}` (not measured): `dp_vaegm,epsilon=4` against `confidence`." in page
+    assert f"- Left out on `{data}` (of 3 seeds 1 stale): `{VAEGM},epsilon=1` against `confidence`." in page
+    assert f"- Left out on `{data}` (of 3 seeds 1 not measured): `{VAEGM},epsilon=2` against `confidence`." in page
+    assert f"- Left out on `{data}` (not measured): `{VAEGM},epsilon=4` against `confidence`." in page
     assert "- Doubt (1 of 7 points): something is odd" in page
     rows = (store.root / "figures" / "vaegm_epsilon.csv").read_text()
     for epsilon in (1, 2, 4):
-        assert f'"dp_vaegm,epsilon={epsilon}"' not in rows
+        assert f'"{VAEGM},epsilon={epsilon}"' not in rows
     assert rows.count("\n") == 1 + 7
     assert capsys.readouterr().err == ""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.board import Figure
 from bench.drawing import MARKERS, legend, panels
-from bench.figures.plan import ADULT, FASHION, LOCATIONS, MNIST, UTILITY, Plan, Point
+from bench.figures.plan import ADULT, CVAEGM, FASHION, LOCATIONS, MERF, MNIST, SGD, UTILITY, VAEGM, Plan, Point
 from bench.registry import Choice
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ GENERATORS = Plan(
         {
             "data": MNIST,
             "attack": UTILITY,
-            "defense": ["dp_augm", "dp_vaegm", "dp_cvaegm", "dp_merf", "pate", "dp_sgd"],
+            "defense": ["dp_augm", VAEGM, CVAEGM, MERF, "pate", SGD],
             "epsilon": "1,2,4,8",
         },
     ),
@@ -139,7 +139,7 @@ VAEGM_EPSILON = Plan(
         {
             "data": MNIST,
             "attack": UTILITY,
-            "defense": ["dp_vaegm", "dp_cvaegm"],
+            "defense": [VAEGM, CVAEGM],
             "epsilon": "1,2,4,8,inf",
         },
     ),

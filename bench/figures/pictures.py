@@ -10,7 +10,7 @@ import numpy as np
 from bench.drawing import grid, side_by_side
 from bench.figures.attacks import BLIND
 from bench.figures.curves import GENERATORS
-from bench.figures.plan import MNIST, UTILITY, Plan, Point
+from bench.figures.plan import CVAEGM, MERF, MNIST, SGD, UTILITY, VAEGM, Plan, Point
 from bench.store import samples_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ SAMPLES = Plan(
         {
             "data": MNIST,
             "attack": UTILITY,
-            "defense": ["dp_vaegm", "dp_cvaegm", "dp_merf"],
+            "defense": [VAEGM, CVAEGM, MERF],
             "epsilon": str(GENERATORS.parts[0]["epsilon"]),
             "seeds": "0",
         },
@@ -83,7 +83,7 @@ RECONSTRUCTIONS = Plan(
         {
             "data": MNIST,
             "attack": FOR_A_CLASS,
-            "defense": ["none", "rounding", "top1", "reverse_sigmoid", "dp_augm,epsilon=inf", "dp_augm", "dp_sgd"],
+            "defense": ["none", "rounding", "top1", "reverse_sigmoid", "dp_augm,epsilon=inf", "dp_augm", SGD],
             "seeds": "0",
         },
     ),
