@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.modes import SEEDED
 from bench.store import write
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ MARKERS = "osD^vP*Xp<>h"
 
 
 def save(path: Path, picture: Picture) -> Path:
-    """Write a picture as PNG, where it is not there already; returns the path."""
+    """Write a picture as PNG, where it is not there already, with what all of it rests on; returns the path."""
+    picture.supxlabel(SEEDED, fontsize=6, color="0.5")
     data = io.BytesIO()
     # no version of the library inside: the same figures give the same bytes
-    picture.savefig(data, format="png", dpi=130, metadata={"Software": None})
+    picture.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": SEEDED})
     return put(path, data.getvalue())
 
 
