@@ -23,8 +23,11 @@ MARKERS = "osD^vP*Xp<>h"
 
 
 def save(path: Path, picture: Picture) -> Path:
-    """Write a picture as PNG, where it is not there already, with what all of it rests on; returns the path."""
-    picture.supxlabel(SEEDED, fontsize=6, color="0.5")
+    """Write a picture as PNG, where it is not there already, which says that noise was seeded; returns the path."""
+    if picture.legends:  # below the panels; a line of its own there would lie across it
+        picture.legends[0].set_title(SEEDED, prop={"size": 6})
+    else:
+        picture.supxlabel(SEEDED, fontsize=6)
     data = io.BytesIO()
     # no version of the library inside: the same figures give the same bytes
     picture.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": SEEDED})
