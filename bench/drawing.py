@@ -24,8 +24,10 @@ MARKERS = "osD^vP*Xp<>h"
 
 def save(path: Path, picture: Picture) -> Path:
     """Write a picture as PNG, where it is not there already, which says that noise was seeded; returns the path."""
+    from matplotlib.font_manager import FontProperties
+
     if picture.legends:  # below the panels; a line of its own there would lie across it
-        picture.legends[0].set_title(SEEDED, prop={"size": 6})
+        picture.legends[0].set_title(SEEDED, FontProperties(size=6))
     else:
         picture.supxlabel(SEEDED, fontsize=6)
     data = io.BytesIO()
