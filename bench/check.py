@@ -88,10 +88,12 @@ class Report:
 def choose(request: Request, store: Store, sample: int | None, seed: int | None) -> Chosen:
     """The stored ones of the cells asked for, or a sample of so many of them.
 
-    Raises UserError where none is stored, where one cannot be read, and for a sample of nothing.
+    Raises UserError where none is stored, where one cannot be read, and for a sample of nothing or of no size.
     """
     if sample is not None and sample < 1:
         raise UserError(f"--sample must be at least 1, not {sample}.")
+    if sample is None and seed is not None:
+        raise UserError("--sample-seed draws a sample: say with --sample N how large.")
     every = asked(request.crossings)
     results = {cell.name: result for cell in every if (result := store.load(*cell.name))}
     for cell in every:

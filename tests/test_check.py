@@ -302,6 +302,8 @@ def test_what_is_not_stored_is_counted_and_nothing_at_all_is_a_mistake(
     assert "cannot be read, so nothing can be compared" in capsys.readouterr().err
     assert run("--sample", "0") == 2
     assert "--sample must be at least 1" in capsys.readouterr().err
+    assert run("--sample-seed", "3") == 2
+    assert "say with --sample N how large" in capsys.readouterr().err
     assert run("--accept-published") == 2, "a cell that is taken as done was not measured again"
 
 
@@ -380,6 +382,24 @@ def test_a_check_that_was_killed_goes_on_where_it_stopped(
     assert trained.stat().st_size == before + 2
     assert main(argv) == 0
     assert trained.stat().st_size == before + 2, "all of it is there"
+
+
+def test_a_cell_that_another_machine_left_there_is_not_taken_for_measured(
+    run: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even where a configuration of `run` accepts such cells."""
+    (tmp_path / "board.yaml").write_text("accept-published: true")
+    argv = ("--into", str(tmp_path / "into"), "--config", str(tmp_path / "board.yaml"))
+    assert run(*argv) == 0
+
+    def foreign(values: dict[str, Any]) -> None:
+        shifted(values["metrics"]["auc"], 0.3)
+        values["machine"] = "f" * 32
+
+    edit(Store(tmp_path / "into"), foreign)
+    capsys.readouterr()
+    assert run(*argv) == 0
+    assert counts(capsys.readouterr().out) == only(equal=4)
 
 
 @pytest.mark.parametrize("into", [True, False])
