@@ -174,7 +174,10 @@ def reachable(cells: Sequence[Cell], into: Store, where: Where) -> tuple[list[Ce
 def compare(
     chosen: Chosen, into: Store, failed: Mapping[Key, str], registry: Registry, store: Store, notes: Sequence[str] = ()
 ) -> Report:
-    """What came back of the chosen cells; those neither measured nor failed were left by a budget or lack records."""
+    """What came back of the chosen cells; those neither measured nor failed were left by a budget or lack records.
+
+    Raises UserError where that is all of them: a check of nothing must not pass.
+    """
     compared = []
     for cell in chosen.cells:
         old, new = chosen.results[cell.name], into.load(*cell.name)
@@ -184,6 +187,8 @@ def compare(
         elif new and new.digest == cell.digest():  # what an older code left in a folder that is resumed is no answer
             verdict, reasons = judge(old, new)
             compared.append(Compared(old, new, verdict, differs, reasons))
+    if not compared:
+        raise UserError(f"not one of {len(chosen.cells)} cells was measured again: give a larger --budget.")
     said = list(notes)
     if chosen.seed is not None:
         drawn = f"a sample of {len(chosen.cells)} of {chosen.of} stored cells"

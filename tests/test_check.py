@@ -307,6 +307,21 @@ def test_what_is_not_stored_is_counted_and_nothing_at_all_is_a_mistake(
     assert run("--accept-published") == 2, "a cell that is taken as done was not measured again"
 
 
+def test_what_a_budget_left_is_counted_and_a_check_of_nothing_does_not_pass(
+    run: Check, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.budget import Budget
+
+    monkeypatch.setattr(Budget, "allows", lambda self, cell: cell.attack.name == "honest")
+    assert run("--budget", "1h") == 0
+    out = capsys.readouterr().out
+    assert counts(out) == only(equal=2)
+    assert "- the budget left 2 cells, which are not compared" in out
+    monkeypatch.setattr(Budget, "turns", lambda self, cells: iter(()))
+    assert run("--budget", "1h") == 2
+    assert "not one of 4 cells was measured again: give a larger --budget" in capsys.readouterr().err
+
+
 def many() -> list[Cell]:
     """Five rows, twelve attacks, three seeds."""
     registry = discover()
@@ -433,9 +448,11 @@ def test_an_answer_of_older_code_in_a_resumed_folder_counts_for_nothing(
     chosen = check.choose(request, kept, None, None)
     [cell] = chosen.cells
     into = Store(tmp_path / "into")
-    for digest, found in (("0" * 32, 0), (cell.digest(), 1)):
-        into.save(replace(chosen.results[cell.name], digest=digest))
-        assert len(check.compare(chosen, into, {}, registry, kept).compared) == found
+    into.save(replace(chosen.results[cell.name], digest="0" * 32))
+    with pytest.raises(UserError, match="not one of 1 cells was measured again"):
+        check.compare(chosen, into, {}, registry, kept)
+    into.save(chosen.results[cell.name])
+    assert [one.verdict for one in check.compare(chosen, into, {}, registry, kept).compared] == ["equal"]
 
 
 def test_comparing_needs_neither_tensorflow_nor_a_network(

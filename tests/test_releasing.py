@@ -474,3 +474,6 @@ def test_a_release_reads_no_stored_weights(release: Release, tmp_path: Path, mon
         monkeypatch.setattr(Store, method, refuse)
     with training.remembering(Store(tmp_path / "results")):
         assert release("--defense", "dp_augm,steps=2,classifier_steps=2", data="breast_cancer") == 0
+        assert release("--defense", "public_only", data="breast_cancer") == 0, "what reads nothing private claims 0"
+    card = json.loads((tmp_path / "out" / "breast_cancer" / "public_only" / "card.json").read_text())
+    assert (card["claim"]["epsilon"], card["claim"]["sampler"]) == (0.0, "no access")
