@@ -204,10 +204,7 @@ def _release(folder: Path, settings: dict[str, Any], parts: Sequence[dict[str, A
     asked = request(registry, settings, parts)
     planned = releasing.plan(asked.crossings, folder)
     with Progress() as progress:
-        refused = releasing.run(planned, asked.where, progress)
-    for line in refused:
-        complain(line)
-    return releasing.REFUSED if refused else 0
+        return releasing.run(planned, asked.where, progress)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -105,12 +105,12 @@ def _counts(defense: Choice) -> bool:
     return any(NUMBER in fact for fact in defense.component.assumes)
 
 
-def run(planned: Sequence[Planned], where: Where, progress: Progress) -> list[str]:
-    """Make each release; a sentence for each thing that the linter found in one, which is then not made.
+def run(planned: Sequence[Planned], where: Where, progress: Progress) -> int:
+    """Make each release but those in which the linter finds something, which is said; the exit code.
 
     Raises UserError where one cannot be made; those before it are complete.
     """
-    refused: list[str] = []
+    code = 0
     if len(planned) > len({one.data.label for one in planned}):
         complain("note: several releases of the same records: their epsilons add up.")
     for i, one in enumerate(planned):
@@ -119,12 +119,15 @@ def run(planned: Sequence[Planned], where: Where, progress: Progress) -> list[st
         for doubt in doubts:
             complain(f"note: {doubt}")
         findings = importlib.import_module("bench.probes.lint").lint(one.defense, data, SPLIT)
-        refused += [f"{one.defense.label} is not released ({finding.probe}): {finding.what}" for finding in findings]
-        if not findings:
+        for finding in findings:
+            complain(f"{one.defense.label} is not released ({finding.probe}): {finding.what}")
+        if findings:
+            code = REFUSED
+        else:
             _put(one.target, _make(one, data))
             progress.say(f"{one.target}: {one.defense.label} on {one.data.label}, with card.md")
     progress.step("done", len(planned), len(planned))
-    return refused
+    return code
 
 
 def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
