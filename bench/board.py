@@ -11,6 +11,7 @@ from bench.accounting import DELTA_RULE, SELECTED
 from bench.audit.report import handed_in
 from bench.component import missing
 from bench.metrics import over_seeds
+from bench.modes import SEEDED
 
 if TYPE_CHECKING:
     from bench.audit.report import Audit
@@ -404,7 +405,7 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
         f"had they been chosen privately as the best of {SELECTED} runs on average (Papernot and Steinke 2022).",
         "Sampler: as each row says; the accountant assumes that very sampler.",
         f"Assumed public: {'; '.join(facts) or 'nothing'}.",
-        "Runs are reproducible because noise is seeded: not private to whoever knows the seed.",
+        SEEDED,
     )
 
 

@@ -12,13 +12,13 @@ from typing import NoReturn, TextIO
 
 from bench import __version__
 from bench.errors import Doubt, UserError, complain, nearest
-from bench.measuring import add_control, add_figure, add_plan, add_run
+from bench.measuring import add_check, add_control, add_figure, add_plan, add_run
 from bench.reading import add_exposed, add_list, add_plot, add_score, add_table, add_why
 
 VERBS = {
     "run": add_run, "plan": add_plan, "why": add_why, "list": add_list, "table": add_table, "plot": add_plot,
     "figure": add_figure, "control": add_control, "exposed": add_exposed,
-    "score": add_score,
+    "score": add_score, "check": add_check,
 }  # fmt: skip
 
 
@@ -31,7 +31,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; 0 is done, 1 a cell failed, 2 a mistake of the user, 3 a claim refuted, 130 stopped by them."""
+    """Run the program.
+
+    0 is done, 1 a cell failed, 2 a mistake of the user, 3 a claim refuted or a release refused, 4 drift, 130 stopped.
+    """
     try:
         with warnings.catch_warnings():
             _show_doubts()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.modes import SEEDED
 from bench.store import write
 
 if TYPE_CHECKING:
@@ -22,10 +23,16 @@ MARKERS = "osD^vP*Xp<>h"
 
 
 def save(path: Path, picture: Picture) -> Path:
-    """Write a picture as PNG, where it is not there already; returns the path."""
+    """Write a picture as PNG, where it is not there already, which says that noise was seeded; returns the path."""
+    from matplotlib.font_manager import FontProperties
+
+    if picture.legends:  # below the panels; a line of its own there would lie across it
+        picture.legends[0].set_title(SEEDED, FontProperties(size=6))
+    else:
+        picture.supxlabel(SEEDED, fontsize=6)
     data = io.BytesIO()
     # no version of the library inside: the same figures give the same bytes
-    picture.savefig(data, format="png", dpi=130, metadata={"Software": None})
+    picture.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": SEEDED})
     return put(path, data.getvalue())
 
 

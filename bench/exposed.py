@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.comparing import is_of
 from bench.errors import UserError
+from bench.modes import SEEDED
 from bench.store import write
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _markdown(found: Sequence[Exposure]) -> str:
         lines.append("| " + " | ".join(map(str, words)) + " |")
     lines += ["", "Found under all:", ""]
     lines += [f"- {one.data}, seed {one.seed}: {_named(one.always)}" for one in found]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", SEEDED, ""])
 
 
 def _named(names: Sequence[str]) -> str:

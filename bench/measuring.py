@@ -1,4 +1,4 @@
-"""The verbs that measure, `run`, `figure` and `control`; and `plan`, which says what they would take."""
+"""The verbs that measure: `run`, `check`, `figure` and `control`; and `plan`, which says what they would take."""
 
 from __future__ import annotations
 
@@ -33,14 +33,34 @@ def add_run(verbs: Verbs) -> argparse.ArgumentParser:
         description="Measure each chosen defense against each attack that can be played; nothing chosen is everything.",
     )  # fmt: skip
     run.add_argument("--budget", metavar="TIME", help="as in 90s, 20m or 2h: what narrows the board most in that time")
-    return _add_words(run, _run)
+    run.add_argument(
+        "--release", nargs="?", const="release", metavar="DIR",
+        help="train each defense once, with noise from the system, and write what it publishes (default: release)",
+    )  # fmt: skip
+    return _add_accepting(_add_words(run, _run))
+
+
+def add_check(verbs: Verbs) -> argparse.ArgumentParser:
+    """The parser of `check`."""
+    check: argparse.ArgumentParser = verbs.add_parser(
+        "check", allow_abbrev=False, help="measure stored cells again, apart, and compare",
+        description="Measure the stored ones of the cells that `run` with the same words would measure again, in a "
+        "folder of their own, and compare. Exit codes: 0 every cell came back, equal or inside its stored interval; "
+        "1 a cell failed; 2 a mistake in the command; 4 a cell drifted out of its interval, or its claim changed.",
+    )  # fmt: skip
+    check.add_argument("--budget", metavar="TIME", help="as of `run`: what is not measured by then is not compared")
+    check.add_argument("--sample", type=int, metavar="N", help="so many of the cells, spread over rows and attacks")
+    check.add_argument("--sample-seed", type=int, metavar="SEED", help="draw the sample that another check printed")
+    check.add_argument("--into", metavar="DIR", help="where to measure, to be resumed (default: a temporary folder)")
+    check.add_argument("--write", metavar="FILE", help="write the difference, in Markdown, to a file too")
+    return _add_words(check, _check)
 
 
 def add_plan(verbs: Verbs) -> argparse.ArgumentParser:
     """The parser of `plan`."""
     purpose = "say what `run` with the same words would do, and what it would take"
     plan: argparse.ArgumentParser = verbs.add_parser("plan", allow_abbrev=False, help=purpose)
-    return _add_words(plan, _plan)
+    return _add_accepting(_add_words(plan, _plan))
 
 
 def _add_words(run: argparse.ArgumentParser, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -67,7 +87,7 @@ def add_figure(verbs: Verbs) -> argparse.ArgumentParser:
     figure.add_argument("--draw-only", action="store_true", help="measure nothing: draw what is stored")
     _add_shared(figure, seeds="as of `run` (default: those of the figure)")
     figure.set_defaults(does=_figure)
-    return figure
+    return _add_accepting(figure)
 
 
 def _add_shared(parser: argparse.ArgumentParser, *, seeds: str) -> None:
@@ -80,11 +100,15 @@ def _add_shared(parser: argparse.ArgumentParser, *, seeds: str) -> None:
     )
     parser.add_argument("--offline", action=flag, help="never download")
     parser.add_argument(
-        "--accept-published", action=flag, help="take cells that another machine measured as done"
-    )
-    parser.add_argument(
         "--plugin", action="append", metavar="FILE", help="a Python file with more components; repeatable"
     )
+
+
+def _add_accepting(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The flag of whatever need not measure everything itself."""
+    flag = argparse.BooleanOptionalAction
+    parser.add_argument("--accept-published", action=flag, help="take cells that another machine measured as done")
+    return parser
 
 
 def add_control(verbs: Verbs) -> argparse.ArgumentParser:
@@ -157,6 +181,8 @@ def _data_dir(given: str | None) -> Path | None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings, parts = _settings(arguments)
+    if arguments.release is not None:
+        return _release(Path(arguments.release), settings, parts)
     registry = discover(settings["plugin"])
     asked = request(registry, settings, parts)
 
@@ -167,6 +193,49 @@ def _run(arguments: argparse.Namespace) -> int:
     kinds = {(data, game.name) for data, game in games if game}
     publish(store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds)
     return _exit(outcome)
+
+
+def _release(folder: Path, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> int:
+    from bench import releasing
+    from bench.progress import Progress
+
+    releasing.check_words(parts)
+    registry = discover(settings["plugin"])
+    asked = request(registry, settings, parts)
+    planned = releasing.plan(asked.crossings, folder)
+    with Progress() as progress:
+        return releasing.run(planned, asked.where, progress)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings, parts = _settings(arguments)
+    registry = discover(settings["plugin"])
+    asked = request(registry, settings, parts)
+
+    from bench import check
+    from bench.store import write
+
+    kept = stored(settings["results"])
+    chosen = check.choose(asked, kept, arguments.sample, arguments.sample_seed)
+    into = Path(arguments.into) if arguments.into else None
+    try:
+        with check.folder(into, kept) as anew:
+            cells, notes = check.reachable(chosen.cells, anew, asked.where)
+            again = replace(asked, results=anew.root, crossings=check.crossings(cells), accept_published=False)
+            _, outcome = _measure(again, registry)
+            if outcome.left:
+                notes.append(f"the budget left {len(outcome.left)} cells, which are not compared")
+            report = check.compare(chosen, anew, outcome.failed, registry, kept, notes)
+    except KeyboardInterrupt:
+        if into:
+            raise  # whoever calls says how to go on
+        complain("stopped; nothing was kept: with --into DIR the same command goes on where it stopped.")
+        return 130
+    text = check.markdown(report)
+    print(text, end="")
+    if arguments.write:
+        write(Path(arguments.write), text.encode())
+    return report.code
 
 
 def _measure(asked: Request, registry: Registry) -> tuple[Store, Outcome]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bench.store import Result, Store
 
-__all__ = ["Board", "build", "show", "write"]
+__all__ = ["Board", "build", "grid", "show", "write"]
 
 LESS = "less than undefended"
 LAST = ("blind", "gain")  # columns of the details, after those of the attack alone
@@ -161,13 +161,13 @@ def _markdown(board: Board) -> str:
         lines += [*below, ""] if below else []
         head, details = _details(section)
         if details:
-            lines += ["### Details", "", *_grid(["defense", "attack", *map(_title, head), LESS], details), ""]
+            lines += ["### Details", "", *grid(["defense", "attack", *map(_title, head), LESS], details), ""]
     for equals in board.equals:
         claim = f"epsilon {equals.epsilon}, delta {equals.delta}"
         lines += [f"## {equals.data}: utility at {claim}", "", *_equals(equals), ""]
     if board.handed_in:
         rows = map(handed.row_of, board.handed_in)
-        lines += ["## Scores handed in", "", *_grid(list(handed.HEAD), rows), "", *handed.NOTES, ""]
+        lines += ["## Scores handed in", "", *grid(list(handed.HEAD), rows), "", *handed.NOTES, ""]
     if not board.sections:
         return "\n".join(lines)
     lines += ["## Notes", "", "- **Bold**: beats chance and the blind answer beyond noise."]
@@ -184,7 +184,7 @@ def _main(section: Section) -> list[str]:
         ]
         claims = [_rank(row), row.defense, str(row.utility), row.epsilon, row.delta, row.sampler]
         rows.append([*claims, *cells, _worst(row), str(row.seeds)])
-    return _grid(head, rows)
+    return grid(head, rows)
 
 
 def _equals(equals: Equals) -> list[str]:
@@ -192,7 +192,7 @@ def _equals(equals: Equals) -> list[str]:
     rows = []
     for row, beyond in zip(equals.rows, equals.beyond, strict=True):
         rows.append([_rank(row), row.defense, str(row.utility), str(beyond or "-"), row.selected, row.sampler])
-    return _grid(head, rows)
+    return grid(head, rows)
 
 
 def _details(section: Section) -> tuple[list[str], list[list[str]]]:
@@ -220,11 +220,12 @@ def _detail(cell: Cell, name: str) -> str:
     return f"{figure} at FPR {realised:.4f} ({hits}/{members} members, {alarms}/{others} non-members)"
 
 
-def _grid(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown, line by line."""
     return [_line(head), "|" + "---|" * len(head), *(_line(row) for row in rows)]
 
 
-def _line(words: list[str]) -> str:
+def _line(words: Sequence[str]) -> str:
     return "| " + " | ".join(map(_escape, words)) + " |"
 
 

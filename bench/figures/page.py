@@ -12,6 +12,7 @@ from bench.board import Figure
 from bench.drawing import put, save
 from bench.errors import UserError, complain
 from bench.figures.plan import Plan, Point, points
+from bench.modes import SEEDED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from bench.store import Result, Store
 
 FOLDER = "figures"
-HEAD = """# Figures
+HEAD = f"""# Figures
 
 Written by `bench figure`, which measures what a figure needs and draws it; `--draw-only` draws what is stored. Numbers
 are means over seeds with 95 % intervals. A point of which a seed was not measured, or is stale, is left out and named.
+{SEEDED}
 """
 
 
