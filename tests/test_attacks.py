@@ -67,7 +67,8 @@ def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "check"), [(name, check) for name in ATTACKS for check in CHECKS if not check.unless(attack_of(name))],
+    ("name", "check"),
+    [(name, check) for name in ATTACKS for check in CHECKS if not check.unless(attack_of(name))],
     ids=str,
 )
 def test_keeps_the_contract(name: str, check: Check[Player]) -> None:

@@ -114,7 +114,8 @@ def other_records(examples: Examples, seed: int = 1) -> Examples:
 
 
 @pytest.mark.parametrize(
-    ("name", "check"), [(name, check) for name in DEFENSES for check in CHECKS if not check.unless(defense(name))],
+    ("name", "check"),
+    [(name, check) for name in DEFENSES for check in CHECKS if not check.unless(defense(name))],
     ids=str,
 )
 def test_keeps_the_contract(name: str, check: Check[Tried]) -> None:

@@ -20,6 +20,7 @@ from bench.kit.check import Check, judge
 from bench.kit.trying import Tried
 from bench.registry import add, discover
 
+ROOT = Path(__file__).resolve().parents[1]
 MEANS = '''
 import numpy as np
 from bench import accounting, mechanism
@@ -405,3 +406,13 @@ def test_a_registered_name_and_several_at_once(capsys: pytest.CaptureFixture[str
     code, lines, _ = program(capsys, "constant", "confidence", "--no-controls")
     assert code == 0, lines
     assert {line.partition(":")[0] for line in lines[:-1]} == {"constant", "confidence"}
+
+
+def test_the_examples_of_contributing_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    files = [tmp_path / f"example_{number}.py" for number in range(2)]
+    for file, page in zip(files, pages, strict=False):
+        file.write_text(page)
+    code, lines, _ = program(capsys, *map(str, files), "--no-controls")
+    assert code == 0, lines
+    assert {line.partition(":")[0] for line in lines[:-1]} == {"noisy_means", "sure_and_right"}
