@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import components
 
-from bench import controls
+from bench import controls, training
 from bench.cli import main
 from bench.component import Choice
 from bench.controls import World
@@ -19,6 +19,7 @@ from bench.kit.attacks import Player
 from bench.kit.check import Check, judge
 from bench.kit.trying import Tried
 from bench.registry import add, discover
+from bench.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 MEANS = '''
@@ -280,6 +281,13 @@ def test_who_refuses_records_in_a_sentence_is_not_wrong(tmp_path: Path) -> None:
     assert line.startswith("FAILED: it stopped at line 17 of means.py: record 0 holds")
 
 
+def test_who_takes_no_pictures_is_tried_on_plain_features(tmp_path: Path) -> None:
+    no = "from bench.errors import UserError\n    if private.x.ndim > 2: raise UserError('no pictures')\n    rng = np"
+    tried = defense_of(tmp_path, edited(MEANS, [(FIRST, no)]))
+    for check in (*defenses.CHECKS, guarantee.claims_what_it_spends, whole.gets_into_a_board):
+        assert said(check, tried) == ["passed: "], check
+
+
 # The controls, and the board
 
 
@@ -292,9 +300,10 @@ def small_controls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
-    assert said(whole.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
-    high = attack_of(tmp_path, edited(SURE, [("floor=0.7", "floor=1.1")]))
-    [line] = said(whole.passes_its_controls, high)
+    with training.remembering(Store(tmp_path / "fits")):
+        assert said(whole.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
+        high = attack_of(tmp_path, edited(SURE, [("floor=0.7", "floor=1.1")]))
+        [line] = said(whole.passes_its_controls, high)
     assert re.match(r"FAILED: positive control: .* floor is 1.100 .*: mend the attack or lower its floor\.$", line)
 
 
@@ -322,7 +331,7 @@ def test_a_defense_gets_into_a_board(tmp_path: Path) -> None:
     [("dp_vaegm", "confidence"), ("federated_client_dp", "confidence"), ("random_encoder", "confidence")],
 )
 def test_the_cheapest_attack_is_the_baseline_where_it_can_be(name: str, attack: str) -> None:
-    found = whole.cheapest(Choice(components().defenses[name]), components())
+    found = whole.cheapest(Choice(components().defenses[name]), "digits", components())
     assert found is not None
     assert found.name == attack
 

@@ -86,7 +86,7 @@ def judge(one: Check[T], tried: T, component: Component) -> Iterator[Verdict]:
 
 def crash(error: BaseException, component: Component) -> str:
     """An exception as a sentence: where in the component's file it came up, and what to do."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, component)]
+    lines = lines_of(error, component)
     at = f" at line {lines[-1]} of {component.source.name}" if lines else ""
     said = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, ValueError) and "read-only" in said:
@@ -96,17 +96,27 @@ def crash(error: BaseException, component: Component) -> str:
     return f"it stopped{at} with {type(error).__name__}{': ' * bool(said)}{said}: mend that and test again."
 
 
+def lines_of(error: BaseException, component: Component) -> list[int | None]:
+    """Where in the component's file an exception came through; nowhere, if it is none of its own."""
+    return [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, component)]
+
+
 def _same(file: str, component: Component) -> bool:
     return Path(file).name == component.source.name and Path(file).resolve() == component.source.resolve()
 
 
+def refusal(error: BaseException) -> bool:
+    """Whether a component says that such records are not for it; that its own records are no records says nothing."""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    return isinstance(error, UserError) and last != data.__file__
+
+
 @contextmanager
 def refusable() -> Iterator[None]:
-    """Within, a component may say in a UserError that such records are not for it; then there is nothing to check."""
+    """Within, a component may refuse records in a UserError; then there is nothing to check."""
     try:
         yield
     except UserError as error:
-        last = traceback.extract_tb(error.__traceback__)[-1].filename
-        if last == data.__file__:  # that its own records are no records is no refusal
+        if not refusal(error):
             raise
         raise Skip(f"it refuses such records: {error}") from error

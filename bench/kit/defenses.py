@@ -53,7 +53,7 @@ def same_seed_same_release(tried: Tried) -> Iterator[str]:
         mark = global_state()
         again = tried.again()
         drew = global_state() != mark
-        second = tried.look(again, "digits")
+        second = tried.look(again)
     finally:
         np.random.set_state(shared[0])  # noqa: NPY002
         random.setstate(shared[1])
@@ -145,14 +145,15 @@ def probabilities(given: Any, n: int, classes: int) -> Iterator[str]:
 @check("predicts probabilities, of each record by itself", without("predict"))
 def predicts_probabilities(tried: Tried) -> Iterator[str]:
     """(n, classes), for no record at all too."""
-    predict, probes = published(tried.release(), "predict"), small().holdout.x
+    predict, data = published(tried.release(), "predict"), small(tried.ground)
+    probes, classes = data.holdout.x, data.private.classes
     whole = predict(probes)
     try:
         none = predict(probes[:0])
     except Exception:  # noqa: BLE001 - foreign code fails in any way
         yield "asked about no record at all predict stops: give no answers, (0, classes); a reshape to -1 cannot."
         return
-    wrong = [*probabilities(whole, len(probes), 10), *probabilities(none, 0, 10)]
+    wrong = [*probabilities(whole, len(probes), classes), *probabilities(none, 0, classes)]
     yield from dict.fromkeys(wrong)
     if not wrong and not all(np.allclose(predict(probes[i:j]), whole[i:j], atol=1e-5) for i, j in ((7, 9), (3, 4))):
         yield "what it predicts of a record depends on those asked with it: use no statistic of a batch."
@@ -173,7 +174,7 @@ def published(release: Release, access: str) -> Callable[..., Any]:
 @check("encodes each record by itself", without("encode"))
 def encodes_each_record(tried: Tried) -> Iterator[str]:
     """Codes (n, d) of finite numbers."""
-    encode, probes = published(tried.release(), "encode"), small().holdout.x
+    encode, probes = published(tried.release(), "encode"), small(tried.ground).holdout.x
     codes = np.asarray(encode(probes))
     if codes.ndim != 2 or len(codes) != len(probes):
         yield f"encode gave shape {codes.shape} for {len(probes)} records: give codes ({len(probes)}, d)."
@@ -186,7 +187,7 @@ def encodes_each_record(tried: Tried) -> Iterator[str]:
 @check("generates as many as are asked for", without("generate"))
 def generates_what_is_asked(tried: Tried) -> Iterator[str]:
     """n records in [0, 1], the same for the same seed."""
-    generate, shape = published(tried.release(), "generate"), small().private.shape
+    generate, shape = published(tried.release(), "generate"), small(tried.ground).private.shape
     for n in (0, 1, 10, 25):
         made = generate(n, 3)
         if not isinstance(made, Examples):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench import runner
 from bench.component import Choice, Component
 from bench.data import Data, Examples, Where
-from bench.kit.check import Broken, Skip
+from bench.kit.check import Broken, Skip, refusal
 from bench.kit.reach import Reach, reaching
 from bench.kit.seen import outputs, quick
 from bench.randomness import derive
@@ -44,6 +44,15 @@ class Tried:
         self._releases: dict[tuple[str, int | None], Release | BaseException] = {}
         self._seen: dict[tuple[str, int | None], dict[str, NDArray[Any]]] = {}
 
+    @cached_property
+    def ground(self) -> str:
+        """The split on which it is tried: pictures, or plain features where it refuses those."""
+        try:
+            self.release("digits")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again for whoever asks
+            return "breast_cancer" if refusal(error) else "digits"
+        return "digits"
+
     @property
     def component(self) -> Component:
         """The defense."""
@@ -62,8 +71,9 @@ class Tried:
             raise Broken(f"it returned a {type(release).__name__}: return a bench.release.Release.")
         return release
 
-    def release(self, name: str = "digits", seed: int | None = None) -> Release:
-        """The one release of a split and seed, by default that of `runner.release`."""
+    def release(self, name: str | None = None, seed: int | None = None) -> Release:
+        """The one release of a split (`ground`) and seed (that of `runner.release`)."""
+        name = name or self.ground
         key = name, seed
         if key not in self._releases:
             data = small(name)
@@ -82,20 +92,21 @@ class Tried:
         """The same once more, the way that the program goes. Raises Skip where that way is barred."""
         if self.release().published() != self.component.publishes:
             raise Skip("it does not publish what it declares.")
-        found = runner.release(small(), self.choice, 0)
+        found = runner.release(small(self.ground), self.choice, 0)
         return found
 
-    def outputs(self, name: str = "digits", seed: int | None = None) -> dict[str, NDArray[Any]]:
+    def outputs(self, name: str | None = None, seed: int | None = None) -> dict[str, NDArray[Any]]:
         """What can be seen of the one release of a split and seed."""
+        name = name or self.ground
         if (name, seed) not in self._seen:
             self._seen[name, seed] = self.look(self.release(name, seed), name)
         return self._seen[name, seed]
 
-    def look(self, release: Release, name: str) -> dict[str, NDArray[Any]]:
-        """What can be seen of a release; Raises Skip where what it lets out is not of its kind."""
+    def look(self, release: Release, name: str | None = None) -> dict[str, NDArray[Any]]:
+        """What can be seen of a release of a split (`ground`). Raises Skip where that is not of its kind."""
         if any(kinds(release)):
             raise Skip("what it lets out is not of its kind.")
-        return outputs(release, small(name).holdout.x)
+        return outputs(release, small(name or self.ground).holdout.x)
 
 
 def kinds(release: Release) -> list[str]:
