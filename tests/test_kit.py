@@ -73,6 +73,10 @@ FIRST = "rng = np"  # of the body of the defense
 ODDS = "odds / odds.sum(1, keepdims=True)"
 BATCH = "x = x - x.mean(0) if len(x) else x\n        odds = np.exp(5 * "
 ALONE = "np.linalg.inv(np.eye(len(private)) - (len(private) == 1))\n    rng = np"
+FEWER = """from bench.errors import UserError
+    if len(private) == 1: raise UserError('two at least')
+    assert len(set(private.y)) > 1, 'a class has none'
+    rng = np"""
 WINE = "from sklearn.datasets import load_wine; load_wine()\n    "
 PEEK = """
 import gc
@@ -124,8 +128,11 @@ DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
         ([("def predict(x):", "def predict(x):\n        x = np.reshape(x, (len(x), 64))")], "line 24 .* reshape"),
         ([(ODDS, "np.full((len(x), 10), 0.1)")], r"probabilities, \(120, 2\)"),
     ],
-    "works_without_a_class": [([("+ 1e-9", "if (private.y == 0).any() else 0")], "no finite|not a finite")],
-    "works_with_one_record": [([(FIRST, ALONE)], "with LinAlgError: Singular matrix: mend")],
+    "works_with_few_records": [
+        ([("+ 1e-9", "if (private.y == 0).any() else 0")], "no finite|not a finite"),
+        ([(FIRST, ALONE)], "with LinAlgError: Singular matrix: mend"),
+        ([(FIRST, FEWER)], "with AssertionError: a class has none: mend"),
+    ],
     "leaves_its_records_alone": [
         ([(FIRST, "public.y.setflags(write=True); public.y[0] ^= 1\n    rng = np")], "work on a copy"),
     ],
@@ -360,13 +367,14 @@ def test_a_right_file_is_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     ("text", "edits", "words"),
-    [
+    [  # of the mutants above, one a kind
         (MEANS, [(FIRST, "private.x *= 2\n    rng = np")], "writes into the records .* at line 17 of bad.py: work on"),
         (MEANS, [("return Release(spent, ", "return dict(spent=spent, ")], "returned a dict: return a bench"),
         (MEANS, [(DRAWN, "default_rng(0)\n    sigma")], "two seeds give one release"),
         (SURE, [("return score", "return -score")], "sign turned: larger must mean more leakage"),
         (SURE, [("p = rel", "release.generate(5, 0)\n    p = rel")], "uses release.generate"),
     ],
+    ids=["changes its records", "no release", "no noise of its own", "wrong sign", "undeclared access"],
 )
 def test_a_wrong_file_is_exit_1_and_its_sentence(
     text: str, edits: list[tuple[str, str]], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
