@@ -14,11 +14,12 @@ from bench import __version__
 from bench.errors import Doubt, UserError, complain, nearest
 from bench.measuring import add_check, add_control, add_figure, add_plan, add_run
 from bench.reading import add_exposed, add_list, add_plot, add_score, add_table, add_why
+from bench.testing import add_test
 
 VERBS = {
     "run": add_run, "plan": add_plan, "why": add_why, "list": add_list, "table": add_table, "plot": add_plot,
     "figure": add_figure, "control": add_control, "exposed": add_exposed,
-    "score": add_score, "check": add_check,
+    "score": add_score, "check": add_check, "test": add_test,
 }  # fmt: skip
 
 

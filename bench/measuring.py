@@ -144,14 +144,14 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
     from bench.data import Where
     from bench.registry import Request
 
-    data_dir = _data_dir(settings["data-dir"])
+    folder = data_dir(settings["data-dir"])
     results = Path(settings["results"] or "results")
     if results.exists() and not results.is_dir():
         raise UserError(f"{results} is not a folder: give --results the folder of the cells.")
     return Request(
         crossings=tuple(_crossing(registry, part) for part in parts),
         results=results,
-        where=Where(data_dir, bool(settings["offline"])),
+        where=Where(folder, bool(settings["offline"])),
         accept_published=bool(settings["accept-published"]),
         budget=None if settings["budget"] is None else choosing.duration(settings["budget"]),
     )
@@ -172,11 +172,12 @@ def _crossing(registry: Registry, part: dict[str, Any]) -> Crossing:
     )
 
 
-def _data_dir(given: str | None) -> Path | None:
-    data_dir = given or os.environ.get("BENCH_DATA_DIR") or None
-    if data_dir is not None and not Path(data_dir).is_dir():
-        raise UserError(f"the data folder {data_dir} does not exist: correct --data-dir or BENCH_DATA_DIR.")
-    return Path(data_dir) if data_dir else None
+def data_dir(given: str | None) -> Path | None:
+    """Where official files are, by the flag or else the environment. Raises UserError for what is no folder."""
+    folder = given or os.environ.get("BENCH_DATA_DIR") or None
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"the data folder {folder} does not exist: correct --data-dir or BENCH_DATA_DIR.")
+    return Path(folder) if folder else None
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -325,7 +326,7 @@ def _control(arguments: argparse.Namespace) -> int:
     store = Store(Path(arguments.results))
     chosen = choosing.distinct(choosing.choose_all(registry, "attack", arguments.attack or []))
     with Progress() as progress:
-        found = controls.run(chosen, registry, store, Where(_data_dir(arguments.data_dir)), progress)
+        found = controls.run(chosen, registry, store, Where(data_dir(arguments.data_dir)), progress)
     for control in found:
         print(control)
     return 1 if any(control.red for control in found) else 0

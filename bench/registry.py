@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attack", "Choice", "Component", "Crossing", "Defense", "Kind", "Option", "Registry", "Request", "Source",
-    "attack", "dataset", "defense", "discover", "missing",
+    "add", "attack", "dataset", "defense", "discover", "missing",
 ]  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def discover(plugins: Sequence[Path] = ()) -> Registry:
     for shown, load in _modules("bench.datasets"):
         _add(registry, shown, load)
     for path in plugins:
-        _plugin(registry, path)
+        add(registry, path)
     for name in sorted(registry.games.keys() & registry.attacks.keys()):
         source = registry.attacks[name].source
         registry.broken.append(f"{source} names an attack like the game {name!r}: rename the attack.")
@@ -131,7 +131,8 @@ def _add(registry: Registry, shown: str, load: Load) -> None:
         _put(registry, first)
 
 
-def _plugin(registry: Registry, path: Path) -> None:
+def add(registry: Registry, path: Path) -> list[Component]:
+    """Load one file's components, which replace namesakes. Raises UserError as `discover` does."""
     if not path.is_file():
         raise UserError(f"the plugin {path} does not exist: give the path of a Python file.")
     # Two plugins may share a file name, so the module is named after the whole path.
@@ -155,6 +156,7 @@ def _plugin(registry: Registry, path: Path) -> None:
             both = f"{first.source} and {path}"
             registry.broken.append(f"the {component.kind} {component.name!r} is in {both}: the plugin is used.")
         _put(registry, component)
+    return found
 
 
 def _put(registry: Registry, component: Component) -> None:

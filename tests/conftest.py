@@ -7,14 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench.component import Component
-from bench.data import Data, Where
+from bench.data import Data
+from bench.kit.trying import small as split
 from bench.registry import Registry, discover
 
-SIZES = {"private": 200, "holdout": 120, "public": 100}
 QUICK = {
     "steps": 4, "classifier_steps": 4, "samples": 40, "classifier_samples": 40,
     "rounds": 2, "local_steps": 2, "encoder_steps": 4,
@@ -25,13 +24,6 @@ QUICK = {
 def components() -> Registry:
     """What ships with the project, for parametrisation over all of it."""
     return discover()
-
-
-@cache
-def split(name: str = "digits", seed: int = 0) -> Data:
-    """A small split of a data set that is inside scikit-learn."""
-    data: Data = components().data[name].function(Where(), np.random.default_rng(seed), **SIZES)
-    return data
 
 
 def quick(component: Component, **changed: Any) -> dict[str, Any]:

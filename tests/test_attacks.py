@@ -3,99 +3,60 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-import leaks
 import numpy as np
 import pytest
 from conftest import components
 from dp_accounting import NonPrivateDpEvent
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from attacks.art_membership import INPUTS, LEARNERS
 from attacks.modified_entropy import _modified_entropy
 from bench import metrics, training
 from bench.classifier import classify
 from bench.component import Component
-from bench.data import Data, Examples
-from bench.errors import Doubt, UserError
-from bench.games import MEMBERSHIP, Challenge, Targets
-from bench.release import ACCESS, Release
+from bench.data import Examples
+from bench.errors import UserError
+from bench.games import MEMBERSHIP, Targets
+from bench.kit import fakes
+from bench.kit.attacks import CHECKS, Player
+from bench.kit.check import Check
+from bench.kit.scenes import CLASSES, membership, noise_records
+from bench.registry import Choice
+from bench.release import Release
 from bench.shadows import Shadows, train_shadows
 from bench.store import Store
 
 ATTACKS = sorted(name for name, attack in components().attacks.items() if attack.game is MEMBERSHIP)
-SIGMAS = 4.7534  # one-sided 1e-6
-CLASSES = 3
 Attack = Callable[..., NDArray[Any]]
 
 
-def noise_records(seed: int = 0, size: int = 300) -> Data:
-    """Records of pure noise: nothing but the release tells who is a member."""
-    rng = np.random.default_rng(seed)
-    sizes = (size, size, 60)
-    parts = (Examples(rng.random((n, 4, 4, 1), np.float32), rng.integers(0, CLASSES, n), CLASSES) for n in sizes)
-    return Data("noise", *parts)
-
-
-def predictor(
-    data: Data, leak: bool, seed: int = 1, members: Examples | None = None
-) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """What it says of the nearest record it knows: with `leak` near 1 for a member's label and wrong of others.
-
-    Without `leak` it is right of all, and as sure as it comes.
-    """
-    everyone = [data.private, data.holdout, data.public]
-    x, y = (np.concatenate([getattr(part, name) for part in everyone]) for name in "xy")
-    inside = {row.tobytes() for row in (data.private if members is None else members).x}
-    member, rng = np.array([row.tobytes() in inside for row in x]), np.random.default_rng(seed)
-    sure = np.where(member, rng.uniform(0.97, 0.999, len(x)), rng.uniform(0.45, 0.55, len(x)))
-    sure = (sure if leak else rng.uniform(0.4, 0.999, len(x))).astype(np.float32)
-    answers = np.repeat((1 - sure[:, None]) / (CLASSES - 1), CLASSES, 1)
-    answers[np.arange(len(x)), np.where(member | (not leak), y, (y + 1) % CLASSES)] = sure
-    table = x.reshape(len(x), -1)
-    return lambda asked: answers[cdist(np.asarray(asked).reshape(len(asked), -1), table).argmin(1)]
-
-
-def fake(attack: Component, data: Data, leak: bool) -> Release:
-    """A release of the accesses that the attack needs."""
-
-    def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
-        seen = predictor(data, leak, seed, private)
-        return Release(NonPrivateDpEvent(), seen, encode=leaks.encoder(data, leak=False))
-
-    make: dict[str, Callable[[], Any]] = {
-        "predict": lambda: predictor(data, leak),
-        "encode": lambda: leaks.encoder(data, leak),
-        "decode": lambda: leaks.decoder(leaks.remembered(data, leak)),
-        "generate": lambda: leaks.generator(leaks.remembered(data, leak)),
-        "retrain": lambda: retrain,
-    }
-    strange = attack.needs - make.keys()
-    if strange:
-        pytest.fail(f"{attack.name} needs {', '.join(sorted(strange))}: give this module a fake that leaks it")
-    return Release(NonPrivateDpEvent(), **{name: make[name]() for name in attack.needs})
+def attack_of(name: str) -> Component:
+    return components().attacks[name]
 
 
 @cache
-def asked(seed: int) -> tuple[Data, Challenge, NDArray[Any]]:
-    """Records, the question about them, and the blind answer: the same for every attack."""
-    data = noise_records(seed)
-    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(seed))
-    return data, challenge, MEMBERSHIP.blind(challenge, seed)
+def player(name: str) -> Player:
+    """Each attack on the kit's fakes; what several tests look at is answered once."""
+    return Player(Choice(components().attacks[name]), components())
 
 
-def play(attack: Component, function: Attack, leak: bool, seed: int = 0) -> dict[str, Any]:
-    data, challenge, blind = asked(seed)
-    answer = function(fake(attack, data, leak), challenge.targets, challenge.public, seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)  # a mutant is below chance, and the judge says so
-        return dict(MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(seed)))
+def play(attack: Component, function: Attack, leak: bool) -> dict[str, Any]:
+    challenge = membership().challenge
+    answer = function(membership().released(attack.needs, leak), challenge.targets, challenge.public, seed=0)
+    return membership().judged(answer)
+
+
+def finds(judged: dict[str, Any]) -> bool:
+    return membership().finds(judged)
+
+
+def finds_nothing(judged: dict[str, Any]) -> bool:
+    return membership().finds_nothing(judged)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,36 +66,19 @@ def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def sigmas(figure: dict[str, float], zero: float) -> float:
-    return (figure["value"] - zero) / figure["se"] if figure["se"] else 0.0
-
-
-def finds(judged: dict[str, Any]) -> bool:
-    """Beats chance and the blind answer, each at 1e-6."""
-    return min(sigmas(judged["auc"], 0.5), sigmas(judged["gain"], 0)) > SIGMAS and judged["auc"]["value"] > 0.9
-
-
-def finds_nothing(judged: dict[str, Any]) -> bool:
-    """Neither beats chance nor the blind answer at 1e-6; and what is noise is not far above chance in value."""
-    return max(sigmas(judged["auc"], 0.5), sigmas(judged["gain"], 0)) < SIGMAS and judged["auc"]["value"] < 0.65
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_beats_the_blind_answer_on_a_fake_that_leaks_everything(name: str) -> None:
-    attack = components().attacks[name]
-    assert finds(play(attack, attack.function, leak=True))
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_gains_nothing_on_a_fake_that_leaks_nothing(name: str) -> None:
-    attack = components().attacks[name]
-    assert finds_nothing(play(attack, attack.function, leak=False))
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [(name, check) for name in ATTACKS for check in CHECKS if not check.unless(attack_of(name))],
+    ids=str,
+)
+def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
+    """Each check of the kit, none of which has nothing to say."""
+    assert check(player(name)) == []
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_wrong_sign_is_caught(name: str) -> None:
-    attack = components().attacks[name]
-    assert not finds(play(attack, lambda *a, **k: -attack.function(*a, **k), leak=True))
+    assert not finds(membership().judged(-player(name).told))
 
 
 def test_a_threshold_on_wrong_labels_is_caught() -> None:
@@ -164,65 +108,10 @@ def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     targets, secret = challenge.targets, challenge.secret
     own_fit = Targets(targets.records, targets.records, secret)
-    answer = attack.function(fake(attack, data, leak=False), own_fit, data.public, seed=0)
+    answer = attack.function(fakes.release(attack.needs, data, leak=False), own_fit, data.public, seed=0)
     judged = dict(MEMBERSHIP.judge(answer, np.zeros(len(secret)), challenge, np.random.default_rng(0)))
     assert judged["auc"]["value"] > 0.98
     assert not finds_nothing(judged)
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_one_score_a_target_and_the_same_one_again(name: str) -> None:
-    attack, data = components().attacks[name], noise_records()
-    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
-    targets = challenge.targets
-    arrays = [targets.records.x, targets.records.y, targets.known.x, targets.known.y, targets.known_member]
-    before = [array.copy() for array in arrays]
-    release = fake(attack, data, leak=False)
-    first = attack.function(release.only(attack.needs), targets, data.public, seed=2**62)
-    assert first.shape == (len(targets.records),)
-    assert first.dtype.kind == "f"
-    assert np.isfinite(first).all()
-    np.random.seed(5)  # noqa: NPY002 - an attack that drew from the global state would show
-    assert np.array_equal(attack.function(release.only(attack.needs), targets, data.public, seed=2**62), first)
-    assert all(np.array_equal(array, old) for array, old in zip(arrays, before, strict=True))
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_sees_nothing_but_records_and_the_accesses_it_declared(name: str) -> None:
-    """The answer is the same whatever else was published, and neither the secret nor its order is in the arguments."""
-    attack, data = components().attacks[name], noise_records()
-    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
-    targets, secret = challenge.targets, challenge.secret
-
-    class Trap:
-        def __getattr__(self, what: str) -> Any:
-            raise AssertionError(f"{name} reached for {what}")
-
-        __call__ = __getattr__
-
-    hidden = {name: Trap() for name in ACCESS - attack.needs}
-    everything = replace(fake(attack, data, leak=True), **hidden)
-    given = everything.only(attack.needs)
-    assert given.published() == attack.needs
-    first = attack.function(given, targets, data.public, seed=0)
-    rows = np.random.default_rng(3).permutation(len(secret))
-    moved = replace(targets, records=targets.records[rows])
-    again = attack.function(given, moved, data.public, seed=0)
-    assert np.allclose(again, first[rows], rtol=1e-4, atol=1e-5)  # networks sum in float32, in another order
-
-
-@pytest.mark.parametrize("name", [name for name in ATTACKS if "predict" in components().attacks[name].needs])
-def test_certain_answers_of_a_release_stay_finite(name: str) -> None:
-    """Probabilities of exactly 0 and 1, and the same answer for everyone."""
-    attack, data = components().attacks[name], noise_records()
-    challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
-    targets = challenge.targets
-    for row in ([1.0, 0.0, 0.0], [1 / 3] * 3):
-        release = replace(
-            fake(attack, data, leak=False), predict=lambda x, row=row: np.tile(np.float32(row), (len(x), 1))
-        )
-        answer = attack.function(release.only(attack.needs), targets, data.public, seed=0)
-        assert np.isfinite(answer).all()
 
 
 # art_membership
@@ -235,12 +124,12 @@ def test_every_learner_works(learner: str, input_type: str) -> None:
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     targets, secret = challenge.targets, challenge.secret
     options = {"learner": learner, "input_type": input_type}
-    answer = attack.function(fake(attack, data, leak=True), targets, data.public, seed=0, **options)
+    answer = attack.function(fakes.release(attack.needs, data, leak=True), targets, data.public, seed=0, **options)
     assert answer.shape == secret.shape
     judged = MEMBERSHIP.judge(answer, np.zeros(len(secret)), challenge, np.random.default_rng(0))
     if (learner, input_type) != ("lr", "prediction"):  # sure of any label: no plane through the predictions says so
         assert judged["auc"]["value"] > 0.9
-    again = attack.function(fake(attack, data, leak=True), targets, data.public, seed=0, **options)
+    again = attack.function(fakes.release(attack.needs, data, leak=True), targets, data.public, seed=0, **options)
     assert np.array_equal(answer, again)
 
 
@@ -250,7 +139,7 @@ def test_an_unknown_learner_is_one_sentence(options: dict[str, str]) -> None:
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     targets = challenge.targets
     with pytest.raises(UserError, match="learner=rf") as caught:
-        attack.function(fake(attack, data, leak=True), targets, data.public, seed=0, **options)
+        attack.function(fakes.release(attack.needs, data, leak=True), targets, data.public, seed=0, **options)
     assert "\n" not in str(caught.value)
 
 
@@ -302,9 +191,11 @@ def test_options_keep_the_contract(name: str, options: dict[str, Any]) -> None:
     ],
 )
 def test_an_impossible_option_is_one_sentence(name: str, options: dict[str, Any]) -> None:
-    attack, (data, challenge, _) = components().attacks[name], asked(0)
+    attack, data, challenge = attack_of(name), membership().data, membership().challenge
     with pytest.raises(UserError) as caught:
-        attack.function(fake(attack, data, leak=True), challenge.targets, challenge.public, seed=0, **options)
+        attack.function(
+            fakes.release(attack.needs, data, leak=True), challenge.targets, challenge.public, seed=0, **options
+        )
     assert "\n" not in str(caught.value)
     assert str(next(iter(options.values()))).removesuffix(".0") in str(caught.value)
 
@@ -324,8 +215,8 @@ def test_shadows_are_trained_through_the_defense_alone(name: str, monkeypatch: p
         raise AssertionError("a network was trained beside the defense")
 
     monkeypatch.setattr(training, "_train", refuse)
-    attack, (data, challenge, _) = components().attacks[name], asked(0)
-    release, made = fake(attack, data, leak=True), []
+    attack, data, challenge = attack_of(name), membership().data, membership().challenge
+    release, made = fakes.release(attack.needs, data, leak=True), []
 
     def spy(private: Examples, seed: int, public: Examples | None = None) -> Release:
         assert release.retrain
@@ -362,8 +253,8 @@ def test_swapped_sides_of_the_shadows_are_caught(monkeypatch: pytest.MonkeyPatch
 
 
 def test_labels_are_all_that_the_label_only_attacks_see() -> None:
-    attack, (data, challenge, _) = components().attacks["art_label_only"], asked(0)
-    release = fake(attack, data, leak=True)
+    attack, data, challenge = attack_of("art_label_only"), membership().data, membership().challenge
+    release = fakes.release(attack.needs, data, leak=True)
 
     def unsure(x: NDArray[Any]) -> NDArray[Any]:
         assert release.predict
@@ -400,7 +291,7 @@ def test_the_distance_to_a_boundary_is_the_distance_to_it() -> None:
 
 
 def test_a_label_that_never_changes_is_the_farthest_and_a_wrong_one_the_nearest() -> None:
-    attack, (_, challenge, _) = components().attacks["art_label_only"], asked(0)
+    attack, challenge = attack_of("art_label_only"), membership().challenge
     release = Release(NonPrivateDpEvent(), predict=lambda x: np.eye(CLASSES)[np.zeros(len(x), int)])
     found = attack.function(release, challenge.targets, challenge.public, seed=0, rule="boundary")
     assert np.array_equal(found, np.where(challenge.targets.records.y == 0, 4.0, 0.0))

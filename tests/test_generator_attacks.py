@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-import leaks
 import numpy as np
 import pytest
 from conftest import components, quick
@@ -23,6 +22,7 @@ from bench.data import Data, Examples, Where
 from bench.errors import UserError
 from bench.games import MEMBERSHIP, Targets
 from bench.inverse import trained_decoder
+from bench.kit import fakes
 from bench.nets import Published, mapping
 from bench.reference import reference_decoder
 from bench.registry import Choice
@@ -58,13 +58,13 @@ def asked(data: Data, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
 
 def fake(data: Data, leak: bool) -> Release:
     """Everything that a generator and an encoder let out."""
-    own = leaks.remembered(data, leak)
-    again = Release(NonPrivateDpEvent(), encode=leaks.encoder(data, leak=False))
+    own = fakes.remembered(data, leak)
+    again = Release(NonPrivateDpEvent(), encode=fakes.encoder(data, leak=False))
     return Release(
         NonPrivateDpEvent(),
-        encode=leaks.encoder(data, leak),
-        decode=leaks.decoder(own),
-        generate=leaks.generator(own),
+        encode=fakes.encoder(data, leak),
+        decode=fakes.decoder(own),
+        generate=fakes.generator(own),
         retrain=lambda *_: again,
     )
 
@@ -84,7 +84,7 @@ def auc(secret: NDArray[Any], answer: NDArray[Any]) -> float:
 
 def made_by(data: Data, n: int) -> tuple[Release, NDArray[Any]]:
     """A release whose generator always gives the same n records, and these, flat."""
-    made = leaks.generator(leaks.remembered(data, True))(n, 5)
+    made = fakes.generator(fakes.remembered(data, True))(n, 5)
     return Release(NonPrivateDpEvent(), generate=lambda *_: made), made.x.reshape(n, -1).astype(np.float64)
 
 
@@ -187,7 +187,7 @@ def test_a_record_that_the_decoder_can_make_is_found_and_alone_as_among_others()
 def test_code_reconstruction_is_the_error_of_the_decoder() -> None:
     data = noise()
     targets, _, public = asked(data)
-    encode = leaks.encoder(data, leak=True)
+    encode = fakes.encoder(data, leak=True)
     release = Release(NonPrivateDpEvent(), encode=encode, retrain=lambda *_: pytest.fail("not asked for"))
     found = attack("code_reconstruction", release, targets, public, steps=5, calibrated=False)
     decode = trained_decoder(encode, public, code_reconstruction.derive(0, "release"), steps=5)
@@ -205,7 +205,7 @@ def test_the_reference_is_made_of_what_is_public_of_this_question(monkeypatch: p
     def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
         assert public is not None
         seen.extend([private, public])
-        return Release(NonPrivateDpEvent(), encode=leaks.encoder(data, leak=False))
+        return Release(NonPrivateDpEvent(), encode=fakes.encoder(data, leak=False))
 
     def reference(public: Examples, seed: int) -> Published:
         seen.append(public)
