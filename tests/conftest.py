@@ -12,13 +12,8 @@ import pytest
 
 from bench.component import Component
 from bench.data import Data, Where
+from bench.probes.quick import QUICK, SIZES
 from bench.registry import Registry, discover
-
-SIZES = {"private": 200, "holdout": 120, "public": 100}
-QUICK = {
-    "steps": 4, "classifier_steps": 4, "samples": 40, "classifier_samples": 40,
-    "rounds": 2, "local_steps": 2, "encoder_steps": 4,
-}  # fmt: skip
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -13,13 +13,18 @@ from conftest import components, quick, split
 from dp_accounting import DpEvent, NoOpDpEvent
 from numpy.typing import NDArray
 
-from bench import accounting, engine, mechanism, runner, training
-from bench.aggregation import Server
+from bench import accounting, runner
 from bench.component import Component
 from bench.data import Data, Examples
+from bench.probes.blindfold import blindfold
+from bench.probes.doors import watching
+from bench.probes.lint import lint
+from bench.probes.outputs import LOOKED_AT, differing, outputs
+from bench.probes.records import others
+from bench.probes.trial import Trial
 from bench.randomness import derive, stream
 from bench.registry import Choice
-from bench.release import ACCESS, Release
+from bench.release import Release
 
 DEFENSES = sorted(components().defenses)
 PRIVATE = [name for name in DEFENSES if components().defenses[name].private]
@@ -54,57 +59,6 @@ def _let_go() -> Iterator[None]:
     trained.cache_clear()
 
 
-def outputs(release: Release, probes: NDArray[Any], n: int = 23) -> dict[str, NDArray[Any]]:
-    """Everything that can be seen of a release, as arrays."""
-    seen: dict[str, NDArray[Any]] = {}
-    if release.predict:
-        seen["predict"] = release.predict(probes)
-    if release.model is not None:
-        seen |= {f"model {i}": weights for i, weights in enumerate(release.model.get_weights())}
-    if release.encode:
-        seen["encode"] = release.encode(probes)
-    if release.decode:
-        seen["decode"] = release.decode(seen["encode"] if release.encode else some_codes(release.decode, n))
-    if release.generate:
-        made = release.generate(n, 5)
-        seen |= {"generate x": made.x, "generate y": made.y}
-    if release.synthetic is not None:
-        seen |= {"synthetic x": release.synthetic.x, "synthetic y": release.synthetic.y}
-    if release.join:
-        run = release.join(lambda terms: Idler())
-        seen |= {f"join {i}": weights for i, weights in enumerate(run.parameters)}
-    if release.updates:
-        first = next(iter(release.updates()))
-        seen |= {f"updates {i}": weights for i, weights in enumerate(first.received)}
-    return seen
-
-
-def some_codes(decode: Any, n: int) -> NDArray[Any]:
-    """Codes of a decoder without an encoder: draws, and each label in turn."""
-    latent = decode.model.input_shape[-1] - decode.labels
-    one_hot = np.arange(n)[:, None] % max(decode.labels, 1) == np.arange(decode.labels)
-    z = np.random.default_rng(5).standard_normal((n, latent))
-    return np.concatenate([z, one_hot], axis=1, dtype=np.float32)
-
-
-class Idler:
-    """A client that joins and sends back what it hears."""
-
-    def fit(self, parameters: Any, config: Any) -> Any:
-        return parameters, 1, {"token": config["token"]}
-
-
-def same(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
-
-
-def other_records(examples: Examples, seed: int = 1) -> Examples:
-    """As many records that share nothing with these: other values, another scale, other counts, the last class gone."""
-    rng = np.random.default_rng(seed)
-    y = np.minimum(*rng.integers(0, examples.classes - 1, (2, len(examples))))
-    return Examples(0.1 * rng.random(examples.x.shape, np.float32), y, examples.classes)
-
-
 # What it lets out
 
 
@@ -129,7 +83,7 @@ def test_same_seed_same_release_and_inputs_are_left_alone(name: str, digits: Dat
     release = trained(name)
     np.random.seed(3)  # noqa: NPY002 - a component that used the global state would show
     again = runner.release(digits, Choice(component, quick(component)), 0)
-    assert same(outputs(again, digits.holdout.x), outputs(release, digits.holdout.x))
+    assert not differing(outputs(again, digits.holdout.x), outputs(release, digits.holdout.x))
     assert again.spent == release.spent
     assert again.published() == component.publishes | {"retrain"}
     assert all(np.array_equal(array, old) for array, old in zip(arrays, before, strict=True))
@@ -225,12 +179,11 @@ def test_generate_gives_as_many_as_asked_for(name: str, n: int) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATE)
-def test_synthetic_labels_do_not_tell_private_counts(
-    name: str, cancer: Data, blindfold: list[training.Recipe]
-) -> None:
+def test_synthetic_labels_do_not_tell_private_counts(name: str, cancer: Data) -> None:
     """What DP training does not let out of them, labels of synthetic records do not either."""
     skewed = Examples(cancer.private.x, np.arange(200) < 13, 2)
-    release, other = train(name, cancer.private, cancer.public), train(name, skewed, cancer.public)
+    with watching(blindfold=True):
+        release, other = train(name, cancer.private, cancer.public), train(name, skewed, cancer.public)
     assert release.generate
     assert other.generate
     assert np.array_equal(release.generate(31, 0).y, other.generate(31, 0).y)
@@ -286,67 +239,23 @@ def test_who_promises_nothing_claims_nothing(digits: Data) -> None:
 
 @pytest.mark.parametrize("name", ["constant", "public_only", "random_encoder"])
 def test_what_reads_no_private_record_depends_on_none(name: str, digits: Data) -> None:
-    privates = digits.private, other_records(digits.private)
+    privates = digits.private, others(digits.private)
     first, second = (train(name, private, digits.public) for private in privates)
-    assert same(outputs(first, digits.holdout.x), outputs(second, digits.holdout.x))
+    assert not differing(outputs(first, digits.holdout.x), outputs(second, digits.holdout.x))
     assert accounting.claim(first.spent, 200)["epsilon"] == 0
 
 
-@pytest.fixture
-def blindfold(monkeypatch: pytest.MonkeyPatch) -> list[training.Recipe]:
-    """DP training meets 50 blank records a part whatever it is handed; returns the recipes it was asked for.
-
-    So does a server that noises updates: whatever clients sent, it adds up nothing. And so does the Gaussian mechanism:
-    of whatever it is handed it returns the noise alone.
-    """
-    plain, close, gaussian = engine.Training, Server.close, mechanism.gaussian
-    recipes: list[training.Recipe] = []
-
-    def blinded(asked: Any, parts: Any, *rest: Any) -> Any:
-        if asked[0].privacy is not None:
-            recipes.extend(asked)
-            size = (50, *parts[0].shape)
-            parts = [Examples(np.zeros(size), np.zeros(50, int), part.classes) for part in parts]
-        return plain(asked, parts, *rest)
-
-    def closed(server: Server) -> None:
-        if server.policy.noise_multiplier:
-            server._taken = []
-        close(server)
-
-    def noise_alone(values: Any, *rest: Any) -> Any:
-        return gaussian(np.zeros_like(values), *rest)
-
-    monkeypatch.setattr(engine, "Training", blinded)
-    monkeypatch.setattr(Server, "close", closed)
-    monkeypatch.setattr(mechanism, "gaussian", noise_alone)
-    return recipes
-
-
-def leaks_beside_training(function: Callable[[Examples], Release], data: Data, recipes: list[training.Recipe]) -> bool:
-    """Whether anything let out, or any number that training is given, depends on records that training never saw."""
-    seen, asked = [], []
-    for private in (data.private, other_records(data.private)):
-        recipes.clear()
-        seen.append(outputs(function(private), data.holdout.x))
-        asked.append(list(recipes))
-    return not same(*seen) or asked[0] != asked[1]
-
-
 @pytest.mark.parametrize("name", PRIVATE)
-def test_private_records_leave_through_dp_training_alone(
-    name: str, cancer: Data, blindfold: list[training.Recipe]
-) -> None:
-    """No scale, count of a class or vocabulary in the clear: with training blindfolded two sets give one release."""
-    assert not leaks_beside_training(lambda private: train(name, private, cancer.public), cancer, blindfold)
+def test_who_claims_privacy_passes_the_probes(name: str, cancer: Data) -> None:
+    assert lint(Choice(defense(name)), cancer, 0) == ()
 
 
 @pytest.mark.parametrize("mutant", ["scale", "counts", "rate", "labels"])
-def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data, blindfold: list[training.Recipe]) -> None:
-    def leaky(private: Examples) -> Release:
+def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data) -> None:
+    def leaky(private: Examples, public: Examples, seed: int) -> Release:
         if mutant == "rate":  # a training parameter that tells how many records the first class has
-            return train("dp_sgd", private, cancer.public, batch_size=10 + int((private.y == 0).sum()))
-        release = train("dp_sgd", private, cancer.public)
+            return train("dp_sgd", private, public, seed, batch_size=10 + int((private.y == 0).sum()))
+        release = train("dp_sgd", private, public, seed)
         predict, top = release.predict, private.x.max()
         assert predict
         if mutant == "scale":
@@ -356,8 +265,9 @@ def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data, blindfold
         prior = np.bincount(private.y, minlength=2) / len(private)
         return Release(release.spent, predict=lambda x: predict(x) * prior)
 
-    assert leaks_beside_training(leaky, cancer, blindfold)
+    trial = Trial(leaky, cancer.private, cancer.public, cancer.holdout.x, 0)
+    assert blindfold(trial.run(cancer.private), trial.run(others(cancer.private)), trial)
 
 
 def test_every_access_has_a_place_in_these_contracts() -> None:
-    assert KNOWN_OUTPUTS | {"retrain"} == ACCESS
+    assert KNOWN_OUTPUTS == LOOKED_AT

@@ -1,0 +1,91 @@
+"""The noise of a training step: as much as was promised, on every number, and never the same twice."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.probes.finding import SURE, Finding, alike, spread
+from bench.probes.replay import MODELS, NOISE, Asked
+from bench.probes.steps import Steps
+
+ENOUGH, MOST = 4000, 40  # numbers for one test, and steps to collect them
+Noise = NDArray[np.float64]
+
+
+def noise(asked: Asked, quiet: Steps, seed: int) -> list[Finding]:
+    """Take the same steps with and without (`quiet`) noise; what is between them is the noise."""
+    assert asked.recipe.privacy
+    multiplier = NOISE * asked.recipe.privacy.noise_multiplier
+    if not multiplier:
+        return []  # the account says so
+    noisy, other = asked.steps(multiplier, seed), asked.steps(multiplier, seed + MODELS)
+    everybody = range(len(asked.records))
+    lots = {"no": [], "one": [0], "all": list(everybody)}
+    steps = min(MOST, max(2, math.ceil(ENOUGH / (sum(noisy.sizes) * asked.models))))
+    own = {kind: _noise(noisy, quiet, asked.models, rows, steps) for kind, rows in lots.items()}
+    foreign = _noise(other, quiet, asked.models, [], 1)[0]
+    deviation = multiplier * asked.clip
+    return [
+        Finding("noise", f"the noise of a training step of {type(asked.recipe.net).__name__} {wrong}")
+        for wrong in (
+            *_amount(own, deviation),
+            *itertools.islice(_places(own["all"], noisy, deviation), 1),
+            *itertools.islice(_repeats(own["no"], foreign, deviation), 1),
+        )
+    ]
+
+
+def _noise(noisy: Steps, quiet: Steps, models: int, rows: Sequence[int], steps: int) -> Noise:
+    """(steps, models, parameters)"""
+    weights = noisy.begun
+    found = [
+        noisy.lot([rows] * models, weights, number) - quiet.lot([rows] * models, weights, number)
+        for number in range(steps)
+    ]
+    return np.array(found)
+
+
+def _amount(own: dict[str, Noise], deviation: float) -> Iterator[str]:
+    for kind, found in own.items():
+        if spread(found, deviation**2) < SURE:
+            share = float(np.sqrt(np.mean(found**2))) / deviation
+            yield (
+                f"has {share:.3g} times the promised standard deviation in a lot with {kind} of the records: add noise "
+                "of noise_multiplier * l2_norm_clip to the sum, then divide by the constant batch_size"
+            )
+            return
+
+
+def _places(found: Noise, steps: Steps, deviation: float) -> Iterator[str]:
+    """Of each variable: there is as much as promised, not the same in every row or column, nor that of another."""
+    ends = np.cumsum(steps.sizes)[:-1]
+    parts = [np.concatenate(part) for part in np.split(found, ends, axis=2)]  # (steps * models, size)
+    for part, shape in zip(parts, steps.shapes, strict=True):
+        if spread(part, deviation**2) < SURE:
+            yield "does not reach every variable alike: draw it for all variables that are trained on records"
+        whole = part.reshape(len(part), *shape)
+        for axis in range(1, whole.ndim):
+            if spread(whole.sum(axis), deviation**2 * whole.shape[axis]) < SURE:
+                yield "is not drawn for every number apart: give each weight its own"
+    for a, b in itertools.combinations(parts, 2):
+        size = min(a.shape[1], b.shape[1])
+        if alike(a[:, :size], b[:, :size], deviation) < SURE:
+            yield "is the same in two variables: draw it for each of them"
+
+
+def _repeats(found: Noise, foreign: Noise, deviation: float) -> Iterator[str]:
+    """Of each step and model: it is no other's."""
+    for a, b in itertools.combinations(found[:, 0], 2):
+        if alike(a, b, deviation) < SURE:
+            yield "is the same in two steps: draw it anew in each of them"
+    for a, b in itertools.combinations(found[0], 2):
+        if alike(a, b, deviation) < SURE:
+            yield "is the same in two models: give every model a noise stream of its own"
+    for a, b in itertools.product(found[0], foreign):
+        if alike(a, b, deviation) < SURE:
+            yield "is the same for two seeds: derive the noise stream from the seed"
