@@ -1,7 +1,8 @@
-"""Defenses that claim DP: two that are right, and the mistakes that people make, planted in them or in the optimizer."""
+"""Defenses that claim DP: a few that are right, and people's mistakes, planted in them or in the optimizer."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,9 +14,11 @@ import numpy as np
 
 from bench import accounting, engine, nets
 from bench.component import Choice
-from bench.data import Examples
+from bench.data import Data, Examples, record_keys
 from bench.layers import Single
 from bench.nets import Classifier, Published
+from bench.probes.doors import watching
+from bench.probes.lint import Finding, lint, replays
 from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
@@ -29,7 +32,8 @@ def recipe(private: Examples, n: int, epsilon: float, net: nets.Net | None = Non
     rate, steps = 0.2, 4
     privacy = private_training(epsilon, n, rate, steps, 1.0)
     made = net or Classifier(private.shape, private.classes, (8,), "tanh")
-    return Recipe(made, **{"steps": steps, "rate": rate, "batch_size": rate * n, "learning_rate": 0.1, "privacy": privacy, **changes})
+    plan = {"steps": steps, "rate": rate, "batch_size": rate * n, "learning_rate": 0.1, "privacy": privacy}
+    return Recipe(made, **{**plan, **changes})
 
 
 def released(fits: list[Fit], net: nets.Net, spent: Any = None) -> Release:
@@ -67,7 +71,7 @@ def sampling(private: Examples, public: Examples, *, seed: int, epsilon: float =
 
 
 def _halves(private: Examples) -> list[np.ndarray[Any, Any]]:
-    side = np.array([hash(row.tobytes()) % 2 for row in private.x], int)
+    side = np.array([key[0] % 2 for key in record_keys(private)], int)
     return [np.flatnonzero(side == k) for k in range(2)]
 
 
@@ -111,7 +115,12 @@ def _dense_gradients(sites: Any, deltas: Any) -> list[Any]:
     """Per-record gradients (n, *variable) of dense layers, kernels and biases in turn."""
     import tensorflow as tf
 
-    pairs = [(tf.einsum("np,nq->npq", site.a, d), d) for site, d in zip(sites, deltas, strict=True)]
+    pairs = []
+    for site, d in zip(sites, deltas, strict=True):
+        if d.shape.rank == 2:
+            pairs.append((tf.einsum("np,nq->npq", site.a, d), d))
+        else:  # of models side by side
+            pairs.append((tf.einsum("knp,knq->nkpq", site.a, d), tf.transpose(d, (1, 0, 2))[:, :, None]))
     return [g for pair in pairs for g in pair]
 
 
@@ -132,7 +141,8 @@ def in_pairs() -> AbstractContextManager[Any]:
         return [2 * total for total in right([means(g) for g in gradients], clip, *rest)]
 
     def onepass(loss: Any, sites: Any, tape: Any, clip: Any) -> Any:
-        return vectorized(_dense_gradients(sites, tape.gradient(loss, [s.z for s in sites])), clip)
+        gradients = _dense_gradients(sites, tape.gradient(loss, [s.z for s in sites]))
+        return vectorized(gradients, clip, loss.shape.rank == 2)
 
     both = {"vectorized_clipped_sums": vectorized, "onepass_clipped_sums": onepass}
     return patch.multiple(optimizer, **both)
@@ -162,9 +172,8 @@ def own_size() -> Iterator[None]:
         [size] = held
         return size if size.shape.rank == 0 else tf.reshape(size, [-1, *[1] * (rank - 1)])
 
-    with patch.object(engine, "_clipped", clipped):
-        with patch.object(optimizer.PoissonDPAdam, "_divisor", divisor):
-            yield
+    with patch.object(engine, "_clipped", clipped), patch.object(optimizer.PoissonDPAdam, "_divisor", divisor):
+        yield
 
 
 def second_pass() -> AbstractContextManager[Any]:
@@ -428,6 +437,20 @@ class Bug:
     def choice(self) -> Choice:
         """What is probed."""
         return Choice(self.defense.component, dict(self.options))
+
+    @property
+    def deep(self) -> bool:
+        """Whether it is in the optimizer, where it shows in every training."""
+        return self.planted is not nullcontext
+
+    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[Finding, ...]:
+        """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
+        with self.planted():
+            if whole or not self.deep:
+                return lint(self.choice, data, seed, most=most)
+            with watching(blindfold=True) as seen:
+                self.defense(data.private, data.public, seed=seed, **dict(self.options))
+            return tuple(itertools.islice(replays(seen.trained, seed), most))
 
 
 CORRECT = (

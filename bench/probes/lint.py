@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.component import Choice
 from bench.data import Data
@@ -12,6 +13,7 @@ from bench.probes import records, replay
 from bench.probes.account import account
 from bench.probes.arrivals import arrivals
 from bench.probes.blindfold import blindfold
+from bench.probes.doors import Trained
 from bench.probes.finding import Finding
 from bench.probes.fresh import fresh
 from bench.probes.noise import noise
@@ -21,13 +23,14 @@ from bench.probes.sensitivity import sensitivity
 from bench.probes.server import server
 from bench.probes.trial import Run, Trial
 
-__all__ = ["Finding", "lint"]
+__all__ = ["Finding", "lint", "replays"]
 
 
-def lint(choice: Choice, data: Data, seed: int) -> tuple[Finding, ...]:
+def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Finding, ...]:
     """Probe a defense with short options on few records of `data`; empty where nothing is wrong, or none is claimed.
 
-    Nothing is remembered of its trainings. Raises the UserError of a defense that does not take such records.
+    most: findings after which to stop. Nothing is remembered of its trainings. Raises the UserError of a defense that
+    does not take such records.
     """
     from bench.training import remembering
 
@@ -37,7 +40,7 @@ def lint(choice: Choice, data: Data, seed: int) -> tuple[Finding, ...]:
     with remembering(None), warnings.catch_warnings():
         warnings.simplefilter("ignore", Doubt)
         try:
-            found.extend(_probes(trial, choice))  # what was found before an error is kept
+            found.extend(itertools.islice(_probes(trial, choice), most))  # what was found before an error is kept
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - a foreign defense fails in any way, and that is what is wrong
@@ -57,12 +60,17 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     yield from account(opened, [], choice)
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
-    trained = replay.distinct([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained])
-    for asked in trained:
-        quiet = asked.steps(0.0, trial.seed)
-        yield from sensitivity(asked, quiet, trial.seed)
-        yield from noise(asked, quiet, trial.seed)
-    yield from sampler([asked.recipe for asked in trained], trial.seed)
+    yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
+
+
+def replays(trained: Sequence[Trained], seed: int) -> Iterator[Finding]:
+    """The probes of what trainings do that were asked for: their sums, their noise and their lots."""
+    asked = replay.distinct(trained)
+    for one in asked:
+        quiet = one.steps(0.0, seed)
+        yield from sensitivity(one, quiet, seed)
+        yield from noise(one, quiet, seed)
+    yield from sampler([one.recipe for one in asked], seed)
 
 
 def _neighbours(plain: Run, trial: Trial) -> Iterator[tuple[Run, bool]]:

@@ -25,23 +25,19 @@ def noise(asked: Asked, quiet: Steps, seed: int) -> list[Finding]:
         return []  # the account says so
     noisy, other = asked.steps(multiplier, seed), asked.steps(multiplier, seed + MODELS)
     everybody = range(len(asked.records))
-    lots = {"no": [], "one": [0], "all": list(everybody)}
+    lots = {"an empty lot": [], "a lot of one record": [0], "a lot of all records": list(everybody)}
     steps = min(MOST, max(2, math.ceil(ENOUGH / (sum(noisy.sizes) * asked.models))))
     own = {kind: _noise(noisy, quiet, asked.models, rows, steps) for kind, rows in lots.items()}
     foreign = _noise(other, quiet, asked.models, [], 1)[0]
     deviation = multiplier * asked.clip
-    return [
-        Finding("noise", f"the noise of a training step of {type(asked.recipe.net).__name__} {wrong}")
-        for wrong in (
-            *_amount(own, deviation),
-            *itertools.islice(_places(own["all"], noisy, deviation), 1),
-            *itertools.islice(_repeats(own["no"], foreign, deviation), 1),
-        )
-    ]
+    one = itertools.chain(_places(own["a lot of all records"], noisy, deviation), _amount(own, deviation))
+    two = _repeats(own["an empty lot"], foreign, deviation)
+    what = f"the noise of a training step of {type(asked.recipe.net).__name__}"
+    return [Finding("noise", f"{what} {wrong}") for found in (one, two) for wrong in itertools.islice(found, 1)]
 
 
 def _noise(noisy: Steps, quiet: Steps, models: int, rows: Sequence[int], steps: int) -> Noise:
-    """(steps, models, parameters)"""
+    """What it adds to lots of these rows: (steps, models, parameters)."""
     weights = noisy.begun
     found = [
         noisy.lot([rows] * models, weights, number) - quiet.lot([rows] * models, weights, number)
@@ -55,19 +51,21 @@ def _amount(own: dict[str, Noise], deviation: float) -> Iterator[str]:
         if spread(found, deviation**2) < SURE:
             share = float(np.sqrt(np.mean(found**2))) / deviation
             yield (
-                f"has {share:.3g} times the promised standard deviation in a lot with {kind} of the records: add noise "
+                f"has {share:.3g} times the promised standard deviation in {kind}: add noise "
                 "of noise_multiplier * l2_norm_clip to the sum, then divide by the constant batch_size"
             )
-            return
 
 
 def _places(found: Noise, steps: Steps, deviation: float) -> Iterator[str]:
     """Of each variable: there is as much as promised, not the same in every row or column, nor that of another."""
     ends = np.cumsum(steps.sizes)[:-1]
     parts = [np.concatenate(part) for part in np.split(found, ends, axis=2)]  # (steps * models, size)
-    for part, shape in zip(parts, steps.shapes, strict=True):
-        if spread(part, deviation**2) < SURE:
-            yield "does not reach every variable alike: draw it for all variables that are trained on records"
+    right = [spread(part, deviation**2) >= SURE for part in parts]
+    if any(right) and not all(right):
+        yield "does not reach every variable alike: draw it for all variables that are trained on records"
+    for part, shape, whole_one in zip(parts, steps.shapes, right, strict=True):
+        if not whole_one:
+            continue  # how much there is of it is another matter
         whole = part.reshape(len(part), *shape)
         for axis in range(1, whole.ndim):
             if spread(whole.sum(axis), deviation**2 * whole.shape[axis]) < SURE:
