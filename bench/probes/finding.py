@@ -27,6 +27,13 @@ def spread(values: NDArray[np.float64], variance: float) -> float:
     return min(1.0, 2 * float(min(law.cdf(square), law.sf(square))))
 
 
+def normal(values: NDArray[np.float64]) -> float:
+    """p-value of the values being independent standard normal numbers (Kolmogorov and Smirnov)."""
+    from scipy import stats
+
+    return float(stats.kstest(np.ravel(values), "norm").pvalue)
+
+
 def alike(a: NDArray[np.float64], b: NDArray[np.float64], deviation: float) -> float:
     """Two-sided p-value of `b` being normal numbers of this standard deviation, independent of `a` of the same size.
 

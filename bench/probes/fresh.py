@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.probes import server
 from bench.probes.doors import Seen
-from bench.probes.finding import SURE, Finding, alike, spread
+from bench.probes.finding import SURE, Finding, alike, normal, spread
 from bench.probes.trial import Run
 
 MOST = 12  # sums of a run that are held against each other
@@ -53,6 +53,8 @@ def _wrong(door: str, mine: list[Noise], theirs: list[Noise]) -> Iterator[str]:
         share = float(np.sqrt(np.mean(whole**2)))
         yield f"the noise of the {door} has {share:.3g} times the promised standard deviation: add it once, whole"
         return
+    if whole.size and normal(whole) < SURE:
+        yield f"the noise of the {door} is not normal: the account holds for the Gaussian mechanism alone"
     if any(_same(a, b) for own in (mine, theirs) for a, b in itertools.combinations(own[:MOST], 2)):
         yield f"the noise of the {door} is the same in two places of one release: draw it anew, from one generator"
     if any(_same(a, b) for a, b in itertools.product(mine[:MOST], theirs[:MOST])):

@@ -19,10 +19,13 @@ def outputs(release: Release, probes: NDArray[Any], n: int = 23) -> Arrays:
     if release.predict:
         seen["predict"] = release.predict(probes)
     if release.model is not None:
-        seen |= {f"model {i}": weights for i, weights in enumerate(release.model.get_weights())}
+        seen |= _network("model", release.model)
+        seen["model answers"] = np.asarray(release.model(np.asarray(probes, np.float32)))
     if release.encode:
+        seen |= _network("encode", getattr(release.encode, "model", None))
         seen["encode"] = release.encode(probes)
     if release.decode:
+        seen |= _network("decode", getattr(release.decode, "model", None))
         seen["decode"] = release.decode(seen["encode"] if release.encode else _some_codes(release.decode, n))
     if release.generate:
         made = release.generate(n, 5)
@@ -36,6 +39,10 @@ def outputs(release: Release, probes: NDArray[Any], n: int = 23) -> Arrays:
         first = next(iter(release.updates()))
         seen |= {f"updates {i}": weights for i, weights in enumerate(first.received)}
     return seen
+
+
+def _network(name: str, model: Any) -> Arrays:
+    return {f"{name} {i}": weights for i, weights in enumerate(model.get_weights() if model is not None else ())}
 
 
 def _some_codes(decode: Any, n: int) -> NDArray[Any]:

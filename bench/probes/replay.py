@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.data import Examples
 from bench.nets import Weights
@@ -16,10 +17,10 @@ from bench.probes.steps import Steps
 if TYPE_CHECKING:
     from bench.training import Recipe
 
-MODELS = 3  # that stand for any number of them
 STEPS = 1000  # more than any replay takes
-# Of the recipe's own clip and noise, so that no chance number (a clip of 1) hides a slip.
-CLIP, NOISE = 0.3, 2.7
+# In place of the recipe's own, so that no chance number (a clip or a deviation of 1) hides a slip.
+CLIPS = 0.37, 0.55, 0.28  # of its clip, for the models in turn
+NOISE = 11.0  # in multiples of the clip
 
 
 @dataclass(frozen=True)
@@ -31,29 +32,29 @@ class Asked:
     records: Examples
 
     @property
-    def clip(self) -> float:
-        """That of the replays."""
+    def clips(self) -> NDArray[np.float64]:
+        """Those of the replays, one a model."""
         assert self.recipe.privacy
-        return CLIP * self.recipe.privacy.l2_norm_clip
+        return np.array(CLIPS[: self.models]) * self.recipe.privacy.l2_norm_clip
 
-    def steps(self, noise: float, seed: int, records: Examples | None = None, **changes: float) -> Steps:
-        """Replay with this noise multiplier on the same records for every model; `changes` are of the recipe."""
+    def steps(self, noise: float, seed: int) -> Steps:
+        """Replay with this noise multiplier, on the same records for every model."""
         from bench.training import Privacy
 
-        held = {"privacy": Privacy(self.clip, noise), "steps": STEPS, "schedule": "constant", "ema": 0.0, **changes}
+        held: dict[str, Any] = {"steps": STEPS, "schedule": "constant", "ema": 0.0}
         if self.recipe.optimizer == "sgd":  # weights then move by the sums themselves, which float32 holds best
             held["learning_rate"] = self.recipe.batch_size
-        recipe: Recipe = replace(self.recipe, **held)  # type: ignore[arg-type]
-        parts = [self.records if records is None else records] * self.models
-        return Steps([recipe] * self.models, parts, [seed + k for k in range(self.models)])
+        recipes = [replace(self.recipe, privacy=Privacy(float(clip), noise), **held) for clip in self.clips]
+        return Steps(recipes, [self.records] * self.models, [seed + k for k in range(self.models)])
 
 
 def distinct(trained: Sequence[Trained]) -> list[Asked]:
     """The trainings that were asked for, each recipe once."""
     found: dict[object, Asked] = {}
     for one in trained:
-        models = min(len(one.parts), MODELS)
-        found.setdefault((one.recipes[0], models), Asked(one.recipes[0], models, canaries(one.parts)))
+        models = min(len(one.parts), len(CLIPS))
+        for recipe in dict.fromkeys(one.recipes):
+            found.setdefault((recipe, models), Asked(recipe, models, canaries(one.parts)))
     return list(found.values())
 
 
@@ -64,7 +65,9 @@ def canaries(parts: Sequence[Examples]) -> Examples:
     shape, classes = largest.shape, largest.classes
     own = largest.x[:4] if len(largest) >= 4 else rng.random((4, *shape))
     binary = rng.integers(0, 2, (6, *shape)).astype(np.float32)
-    x = np.concatenate([own, np.zeros((2, *shape)), np.ones((2, *shape)), binary[:4], 30 * binary[4:], own[:2]])
+    x = np.concatenate(
+        [own, np.zeros((2, *shape)), np.ones((2, *shape)), binary[:4], 30 * binary[4:5], 1e30 * binary[5:], own[:2]]
+    )
     y = np.concatenate([rng.integers(0, classes, 4), np.arange(len(x) - 4) % classes])
     return Examples(x, y, classes)
 

@@ -20,29 +20,30 @@ def sensitivity(asked: Asked, quiet: Steps, seed: int) -> list[Finding]:
     """Try lots with and without one record, at the start and away from it; quiet: the training without noise."""
     start = [np.broadcast_to(w[:1], w.shape) for w in quiet.begun]
     tried = pairs(len(asked.records), anywhere=not asked.recipe.net.draws)
-    farthest, nothing = 0.0, 0.0
+    moves, nothing = [], 0.0  # in units of the clip
     for weights, some in ((start, tried[::4]), (sharp(start, seed), tried)):
         nobody: tuple[tuple[int, ...], ...] = ((),) * asked.models
         sums = {nobody: quiet.lot(nobody, weights)}
-        nothing = max(nothing, float(lengths(sums[nobody]).max()))
+        nothing = max(nothing, float((lengths(sums[nobody]) / asked.clips).max()))
         for turn in range(0, len(some), asked.models):  # another pair for each model
             turns = [some[(turn + k) % len(some)] for k in range(asked.models)]
             without = tuple(pair[0] for pair in turns)
             if without not in sums:
                 sums[without] = quiet.lot(without, weights)
-            moves = quiet.lot([pair[1] for pair in turns], weights) - sums[without]
-            farthest = max(farthest, float(lengths(moves).max()))
+            within = quiet.lot([pair[1] for pair in turns], weights)
+            moves.append(lengths(within - sums[without]) / asked.clips)
+    farthest = float(np.max(moves))
     what = type(asked.recipe.net).__name__
-    if not farthest <= asked.clip * (1 + TOLERANCE):
+    if not farthest <= 1 + TOLERANCE:  # NaN is not
         return [
             Finding(
                 "sensitivity",
-                f"one record moves the sum of a training step of {what} by {farthest / asked.clip:.3g} times its clip, "
+                f"one record moves the sum of a training step of {what} by {farthest:.3g} times its clip, "
                 "for which the noise is too little: clip the whole gradient of every record once, to l2_norm_clip "
                 "over all layers together, then add up",
             )
         ]
-    if nothing > TOLERANCE * asked.clip:
+    if nothing > TOLERANCE:
         what = f"a training step of {what} adds up something for a lot without any record: sum over its records alone"
         return [Finding("sensitivity", what)]
     return []
