@@ -384,7 +384,7 @@ def checkpoint(private: Examples, public: Examples, *, seed: int, epsilon: float
     """The better of two trainings by the private loss; both are accounted, the choice is not."""
     import dp_accounting as dp
 
-    one = recipe(private, len(private), epsilon)
+    one = recipe(private, len(private), epsilon / 2)
     fits = [train(one, [private], [derive(seed, k)])[0] for k in range(2)]
     both = [released([fit], one.net) for fit in fits]
     right = [(made.predict(private.x).argmax(1) == private.y).mean() for made in both]

@@ -16,7 +16,8 @@ NEIGHBOURS = ("binary", "ones", "zeros", "copied")
 
 def plain(private: Examples, most: int) -> Examples:
     """At most so many of the records, shrunk to [0.25, 0.75], without the first class where there are several more."""
-    kept = private[private.y > 0] if private.classes > 2 else private
+    several = private.classes > 2 and (private.y > 0).any()
+    kept = private[private.y > 0] if several else private
     kept = kept[:most]
     return Examples(0.25 + 0.5 * kept.x, kept.y, kept.classes)
 
