@@ -217,7 +217,7 @@ def last_layer_alone() -> AbstractContextManager[Any]:
 
 def square_root() -> AbstractContextManager[Any]:
     """Noise of the root of its standard deviation."""
-    return noised(lambda before, after, query: before + (after - before) / np.sqrt(np.float32(query._stddev)))
+    return noised(lambda before, after, query: before + (after - before) / np.sqrt(np.maximum(query._stddev, 1e-9)))
 
 
 def layer_by_layer() -> AbstractContextManager[Any]:
