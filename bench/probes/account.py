@@ -34,11 +34,10 @@ def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[Findin
     if isinstance(asked, (int, float)) and claimed > asked * (1 + TOLERANCE):
         what = f"it spends epsilon {claimed:.4g}, above the option epsilon={asked:g}: calibrate the noise to it"
         found.append(what)
-    for one in (run.seen, *run.later.values()):
-        for trained in one.trained:
-            if trained.steps() != trained.recipes[0].steps and one is run.seen:
-                what = f"{trained.steps()} steps ran where the recipe has {trained.recipes[0].steps}: account what runs"
-                found.append(what)
+    for trained in run.seen.trained:
+        if trained.steps() != trained.recipes[0].steps:
+            what = f"{trained.steps()} steps ran where the recipe has {trained.recipes[0].steps}: account what runs"
+            found.append(what)
     worst = max((accounting.epsilon(event, delta) for event in _events(run, touches, run.release.spent)), default=0.0)
     if worst > claimed * (1 + TOLERANCE) + TOLERANCE:
         found.append(
@@ -54,7 +53,7 @@ def _events(run: Run, touches: Sequence[Touched], spent: DpEvent) -> Iterator[Dp
 
     patterns = {tuple(pattern) for pattern in (*_by_neighbours(run, touches), *_by_rows(run))}
     for pattern in patterns:
-        counts = Counter(pattern)
+        counts = Counter(step for step in pattern if step[2])
         if not counts:
             continue
         events = [

@@ -121,6 +121,8 @@ def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]
 
 def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[Finding]:
     for one, other in zip(before, after, strict=True):
+        if len(one.updates) != len(other.updates):
+            continue  # one was refused, and who is who cannot be told
         changed = sum(
             not np.allclose(_vector(a), _vector(b), rtol=0, atol=AGREE * float(np.linalg.norm(_vector(a))))
             for a, b in zip(one.updates, other.updates, strict=True)
