@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import errno
-import importlib
 import os
 import secrets
 import shutil
@@ -110,6 +109,8 @@ def run(planned: Sequence[Planned], where: Where, progress: Progress) -> int:
 
     Raises UserError where one cannot be made; those before it are complete.
     """
+    from bench.probes.lint import lint
+
     code = 0
     if len(planned) > len({one.data.label for one in planned}):
         complain("note: several releases of the same records: their epsilons add up.")
@@ -118,7 +119,7 @@ def run(planned: Sequence[Planned], where: Where, progress: Progress) -> int:
         data, doubts = runner._split(one.data, where, SPLIT)  # no other name: a new one would make every cell stale
         for doubt in doubts:
             complain(f"note: {doubt}")
-        findings = importlib.import_module("bench.probes.lint").lint(one.defense, data, SPLIT)
+        findings = lint(one.defense, data, SPLIT)
         for finding in findings:
             complain(f"{one.defense.label} is not released ({finding.probe}): {finding.what}")
         if findings:

@@ -5,19 +5,12 @@ from __future__ import annotations
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.component import Component
 from bench.data import Data
 from bench.kit.trying import small as split
 from bench.registry import Registry, discover
-
-QUICK = {
-    "steps": 4, "classifier_steps": 4, "samples": 40, "classifier_samples": 40,
-    "rounds": 2, "local_steps": 2, "encoder_steps": 4,
-}  # fmt: skip
 
 
 @cache
@@ -25,10 +18,6 @@ def components() -> Registry:
     """What ships with the project, for parametrisation over all of it."""
     return discover()
 
-
-def quick(component: Component, **changed: Any) -> dict[str, Any]:
-    """Options that make a component's training short, where it has them, and `changed`."""
-    return {name: value for name, value in {**QUICK, **changed}.items() if name in component.options}
 
 
 @pytest.fixture(scope="session")

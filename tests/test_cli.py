@@ -124,6 +124,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     for name, fake in {"runner": SimpleNamespace(run=made.run), "table": table, "standing": standing}.items():
         monkeypatch.setattr(bench, name, fake, raising=False)
         monkeypatch.setitem(sys.modules, f"bench.{name}", fake)
+    monkeypatch.setattr("bench.measuring._probe", lambda request, registry: False)
     monkeypatch.setattr("bench.standing.compared", lambda board, compare: board)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BENCH_DATA_DIR", raising=False)

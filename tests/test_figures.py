@@ -120,6 +120,7 @@ def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
     fake = SimpleNamespace(run=run)
     monkeypatch.setattr(bench, "runner", fake, raising=False)
     monkeypatch.setitem(sys.modules, "bench.runner", fake)
+    monkeypatch.setattr("bench.measuring._probe", lambda request, registry: False)
     monkeypatch.chdir(tmp_path)
     Path("plan.yaml").write_text(yaml.safe_dump({"parts": [dict(part) for part in FIGURES[name].parts]}))
     flags = ["--seeds", "4", "--accept-published"]

@@ -153,12 +153,12 @@ DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "reads_none_where_it_says_so": [
         ([("Release(spent", "Release(accounting.no_access()")], "predict, generate depend on private records"),
     ],
-    "draws_labels_by_what_is_public": [
+    "passes_the_linter": [
         (
             [("y = np.arange(n) % private.classes", "y = np.random.default_rng(seed).choice(private.y, n)")],
-            "labels of its synthetic records follow",
+            "blindfold: generate depends on private records beside",
         ),
-        ([("steps=1)", "steps=1 + int((private.y == 0).sum()))")], "let spent follow from options alone"),
+        ([("steps=1)", "steps=1 + int((private.y == 0).sum()))")], "spent may depend on options and n alone"),
     ],
     "prints_nothing_private": [([(FIRST, "print('mean', private.x.mean())\n    rng = np")], "what it prints")],
 }  # fmt: skip
@@ -235,7 +235,7 @@ def mutants(of: dict[str, list[tuple[list[tuple[str, str]], str]]]) -> Iterator[
 
 
 def test_every_check_has_a_mutant() -> None:
-    ours = {repr(check) for check in (*defenses.CHECKS, *guarantee.CHECKS)} - {"passes_the_linter"}
+    ours = {repr(check) for check in (*defenses.CHECKS, *guarantee.CHECKS)}
     assert ours == DEFENSES.keys()
     assert {repr(check) for check in attacks.CHECKS} == ATTACKS.keys()
 
@@ -243,7 +243,7 @@ def test_every_check_has_a_mutant() -> None:
 def test_a_right_defense_passes_all(tmp_path: Path) -> None:
     tried = defense_of(tmp_path, MEANS)
     for check in (*defenses.CHECKS, *guarantee.CHECKS):
-        if check not in (guarantee.passes_the_linter, guarantee.reads_none_where_it_says_so):
+        if check is not guarantee.reads_none_where_it_says_so:
             assert said(check, tried) == ["passed: "], check
     [skipped] = said(guarantee.reads_none_where_it_says_so, tried)
     assert skipped == "skipped: it says that it reads private records."

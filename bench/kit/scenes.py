@@ -18,8 +18,8 @@ from bench.errors import Doubt, UserError
 from bench.games import ATTRIBUTE, MEMBERSHIP, Challenge, Game
 from bench.kit import fakes
 from bench.kit.check import Skip
-from bench.kit.seen import quick
 from bench.kit.trying import small
+from bench.probes.quick import quick
 from bench.registry import Registry
 from bench.release import Release
 

@@ -13,12 +13,11 @@ from bench.component import Choice, Component
 from bench.data import Data, Examples, Where
 from bench.kit.check import Broken, Skip, refusal
 from bench.kit.reach import Reach, reaching
-from bench.kit.seen import outputs, quick
+from bench.probes.outputs import outputs
+from bench.probes.quick import SIZES, quick
 from bench.randomness import derive
 from bench.registry import Registry
 from bench.release import Release
-
-SIZES = {"private": 200, "holdout": 120, "public": 100}
 
 
 @cache

@@ -15,7 +15,8 @@ from bench.data import Where
 from bench.errors import UserError
 from bench.kit.attacks import Player
 from bench.kit.check import Broken, Skip, check, lines_of
-from bench.kit.trying import SIZES, Tried
+from bench.kit.trying import Tried
+from bench.probes.quick import SIZES
 from bench.progress import Progress
 from bench.registry import Crossing, Registry, Request
 from bench.release import GIVEN

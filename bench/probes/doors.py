@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.nets import Weights
     from bench.training import Recipe
 
-BLANKS = 50  # records of a part that a blindfolded training meets
+BLANKS = 50  # drawn records of a part that a blindfolded training meets
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Seen:
 def watching(*, blindfold: bool = False) -> Iterator[Seen]:
     """Watch the doors within this block.
 
-    blindfold: let nothing private through. Training meets as many blank records a part whatever it is handed, a server
+    blindfold: let nothing private through. Training meets the same drawn records a part whatever it is handed, a server
     adds up no update, and the Gaussian mechanism gives its noise alone; so whatever else differs between two sets of
     private records left beside the doors. Raises RuntimeError where somebody watches already.
     """
@@ -119,4 +119,6 @@ _alone = threading.Lock()
 
 
 def _blank(part: Examples) -> Examples:
-    return Examples(np.zeros((BLANKS, *part.shape)), np.zeros(BLANKS, int), part.classes)
+    # Of all labels, so that what was trained tells records apart, and a choice among trainings by private ones shows.
+    rng = np.random.default_rng(0)
+    return Examples(rng.random((BLANKS, *part.shape)), rng.integers(0, part.classes, BLANKS), part.classes)

@@ -1,0 +1,139 @@
+"""What one record more changes of what reaches the doors: its own row in each training, its bound in each sum."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.probes.doors import Averaged, Seen, Summed
+from bench.probes.finding import Finding
+
+CLOSE = 1e-5  # rounding of rows that were computed among others
+TOLERANCE = 1e-3
+AGREE = 1e-3  # of updates, trained as one program
+
+Arrays = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a record took part in: (training, part) once for each row of it, sums with how far it moved them."""
+
+    trained: tuple[tuple[int, int], ...]
+    summed: tuple[tuple[int, float], ...]
+
+
+def arrivals(before: Seen, after: Seen, *, swapped: bool) -> tuple[list[Finding], Touched]:
+    """Compare two blindfolded runs on sets of which one has a record more; swapped: another in the place of one."""
+    if _counts(before) != _counts(after):
+        what = "how many trainings, parts or sums there are depends on private records: fix them by options and classes"
+        return [Finding("arrivals", what)], Touched((), ())
+    most = 1 + swapped
+    found, touched = _trained(before, after, most)
+    moved = []
+    for i, (one, other) in enumerate(zip(before.summed, after.summed, strict=True)):
+        sentence, far = _moved(one, other, most)
+        found += sentence
+        moved.append((i, far / most))
+    if swapped:  # with another number of records the pace of every client differs, which is public
+        found += _updated(before.averaged, after.averaged)
+    return list(dict.fromkeys(found)), Touched(tuple(touched), tuple((i, far) for i, far in moved if far > 0))
+
+
+def _counts(seen: Seen) -> tuple[list[int], int, int]:
+    return [len(one.parts) for one in seen.trained], len(seen.summed), len(seen.averaged)
+
+
+def _trained(before: Seen, after: Seen, most: int) -> tuple[list[Finding], list[tuple[int, int]]]:
+    found, touched = [], []
+    for i, (one, other) in enumerate(zip(before.trained, after.trained, strict=True)):
+        for k, (a, b) in enumerate(zip(one.parts, other.parts, strict=True)):
+            gone, come = unmatched(a, b), unmatched(b, a)
+            touched += [(i, k)] * max(gone, come)
+            if max(gone, come) > 1 or gone + come > most:
+                found.append(
+                    Finding(
+                        "arrivals",
+                        f"one record changes {max(gone, come)} of the {len(b)} rows of a private training, "
+                        "where it should be its own alone: give each record to a training once, scaled, encoded and "
+                        "assigned by public numbers and the record itself",
+                    )
+                )
+    return found, touched
+
+
+def unmatched(a: Examples, b: Examples) -> int:
+    """How many rows of `a` are not in `b`, each row of which stands for one."""
+    keys = [Counter(_keys(part)) for part in (a, b)]
+    left = [_rows(part, own - other) for part, own, other in zip((a, b), keys, keys[::-1], strict=True)]
+    mine, theirs = left
+    free = np.ones(len(theirs), bool)
+    alone = 0
+    for row in mine:
+        close = np.abs(theirs - row).max(axis=1, initial=0) <= CLOSE * max(1.0, np.abs(row).max())
+        near = np.flatnonzero(free & close)
+        if len(near):
+            free[near[0]] = False
+        else:
+            alone += 1
+    return alone
+
+
+def _flat(part: Examples) -> Arrays:
+    features = part.x.reshape(len(part), math.prod(part.shape))  # of an empty part, too
+    return np.column_stack([features, part.y.astype(np.float32)])
+
+
+def _keys(part: Examples) -> list[bytes]:
+    return [row.tobytes() for row in np.ascontiguousarray(_flat(part))]
+
+
+def _rows(part: Examples, wanted: Counter[bytes]) -> Arrays:
+    flat = _flat(part)
+    rows = [np.frombuffer(key, flat.dtype) for key in wanted.elements()]
+    return np.array(rows).reshape(len(rows), flat.shape[1])
+
+
+def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]:
+    """How far the values moved in all. Rows may each have the bound, and are then accounted as so many steps."""
+    if one.values.shape != other.values.shape:
+        what = "the shape of what the Gaussian mechanism is given depends on private records: fix it"
+        return [Finding("arrivals", what)], 0.0
+    moves = np.atleast_1d(np.asarray(other.values, np.float64) - one.values)
+    rows = np.sqrt(np.square(moves).sum(axis=tuple(range(1, moves.ndim))))
+    far = float(rows.max(initial=0)) / most
+    whole = float(np.linalg.norm(moves))
+    if far <= one.l2_sensitivity * (1 + TOLERANCE):
+        return [], whole
+    what = (
+        f"one record moves the values of the Gaussian mechanism by {far:.3g}, more than the l2_sensitivity of "
+        f"{one.l2_sensitivity:.3g} that it is told: clip every record, or give the whole Euclidean distance"
+    )
+    return [Finding("arrivals", what)], whole
+
+
+def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[Finding]:
+    for one, other in zip(before, after, strict=True):
+        if len(one.updates) != len(other.updates):
+            continue  # one was refused, and who is who cannot be told
+        changed = sum(
+            not np.allclose(_vector(a), _vector(b), rtol=0, atol=AGREE * float(np.linalg.norm(_vector(a))))
+            for a, b in zip(one.updates, other.updates, strict=True)
+        )
+        if changed > 2:  # one record left a client, and one came to another
+            what = (
+                f"one record changes the updates of {changed} clients: give every record to one client, by itself alone"
+            )
+            return [Finding("arrivals", what)]
+    return []
+
+
+def _vector(update: Sequence[Arrays]) -> Arrays:
+    return np.concatenate([np.ravel(part) for part in update])

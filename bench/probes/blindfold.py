@@ -1,0 +1,47 @@
+"""What leaves beside the doors: with nothing private let through them, no release may depend on the records at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.probes.doors import Seen
+from bench.probes.finding import Finding
+from bench.probes.outputs import differing
+from bench.probes.trial import Run, Trial
+
+
+def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
+    """Compare two blindfolded runs with one seed on records that share their number alone."""
+    told = [name for name in ("training", "mechanism", "server") if _told(one.seen)[name] != _told(other.seen)[name]]
+    leaks = sorted(differing(one.let_out, other.let_out))
+    spent = one.release.spent != other.release.spent
+    if not (told or leaks or spent):
+        return []
+    again = trial.run(one.private)
+    if differing(one.let_out, again.let_out):
+        what = ", ".join(sorted(differing(one.let_out, again.let_out)))
+        return [Finding("fresh", f"two runs with one seed differ in {what}: draw all that is random from the seed")]
+    found = []
+    if leaks:
+        found.append(
+            f"{', '.join(leaks)} depends on private records beside DP training and the Gaussian mechanism: take from "
+            "public records what you can, train with bench.training.train, and let other private numbers out through "
+            "bench.mechanism.gaussian, called by that name"
+        )
+    if told:
+        found.append(
+            f"what the {' and the '.join(told)} is told (rate, batch_size, clip, noise, seed, how many parts) "
+            "depends on private records: take it from options, public records and the number of records alone"
+        )
+    if spent:
+        found.append("what it says that it spent depends on private records: spent may depend on options and n alone")
+    return [Finding("blindfold", sentence) for sentence in found]
+
+
+def _told(seen: Seen) -> dict[str, list[Any]]:
+    """All that a door is told besides the private values themselves."""
+    return {
+        "training": [(list(one.recipes), list(one.seeds), [p.shape for p in one.parts]) for one in seen.trained],
+        "mechanism": [(one.values.shape, one.l2_sensitivity, one.noise_multiplier) for one in seen.summed],
+        "server": [(one.policy, one.clients) for one in seen.averaged],
+    }

@@ -1,0 +1,66 @@
+"""Noise that a release was given: as much as it should be, and none of it twice, in one release or under two seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.probes import server
+from bench.probes.doors import Seen
+from bench.probes.finding import SURE, Finding, alike, normal, spread
+from bench.probes.trial import Run
+
+MOST = 12  # sums of a run that are held against each other
+Noise = NDArray[np.float64]
+
+
+def fresh(one: Run, other: Run) -> list[Finding]:
+    """Of a blindfolded run, so that its noise stands alone, and an open one with another seed."""
+    found = [*_seeds(one.seen, other.seen)]
+    found += _wrong("Gaussian mechanism", _of_sums(one.seen, alone=True), _of_sums(other.seen, alone=False))
+    found += _wrong("server", _of_rounds(one.seen, alone=True), _of_rounds(other.seen, alone=False))
+    return [Finding("fresh", what) for what in dict.fromkeys(found)]
+
+
+def _of_sums(seen: Seen, *, alone: bool) -> list[Noise]:
+    noises = [
+        (np.ravel(s.noised if alone else s.noised - s.values), s.l2_sensitivity * s.noise_multiplier)
+        for s in seen.summed
+    ]
+    return [noise / deviation for noise, deviation in noises if deviation]
+
+
+def _of_rounds(seen: Seen, *, alone: bool) -> list[Noise]:
+    return [server.noise(one, alone=alone) for one in seen.averaged]
+
+
+def _seeds(one: Seen, other: Seen) -> Iterator[str]:
+    mine, theirs = (Counter(seed for trained in seen.trained for seed in trained.seeds) for seen in (one, other))
+    if any(times > 1 for times in (mine | theirs).values()):
+        yield "two private trainings have one seed, so their noise is the same: derive a seed for each"
+    if mine.keys() & theirs.keys():
+        yield "a private training has the same seed whatever the seed of the release: derive the one from the other"
+
+
+def _wrong(door: str, mine: list[Noise], theirs: list[Noise]) -> Iterator[str]:
+    """Of the noises of a door, in units of their deviation, in two runs with different seeds."""
+    whole = np.concatenate([*mine, *theirs, []])
+    if whole.size and spread(whole, 1.0) < SURE:
+        share = float(np.sqrt(np.mean(whole**2)))
+        yield f"the noise of the {door} has {share:.3g} times the promised standard deviation: add it once, whole"
+        return
+    if whole.size and normal(whole) < SURE:
+        yield f"the noise of the {door} is not normal: the account holds for the Gaussian mechanism alone"
+    if any(_same(a, b) for own in (mine, theirs) for a, b in itertools.combinations(own[:MOST], 2)):
+        yield f"the noise of the {door} is the same in two places of one release: draw it anew, from one generator"
+    if any(_same(a, b) for a, b in itertools.product(mine[:MOST], theirs[:MOST])):
+        yield f"the noise of the {door} is the same for two seeds: hand it a generator that is made from the seed"
+
+
+def _same(a: Noise, b: Noise) -> bool:
+    size = min(a.size, b.size)
+    return alike(a[:size], b[:size], 1.0) < SURE

@@ -1,0 +1,53 @@
+"""The sets of private records that a defense is tried on: a plain one, neighbours of it, and quite other ones.
+
+Features of the plain set keep to the middle half of their range, and the first of several classes has no record, so
+that one record more can change every maximum, minimum, list of labels and norm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+
+NEIGHBOURS = ("binary", "ones", "zeros", "copied")
+
+
+def plain(private: Examples, most: int) -> Examples:
+    """At most so many of the records, shrunk to [0.25, 0.75], without the first class where there are several more."""
+    several = private.classes > 2 and (private.y > 0).any()
+    kept = private[private.y > 0] if several else private
+    kept = kept[:most]
+    return Examples(0.25 + 0.5 * kept.x, kept.y, kept.classes)
+
+
+def extreme(records: Examples, kind: str, seed: int) -> Examples:
+    """One record (of the first class) as far out as features may be, or a copy under another label."""
+    rng = np.random.default_rng(seed)
+    x: NDArray[np.float64] = {
+        "binary": rng.integers(0, 2, (1, *records.shape)),
+        "ones": np.ones((1, *records.shape)),
+        "zeros": np.zeros((1, *records.shape)),
+        "copied": records.x[:1],
+    }[kind]
+    return Examples(x, np.zeros(1, int), records.classes)
+
+
+def more(records: Examples, one: Examples) -> Examples:
+    """With one record behind the others: a defense may draw something for each place."""
+    return Examples(np.concatenate([records.x, one.x]), np.concatenate([records.y, one.y]), records.classes)
+
+
+def replaced(records: Examples, one: Examples) -> Examples:
+    """With one record in the place of that in the middle."""
+    x, y, middle = records.x.copy(), records.y.copy(), len(records) // 2
+    x[middle], y[middle] = one.x[0], one.y[0]
+    return Examples(x, y, records.classes)
+
+
+def others(records: Examples, seed: int = 1) -> Examples:
+    """As many records that share nothing with these: other values, another scale, other counts, the last class gone."""
+    rng = np.random.default_rng(seed)
+    y = np.minimum(*rng.integers(0, max(1, records.classes - 1), (2, len(records))))
+    return Examples(0.1 * rng.random(records.x.shape, np.float32), y, records.classes)

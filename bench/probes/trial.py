@@ -1,0 +1,87 @@
+"""A defense run on records of our choice, with the doors watched, and all that it let out looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.component import Choice
+from bench.data import Data, Examples
+from bench.probes import records
+from bench.probes.doors import Seen, watching
+from bench.probes.outputs import Arrays, outputs
+from bench.probes.quick import SIZES
+from bench.randomness import derive
+from bench.release import ACCESS, GIVEN, Release
+
+PROTOCOLS = ("join", "updates")  # of which one run is covered, this or that
+Defend = Callable[[Examples, Examples, int], Release]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run: what it was given, what went through the doors meanwhile and in what was asked of the release later.
+
+    later: by what was asked: each of the PROTOCOLS that it publishes, or "rest".
+    """
+
+    private: Examples
+    seen: Seen
+    release: Release
+    let_out: Arrays
+    later: dict[str, Seen]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A defense, and the records that all of its runs share; a run is blindfolded where nothing private may pass."""
+
+    defend: Defend
+    plain: Examples
+    public: Examples
+    probes: NDArray[np.float32]
+    seed: int
+
+    @classmethod
+    def of(cls, choice: Choice, data: Data, seed: int) -> Trial:
+        """On at most as many records as a trial needs."""
+        plain, public = records.plain(data.private, SIZES["private"]), data.public[: SIZES["public"]]
+        some = [records.extreme(plain, kind, seed).x for kind in records.NEIGHBOURS[:3]]
+        probes = np.concatenate([plain.x, records.others(plain).x, data.holdout.x[: SIZES["holdout"]], *some])
+
+        def defend(private: Examples, public: Examples, seed: int) -> Release:
+            found: Release = choice.component.function(private, public, seed=seed, **choice.settings)
+            return found
+
+        return cls(defend, plain, public, probes, derive(seed, "probes"))
+
+    def run(self, private: Examples, *, blindfold: bool = True, again: str = "") -> Run:
+        """Train on `private`, and ask for everything. again: names another seed."""
+        seed = derive(self.seed, again) if again else self.seed
+        with watching(blindfold=blindfold) as seen:
+            release = self.defend(private, self.public, seed)
+        let_out: Arrays = {}
+        later: dict[str, Seen] = {}
+        for what in ("rest", *sorted(set(PROTOCOLS) & release.published())):
+            names: Sequence[str] = sorted(ACCESS - GIVEN - set(PROTOCOLS)) if what == "rest" else [what]
+            with watching(blindfold=blindfold) as then:
+                let_out |= outputs(release.only(names), self.probes)
+            later[what] = then
+        return Run(private, seen, release, let_out, later)
+
+    def against(self, run: Run) -> Examples:
+        """As many private records that share nothing with those of `run`, chosen by what it let out.
+
+        They are the records that it generates, where it does: who drops what is near a private record drops them all.
+        Their labels are the least likely ones to its predictor, so that another model looks better on them.
+        """
+        found, made = records.others(self.plain), run.release.synthetic
+        with watching(blindfold=True):
+            if run.release.generate:
+                made = run.release.generate(len(found), 5)
+            x = np.resize(made.x, found.x.shape) if made is not None and len(made) else found.x
+            y = np.asarray(run.release.predict(x)).argmin(1) if run.release.predict else found.y
+        return Examples(x, y, found.classes)

@@ -1,0 +1,57 @@
+"""How often the linter flags each planted bug, and code that is right: `python -m tests.audit.planted --runs 100`.
+
+In Markdown. Every run has another split of breast_cancer and another seed. Bugs in the optimizer are tried by the
+probes of trainings alone, with --whole by the whole linter; what is right is tried by the whole, until nothing is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+
+def row(name: str, first: int, runs: int, whole: bool) -> str:
+    """One line of the table: of so many runs how many were flagged, and by what first."""
+    from conftest import split
+    from planted import BAR, CORRECT, MORE
+
+    [bug] = [bug for bug in (*CORRECT, *BAR, *MORE) if bug.name == name]
+    right, said = bug in CORRECT, Counter[str]()
+    for seed in range(first, first + runs):
+        found = bug.found(split("breast_cancer", seed), seed, whole=whole or right, most=100 if right else 1)
+        said[found[0].probe if found else ""] += 1
+    flagged = runs - said.pop("", 0)
+    by = ", ".join(f"{probe} {times}" for probe, times in said.most_common())
+    return f"| {name} | {'nothing' if right else 'a bug'} | {flagged} of {runs} | {by} |"
+
+
+def main() -> None:
+    """Read the words, print the table."""
+    from planted import BAR, CORRECT, MORE
+
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--runs", type=int, default=100)
+    words.add_argument("--first", type=int, default=0, help="the first seed")
+    words.add_argument("--jobs", type=int, default=1)
+    words.add_argument("--whole", action="store_true", help="the whole linter for every bug")
+    words.add_argument("--only", choices=("right", "bar", "more"), help="one of the three groups of rows")
+    given = words.parse_args()
+    groups = {"right": CORRECT, "bar": BAR, "more": MORE}
+    names = [bug.name for group, bugs in groups.items() if given.only in (None, group) for bug in bugs]
+    print("| | planted | flagged | first by |\n|---|---|---|---|", flush=True)
+    # A process a row: TensorFlow keeps every program that it ever compiled.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.jobs, spawn, max_tasks_per_child=1) as pool:
+        for line in pool.map(row, names, repeat(given.first), repeat(given.runs), repeat(given.whole)):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
