@@ -97,7 +97,7 @@ def add_control(verbs: Verbs) -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Flags over the file over nothing, by word: those of the whole run, and of each of its parts."""
     given = _given(arguments)
     if arguments.config is None:
@@ -156,17 +156,19 @@ def _data_dir(given: str | None) -> Path | None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    settings, parts = _settings(arguments)
-    registry = discover(settings["plugin"])
-    asked = request(registry, settings, parts)
+    given, parts = settings(arguments)
+    registry = discover(given["plugin"])
+    asked = request(registry, given, parts)
 
     from bench import cells
 
     store, outcome = _measure(asked, registry)
     games = ((cell.data.label, cell.attack.component.game) for cell in cells.asked(asked.crossings))
     kinds = {(data, game.name) for data, game in games if game}
-    publish(store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds)
-    return _exit(outcome)
+    refuted = publish(
+        store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds
+    )
+    return _exit(outcome) or (3 if refuted else 0)
 
 
 def _measure(asked: Request, registry: Registry) -> tuple[Store, Outcome]:
@@ -194,9 +196,9 @@ def _exit(outcome: Outcome) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    settings, parts = _settings(arguments)
-    registry = discover(settings["plugin"])
-    asked = request(registry, settings, parts)
+    given, parts = settings(arguments)
+    registry = discover(given["plugin"])
+    asked = request(registry, given, parts)
 
     from bench import plan
     from bench.store import Store
