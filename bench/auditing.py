@@ -12,7 +12,8 @@ from bench.reading import Verbs, discover
 if TYPE_CHECKING:
     from bench.audit.kept import Finding
     from bench.component import Choice
-    from bench.registry import Crossing
+    from bench.registry import Crossing, Registry
+    from bench.store import Store
 
 TRIALS = {"one_step": 20_000, "whole": 500, "black_box": 200}
 MOST = 10_000_000
@@ -52,19 +53,20 @@ def _audit(arguments: argparse.Namespace) -> int:
     asked = request(registry, given, parts)
     rows = _rows(asked.crossings)
 
-    from bench import claims
-    from bench.audit import kept, page
+
+    from bench.audit import page
     from bench.audit import rows as audits
     from bench.progress import Progress
     from bench.store import Store
 
-    store, failed, violated = Store(asked.results), 0, False
+    store = Store(asked.results)
     store.check_writable()
+    codes = []
     with Progress() as progress:
-        for i, (defense, data) in enumerate(rows):
+        for done, (defense, data) in enumerate(rows):
 
-            def say(what: str, done: int, total: int, i: int = i, name: str = defense.label) -> None:
-                progress.step(f"{name}: {what}, {done} of {total}", i, len(rows))
+            def say(what: str, at: int, of: int, done: int = done, name: str = defense.label) -> None:
+                progress.step(f"{name}: {what}, {at} of {of}", done, len(rows))
 
             try:
                 found = audits.audit(defense, data, kind, trials, asked.where, say)
@@ -72,14 +74,26 @@ def _audit(arguments: argparse.Namespace) -> int:
                 if len(rows) == 1:
                     raise
                 complain(f"left out: {error}")
-                failed += 1
-                continue
-            kept.save(store, defense.label, data.label, found)
-            now = claims.known(store, registry)(data.label, defense.label)
-            violated |= now.violated
-            print(_line(defense, data, found, now.audited), flush=True)
+            except Exception as error:  # noqa: BLE001 - somebody else's defense must not stop the other rows
+                complain(f"failed: {defense.label} on {data.label}: {type(error).__name__}: {error}")
+                codes.append(1)
+            else:
+                codes.append(_keep(store, registry, defense, data, found))
     print(page.write(store, registry))
-    return 3 if violated else 1 if failed == len(rows) else 0
+    return max(codes, default=0)
+
+
+def _keep(store: Store, registry: Registry, defense: Choice, data: Choice, found: Finding) -> int:
+    """Store and print a finding; 3 where the row is refuted."""
+    from bench import claims
+    from bench.audit import kept
+
+    kept.save(store, defense.label, data.label, found)
+    known = claims.known(store, registry)(data.label, defense.label)
+    alone = claims.claim([found]).audited.replace("**", "")
+    row = f"{defense.label} on {data.label}: claims {float(found.epsilon):.3g}, audited {alone}"
+    print(f"{row}; {found.seconds / 60:.1f} minutes", flush=True)
+    return 3 if known.violated else 0
 
 
 def _rows(crossings: tuple[Crossing, ...]) -> list[tuple[Choice, Choice]]:
@@ -92,10 +106,3 @@ def _rows(crossings: tuple[Crossing, ...]) -> list[tuple[Choice, Choice]]:
         names = ", ".join(dict.fromkeys(defense for defense, _ in every))
         raise UserError(f"none of {names} claims an epsilon: choose a defense that does (`bench list defenses`).")
     return rows
-
-
-def _line(defense: Choice, data: Choice, found: Finding, audited: str) -> str:
-    claimed = f"{float(found.epsilon):.3g}"
-    minutes = f"{found.seconds / 60:.1f} minutes"
-    plain = audited.replace("**", "")
-    return f"{defense.label} on {data.label}: claims {claimed}, audited {plain}; {minutes}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Say = Callable[[str, int, int], None]
 Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
 NUMBERS = 3_000_000  # parameters of all models that are trained at once
-PAIRS = 128  # of models, at most at once
+PAIRS = 32  # of models, at most at once: with more, building the program takes longer than its steps
 
 
 class Door(Protocol):
