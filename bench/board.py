@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.accounting import DELTA_RULE, SELECTED
 from bench.audit.report import handed_in
+from bench.claims import NOTHING, Claim
 from bench.component import missing
 from bench.metrics import over_seeds
 from bench.modes import SEEDED
@@ -71,7 +72,7 @@ class Row:
     """One defense on one data set: what it costs (`utility`), what it claims, and a cell an attack.
 
     selected: epsilon, had its options been chosen privately; rank: its place, shared by rows that nobody can tell apart
-    (`bench.standing`).
+    (`bench.standing`); claim: what audits found of what it claims.
     """
 
     defense: str
@@ -83,6 +84,7 @@ class Row:
     seeds: int
     selected: str = "-"
     rank: int | None = None
+    claim: Claim = NOTHING
 
     @property
     def worst(self) -> Cell | None:
@@ -156,7 +158,8 @@ class Equals:
 class Board:
     """All sections, the `notes` below them, every stored result with whether it is fresh, utility at equal claims.
 
-    handed_in: rows of models that were trained elsewhere, of which only scores are known.
+    handed_in: rows of models that were trained elsewhere, of which only scores are known. claim: what is known of what
+    a row claims, by data set and defense.
     """
 
     sections: tuple[Section, ...]
@@ -164,6 +167,7 @@ class Board:
     results: tuple[tuple[Result, bool], ...]
     equals: tuple[Equals, ...] = ()
     handed_in: tuple[Audit, ...] = ()
+    claim: Callable[[str, str], Claim] = lambda data, defense: NOTHING
 
 
 def _tried(cell: Cell) -> bool:
@@ -192,11 +196,13 @@ def build(
     failed: Mapping[Key, str] = {},
     fresh: Callable[[Result], bool] | None = None,
     control: Callable[[str], str | None] = lambda attack: None,
+    claim: Callable[[str, str], Claim] = lambda data, defense: NOTHING,
 ) -> Board:
     """The board of all that is stored, and of what the registry knows and nobody has run yet.
 
     `failed` gives the message of each cell (data, defense, attack, seed) that failed just now; `control` what must be
-    said of an attack because of its controls. Without a registry only stored cells are shown.
+    said of an attack because of its controls, `claim` what is known of a row's claim. Without a registry only stored
+    cells are shown.
     """
     results = tuple(
         (result, fresh is None or fresh(result))
@@ -204,8 +210,8 @@ def build(
     )
     where = {(result.data, question(result.game, result.attack)) for result, _ in results}
     where |= {(data, question(_game(registry, attack), attack)) for data, _, attack, _ in failed}
-    sections = tuple(_section(data, game, results, registry, failed, control) for data, game in sorted(where))
-    return Board(sections, _notes([result for result, _ in results]), results, handed_in=handed_in(store))
+    sections = tuple(_section(data, game, results, registry, failed, control, claim) for data, game in sorted(where))
+    return Board(sections, _notes([result for result, _ in results]), results, (), handed_in(store), claim)
 
 
 def _game(registry: Registry | None, attack: str) -> str:
@@ -227,6 +233,7 @@ def _section(
     registry: Registry | None,
     failed: Mapping[Key, str],
     control: Callable[[str], str | None],
+    claim: Callable[[str, str], Claim],
 ) -> Section:
     def asks(game_: str, attack: str) -> bool:
         return question(game_, attack) == game
@@ -251,7 +258,7 @@ def _section(
             wrong = {key[3]: why for key, why in bad.items() if key[1:3] == (defense, attack)}
             measured = seeds.get((defense, attack), ())
             cells.append(cell(attack, measured, wrong, _missing(registry, defense, attack, data)))
-        rows.append(_row(defense, tuple(cells)))
+        rows.append(_row(defense, tuple(cells), claim(data, defense)))
     rows.sort(key=_order)
     doubts = tuple(dict.fromkeys(doubt for row in rows for cell in row.cells for doubt in cell.doubts))
     blind = _blind([result for result, new in here if new])
@@ -343,17 +350,18 @@ def _figure(results: Sequence[Result], key: str, *, between: bool = True) -> Fig
     return mean(measured, least, between=between) if measured else f"not measurable: {found[0]['not_measurable']}"
 
 
-def _row(defense: str, cells: tuple[Cell, ...]) -> Row:
+def _row(defense: str, cells: tuple[Cell, ...], audited: Claim) -> Row:
     used = [result for cell in cells for result in cell.results]
     if not used:
-        return Row(defense, "-", "-", "-", "-", cells, 0)
+        return Row(defense, "-", "-", "-", "-", cells, 0, claim=audited)
     claims = [result.privacy for result in used]
     epsilon = max(float(claim["epsilon"]) for claim in claims)
     delta = max(float(claim["delta"]) for claim in claims)
     sampler = "; ".join(dict.fromkeys(str(claim["sampler"]) for claim in claims))
     selected = spell_epsilon(max(float(claim["epsilon_selected"]) for claim in claims))
     seeds = len({result.seed for result in used})
-    return Row(defense, utility(used), spell_epsilon(epsilon), f"{delta:g}", sampler, cells, seeds, selected)
+    said = spell_epsilon(epsilon), f"{delta:g}", sampler
+    return Row(defense, utility(used), *said, cells, seeds, selected, claim=audited)
 
 
 def utility(results: Sequence[Result]) -> Figure | str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
 from bench import __version__
+from bench.auditing import add_audit
 from bench.errors import Doubt, UserError, complain, nearest
 from bench.measuring import add_check, add_control, add_figure, add_plan, add_run
 from bench.reading import add_exposed, add_list, add_plot, add_score, add_table, add_why
@@ -19,7 +20,7 @@ from bench.testing import add_test
 VERBS = {
     "run": add_run, "plan": add_plan, "why": add_why, "list": add_list, "table": add_table, "plot": add_plot,
     "figure": add_figure, "control": add_control, "exposed": add_exposed,
-    "score": add_score, "check": add_check, "test": add_test,
+    "score": add_score, "audit": add_audit, "check": add_check, "test": add_test,
 }  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def add_control(verbs: Verbs) -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Flags over the file over nothing, by word: those of the whole run, and of each of its parts."""
     given = _given(arguments)
     if arguments.config is None:
@@ -181,11 +181,11 @@ def data_dir(given: str | None) -> Path | None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    settings, parts = _settings(arguments)
+    given, parts = settings(arguments)
     if arguments.release is not None:
-        return _release(Path(arguments.release), settings, parts)
-    registry = discover(settings["plugin"])
-    asked = request(registry, settings, parts)
+        return _release(Path(arguments.release), given, parts)
+    registry = discover(given["plugin"])
+    asked = request(registry, given, parts)
 
     from bench import cells
 
@@ -193,8 +193,10 @@ def _run(arguments: argparse.Namespace) -> int:
     store, outcome = _measure(asked, registry)
     games = ((cell.data.label, cell.attack.component.game) for cell in cells.asked(asked.crossings))
     kinds = {(data, game.name) for data, game in games if game}
-    publish(store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds)
-    return max(_exit(outcome), 3 * doubted)
+    refuted = publish(
+        store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds
+    )
+    return max(_exit(outcome), 3 * (doubted or refuted))
 
 
 def _probe(asked: Request, registry: Registry) -> bool:
@@ -218,27 +220,27 @@ def _probe(asked: Request, registry: Registry) -> bool:
     return any(wrong.values())
 
 
-def _release(folder: Path, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> int:
+def _release(folder: Path, given: dict[str, Any], parts: Sequence[dict[str, Any]]) -> int:
     from bench import releasing
     from bench.progress import Progress
 
     releasing.check_words(parts)
-    registry = discover(settings["plugin"])
-    asked = request(registry, settings, parts)
+    registry = discover(given["plugin"])
+    asked = request(registry, given, parts)
     planned = releasing.plan(asked.crossings, folder)
     with Progress() as progress:
         return releasing.run(planned, asked.where, progress)
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    settings, parts = _settings(arguments)
-    registry = discover(settings["plugin"])
-    asked = request(registry, settings, parts)
+    given, parts = settings(arguments)
+    registry = discover(given["plugin"])
+    asked = request(registry, given, parts)
 
     from bench import check
     from bench.store import write
 
-    kept = stored(settings["results"])
+    kept = stored(given["results"])
     chosen = check.choose(asked, kept, arguments.sample, arguments.sample_seed)
     into = Path(arguments.into) if arguments.into else None
     try:
@@ -286,9 +288,9 @@ def _exit(outcome: Outcome) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    settings, parts = _settings(arguments)
-    registry = discover(settings["plugin"])
-    asked = request(registry, settings, parts)
+    given, parts = settings(arguments)
+    registry = discover(given["plugin"])
+    asked = request(registry, given, parts)
 
     from bench import plan
     from bench.store import Store

@@ -117,8 +117,7 @@ def _table(arguments: argparse.Namespace) -> int:
     registry = discover(arguments.plugin)
     for line in registry.broken:
         complain(f"note: {line}")
-    publish(stored(arguments.results), registry, {})
-    return 0
+    return 3 if publish(stored(arguments.results), registry, {}) else 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
@@ -173,16 +172,22 @@ def publish(
     registry: Registry,
     failed: Mapping[Key, str],
     wanted: Callable[[Section], bool] = lambda section: True,
-) -> None:
-    """Write the board of all that is stored, and print the wanted sections."""
-    from bench import controls, standing, table
+) -> bool:
+    """Write the board of all that is stored, print the wanted sections; whether they show a claim that is refuted."""
+    from bench import claims, controls, standing, table
+    from bench.audit import page
     from bench.cells import freshness
     from bench.comparing import Comparisons
+    from bench.store import AUDITS
 
     with store.lock():  # else of two runs that end together the first to read may be the last to write
         compare = Comparisons(store)
         caveat = functools.partial(controls.caveat, store, registry)
-        board = standing.compared(table.build(store, registry, failed, freshness(registry), caveat), compare)
+        known = claims.known(store, registry)
+        board = standing.compared(table.build(store, registry, failed, freshness(registry), caveat, known), compare)
         table.write(board, store)
+        if (store.root / AUDITS).is_dir():
+            page.write(store, registry)
         compare.save()
     table.show(board, wanted=wanted)
+    return any(row.claim.violated for section in filter(wanted, board.sections) for row in section.rows)

@@ -33,6 +33,7 @@ SCHEMA = 2
 CONTROLS = "controls"  # the folder of what `bench.controls` stores, which is no data set
 PROBES = "probes"  # the folder of what `bench.probes` found of defenses
 SCORES = "scores"  # the folder of what `bench.audit` keeps of scores that were handed in
+AUDITS = "audits"  # the folder of what `bench.audit` finds of our own defenses
 _DAY = 86_400.0
 _NUMBERS = frozenset({int, float})
 _DIGITS = 300  # of whole numbers that every float can hold
@@ -254,7 +255,7 @@ class Store:
         """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Doubt."""
         found = []
         for folder, folders, names in os.walk(self.root, onerror=_unlistable):
-            own = {CONTROLS, PROBES, SCORES} if Path(folder) == self.root else set()
+            own = {CONTROLS, PROBES, SCORES, AUDITS} if Path(folder) == self.root else set()
             folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
             paths = (os.path.join(folder, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
             found += [result for path in paths if (result := self._read(path)) is not None]

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from bench.claims import Claim
     from bench.store import Result, Store
 
 __all__ = ["Board", "build", "grid", "show", "write"]
 
+AUDITED = "audited epsilon"
 LESS = "less than undefended"
 LAST = ("blind", "gain")  # columns of the details, after those of the attack alone
 EMPTY = "Nothing is stored yet: `bench run` measures the first cells."
@@ -31,7 +33,7 @@ def write(board: Board, store: Store) -> None:
     if not path.exists() or path.read_bytes() != text:
         put(path, text)
     path = store.root / "leaderboard.csv"
-    records = [_record(result, new) for result, new in board.results]
+    records = [_record(result, new, board.claim(result.data, result.defense)) for result, new in board.results]
     columns = list(dict.fromkeys(key for record in records for key in record))
     if not _holds(path, columns, records):
         put(path, _csv(columns, records))
@@ -70,6 +72,10 @@ def _rank(row: Row) -> str:
     return "-" if row.rank is None else str(row.rank)
 
 
+def _plain(row: Row) -> str:
+    return row.claim.audited.replace("**", "")
+
+
 def _blind(section: Section) -> str:
     luck = f"by luck {section.chance:.3g}"
     return (
@@ -91,14 +97,16 @@ def _show_section(section: Section, apart: Sequence[str], console: Console) -> N
     from rich.text import Text
 
     table = Table()
-    for name in ("rank", "defense", "utility", "epsilon", "delta"):
+    for name in ("rank", "defense", "utility", "epsilon"):
         table.add_column(name, no_wrap=True)
+    table.add_column(AUDITED, width=18)
+    table.add_column("delta", no_wrap=True)
     table.add_column("sampler", width=24, overflow="fold")
     for name in (*section.attacks, "worst attack", "seeds"):
         table.add_column(name, no_wrap=True)
     for row in section.rows:
         cells = [_styled(section, cell) for cell in row.cells]
-        claims = (_rank(row), row.defense, str(row.utility), row.epsilon, row.delta, row.sampler)
+        claims = (_rank(row), row.defense, str(row.utility), row.epsilon, _plain(row), row.delta, row.sampler)
         table.add_row(*map(Text, claims), *cells, Text(_worst(row)), Text(str(row.seeds)))
     console.print(Text(f"{section.data}: {section.game}", style="italic"))
     # a number must never be cut: where the table does not fit, the same words go below one another
@@ -126,6 +134,7 @@ def _show_narrow(section: Section, console: Console) -> None:
         if row.seeds:
             claim = f"epsilon {row.epsilon}  delta {row.delta}  seeds {row.seeds}  rank {_rank(row)}"
             console.print(Text(f"  {'claims':{width}}  {claim}"))
+            console.print(Text(f"  {'audited':{width}}  {_plain(row)}"))
             console.print(Text(f"  {'sampler':{width}}  {row.sampler}"))
             console.print(Text(f"  {'utility':{width}}  {row.utility}"))
         for cell in row.cells:
@@ -175,14 +184,15 @@ def _markdown(board: Board) -> str:
 
 
 def _main(section: Section) -> list[str]:
-    head = ["rank", "defense", "utility", "epsilon", "delta", "sampler", *section.attacks, "worst attack", "seeds"]
+    claimed = ("utility", "epsilon", AUDITED, "delta", "sampler")
+    head = ["rank", "defense", *claimed, *section.attacks, "worst attack", "seeds"]
     rows = []
     for row in section.rows:
         cells = [
             f"**{cell.found}**{section.marks(cell)}" if cell.above_blind else _value(section, cell)
             for cell in row.cells
         ]
-        claims = [_rank(row), row.defense, str(row.utility), row.epsilon, row.delta, row.sampler]
+        claims = [_rank(row), row.defense, str(row.utility), row.epsilon, row.claim.audited, row.delta, row.sampler]
         rows.append([*claims, *cells, _worst(row), str(row.seeds)])
     return grid(head, rows)
 
@@ -236,13 +246,14 @@ def _escape(word: str) -> str:
 # CSV
 
 
-def _record(result: Result, new: bool) -> dict[str, Any]:
+def _record(result: Result, new: bool, claim: Claim) -> dict[str, Any]:
     """One cell and seed, flat: a column is named by its path in the JSON."""
     keys = ("data", "game", "defense", "attack", "seed")
     record: dict[str, Any] = {key: getattr(result, key) for key in keys}
     record["state"] = "fresh" if new else "stale"
     for key in ("utility", "privacy", "metrics", "seconds"):
         _flatten(key, getattr(result, key), record)
+    record[AUDITED] = claim.audited.replace("**", "")
     record["peak_memory_mib"] = result.peak_memory_mib
     record["device"] = result.device
     record["doubts"] = "; ".join(result.doubts)

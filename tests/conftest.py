@@ -10,6 +10,7 @@ import pytest
 
 from bench.data import Data
 from bench.kit.trying import small as split
+from bench.probes.quick import quick  # noqa: F401 - for the test modules
 from bench.registry import Registry, discover
 
 
@@ -17,7 +18,6 @@ from bench.registry import Registry, discover
 def components() -> Registry:
     """What ships with the project, for parametrisation over all of it."""
     return discover()
-
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     """An empty folder to work in, no environment, no runner."""
     made = Fakes()
     table = SimpleNamespace(
-        build=lambda store, registry, failed, *_: made.calls.append("build"),
+        build=lambda store, registry, failed, *_: made.calls.append("build") or SimpleNamespace(sections=()),
         write=lambda board, store: made.calls.append("write"),
         show=lambda board, wanted: made.calls.append("show"),
     )

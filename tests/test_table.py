@@ -245,7 +245,7 @@ def test_markdown_shows_the_figures_of_the_json(tmp_path: Path) -> None:
     lines = markdown(build(store, None), store).splitlines()
     row = next(line for line in lines if line.startswith("| - | a | 0.8"))
     assert [word.strip() for word in row.strip("|").split("|")] == [
-        "-", "a", "0.812 [0.792, 0.832]", "2.00", "1e-05", "Poisson, rate 0.1, 300 steps, noise multiplier 1.9",
+        "-", "a", "0.812 [0.792, 0.832]", "2.00", "-", "1e-05", "Poisson, rate 0.1, 300 steps, noise multiplier 1.9",
         "**0.614 [0.594, 0.634]**", "0.614 confidence", "1",
     ]  # fmt: skip
     assert any("0.020 [0.010, 0.030] at FPR 0.0080 (20/1000 members, 4/500 non-members)" in line for line in lines)

@@ -7,6 +7,7 @@ inside the functions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -26,10 +27,13 @@ class Steps:
     """A private training of which each step gives what its optimizer was handed.
 
     A model a part, as in `bench.training.train`: recipes differ in rate, batch_size and privacy alone. Sums are the
-    noised ones of clipped gradients, before they were divided, (models, parameters).
+    noised ones of clipped gradients, before they were divided, (models, parameters). alike: a seed from which every
+    model has its first weights, lots and draws; only noise then comes from a seed of its own.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int]) -> None:
+    def __init__(
+        self, recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int], alike: int | None = None
+    ) -> None:
         from bench import engine
         from bench.clipping import private_layers
 
@@ -40,7 +44,12 @@ class Steps:
             made.append(build(*asked))
             return made[-1]
 
-        with patch.object(engine, "_optimizer", kept):
+        own = engine.streams
+
+        def streams(seed: int) -> Any:
+            return own(seed) if alike is None else replace(own(alike), noise=own(seed).noise)
+
+        with patch.object(engine, "_optimizer", kept), patch.object(engine, "streams", streams):
             self._training = engine.Training(recipes, parts, seeds)
         self._optimizer, self._recipe = made[0], recipes[0]
         self._variables = [w for layer in private_layers(self._training._model) for w in layer.trainable_weights]
@@ -98,6 +107,10 @@ class Steps:
     def weights(self) -> Weights:
         """Of each variable, with a leading model axis."""
         return self._training.weights
+
+    def set_weights(self, weights: Weights) -> None:
+        """Take the next step from these, each with a leading model axis; noise and draws go on."""
+        self._training.set_weights(weights)
 
     def _read(self) -> Sums:
         """What the optimizer remembers of each variable, or the variable itself, (models, parameters)."""

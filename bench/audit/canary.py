@@ -1,0 +1,98 @@
+"""The record that a private training finds hardest to hide, and which way it moves the sums. TensorFlow inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Examples
+from bench.nets import Weights
+from bench.probes.doors import Trained
+from bench.probes.steps import Steps
+from bench.training import Privacy, Recipe
+
+BASE = 4  # records that stand beside the canary; more of them change no sum but by what they add themselves
+REAL = 8  # real candidates, each with its own label and with another
+DRAWS = 16  # of a network that draws, over which a direction is averaged
+
+
+@dataclass(frozen=True, eq=False)
+class Canary:
+    """A record beside `base` ones, from the weights `start` (leading model axis of 1), and what it adds to the sum.
+
+    direction: (parameters,), of length 1. length: of what it adds on average, in multiples of the clip.
+    """
+
+    record: Examples
+    base: Examples
+    start: Weights
+    direction: NDArray[np.float64]
+    length: float
+    what: str
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """All records of the parts, in order."""
+    return Examples(np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts]), parts[0].classes)
+
+
+def candidates(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Examples]:
+    """Records that part k could have held: real ones of all parts, also mislabelled; extremes where `shape` is raw."""
+    own, every = trained.parts[k], joined([part for part in trained.parts if len(part)])
+    rows = rng.permutation(len(every))[:REAL]
+    found = {}
+    for i in rows:
+        for step, what in enumerate(("a real record", "a mislabelled record")):
+            label = (every.y[[i]] + step) % own.classes
+            found[f"{what} ({i})"] = Examples(every.x[[i]], label, own.classes)
+    if own.shape == shape:
+        coins = rng.integers(0, 2, (1, *shape)).astype(np.float32)
+        for what, x in {"all zeros": np.zeros_like(coins), "all ones": np.ones_like(coins), "coins": coins}.items():
+            found[what] = Examples(x, np.zeros(1, np.int64), own.classes)
+    return found
+
+
+def choose(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Generator) -> Canary:
+    """The candidate that moves the sum of part k furthest, found through the shipped optimizer without noise.
+
+    All candidates meet the same base records, weights and draws, so a difference is what the canary adds; where the
+    network draws, its mean is taken, and a canary whose gradient hardly depends on the draws moves it furthest.
+    """
+    recipe, part = trained.recipes[k], trained.parts[k]
+    assert recipe.privacy
+    base, found = part[rng.permutation(len(part))[:BASE]], candidates(trained, k, shape, rng)
+    rounds = DRAWS if recipe.net.draws else 1
+    silent = replay(recipe, rounds, Privacy(recipe.privacy.l2_norm_clip, 0.0))
+    parts = [base, *(joined([base, record]) for record in found.values())]
+    steps = Steps([silent] * len(parts), parts, range(len(parts)), alike=trained.seeds[k])
+    start, moved = steps.weights, np.zeros(())
+    for _ in range(rounds):
+        steps.set_weights(start)
+        sums = steps.step()
+        moved = moved + (sums[1:] - sums[0]) / rounds
+    lengths = np.linalg.norm(moved, axis=1)
+    best = int(lengths.argmax())
+    what, record = list(found.items())[best]
+    one = [weight[:1] for weight in start]
+    length = float(lengths[best])
+    direction = moved[best] / (length or 1.0)
+    return Canary(record, base, one, direction, length / recipe.privacy.l2_norm_clip, what)
+
+
+def replay(recipe: Recipe, steps: int, privacy: Privacy | None) -> Recipe:
+    """The recipe for `steps` steps that each take every record, whose size the schedule leaves alone."""
+    return replace(recipe, rate=1.0, steps=steps, schedule="constant", ema=0.0, privacy=privacy)
+
+
+def parameters(weights: Weights) -> int:
+    """How many numbers one model has."""
+    return sum(int(np.prod(weight.shape[1:])) for weight in weights)
+
+
+def repeated(weights: Weights, models: int) -> list[Any]:
+    """The same weights for each of `models`."""
+    return [np.repeat(weight[:1], models, axis=0) for weight in weights]

@@ -1,0 +1,75 @@
+"""results/audit.md: what was audited, how, with how many trials, and what people wrote of the planted bugs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import claims
+from bench.audit.kept import KINDS, RESTS_ON, Audited, Finding, every
+from bench.board import spell_epsilon
+from bench.store import AUDITS
+from bench.store import write as put
+
+if TYPE_CHECKING:
+    from bench.registry import Registry
+    from bench.store import Store
+
+PLANTED = "planted.md"  # in the folder of the findings, by hand: what planted bugs look like
+HEAD = ("data", "defense", "audit", "claimed", "audited", "of the claim", "at most", "trials", "minutes", "tried")
+HOW = (
+    "Each row that claims (epsilon, delta)-DP is attacked by somebody who knows everything but whether one record, the "
+    "canary, is in: of half of the trials it is, of half it is not. What so many trials prove is a lower bound on "
+    "epsilon. It can refute a claim and never confirm one: code that is right is bounded from below by less than it "
+    "claims, and by how much less is a matter of trials and of the canary.",
+    "**One step**: one step of each training is replayed through the shipped optimizer, one use of the Gaussian "
+    "mechanism, one round of a noising server; score: the noised sum, projected on what the canary adds. It proves a "
+    "least mu of one step (`bench/audit/pairs.py`), which the accountant turns into the epsilon of all steps. It rests "
+    f"on {RESTS_ON['one_step']}.",
+    "**Whole training**: trainings of full length with rate, steps and noise of the row, on the canary alone or on "
+    "nothing (whoever knows all other records can subtract what they add, and trainings of few records are minutes); "
+    "score: the likelihood ratio of every step's noised sum. It rests on "
+    f"{RESTS_ON['whole']}.",
+    "**Black box**: the whole defense on all private records, with and without a record that is unlike all others; "
+    "score: how near the nearest of its samples comes, or how well it is classified. It rests on "
+    f"{RESTS_ON['black_box']}.",
+    "Audits of one row share its 5 % (Bonferroni), so the largest of them, which the board shows, holds at 95 %. At "
+    "most: what a perfect attack could have proved with as many trials. VIOLATION: more is proved than is claimed, of "
+    "the whole or of the noise of one step, and a second time with other noise, for at 95 % one right row in twenty "
+    "would be found there. Trials are seeded and so reproducible.",
+)
+
+
+def write(store: Store, registry: Registry) -> Path:
+    """Write the page of all that is stored; what people wrote of planted bugs comes last, word for word."""
+    lines = ["# Audits", "", "Written by `bench audit` and `bench table`.", ""]
+    lines += [line for paragraph in HOW for line in (paragraph, "")]
+    lines += ["## What was audited", "", _line(HEAD), "|" + "---|" * len(HEAD)]
+    lines += [_line(words) for row in every(store) for words in _row(row, registry)]
+    place, planted = store.root / "audit.md", store.root / AUDITS / PLANTED
+    text = "\n".join([*lines, ""]) + (f"\n{planted.read_text()}" if planted.is_file() else "")
+    if not place.is_file() or place.read_text() != text:
+        put(place, text.encode())
+    return place
+
+
+def _row(row: Audited, registry: Registry) -> list[tuple[str, ...]]:
+    new = claims.fresh(row, registry)
+    shared = max(1, len(new))
+    return [_words(row, one, shared, stale=one not in new) for _, one in sorted(row.findings.items())]
+
+
+def _words(row: Audited, one: Finding, shared: int, *, stale: bool) -> tuple[str, ...]:
+    claimed, lower = float(one.epsilon), one.lower[shared - 1]
+    audited, share = claims.spell(lower), f"{lower / claimed:.2f}" if claimed else "-"
+    if stale:
+        audited, share = "stale: audit it again", "-"
+    elif one.violated(shared):
+        audited = f"**VIOLATION** {audited}"
+    tried = "; ".join(dict.fromkeys(str(part["what"]) for part in one.parts))
+    figures = (spell_epsilon(claimed), audited, share, claims.spell(one.most[shared - 1]))
+    return (row.data, row.defense, KINDS[one.kind], *figures, str(one.trials), f"{one.seconds / 60:.1f}", tried)
+
+
+def _line(words: tuple[str, ...]) -> str:
+    return "| " + " | ".join(word.replace("|", "\\|") for word in words) + " |"
