@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from bench.asking import request, settings
 from bench.errors import UserError, complain, nearest
-from bench.measuring import request, settings
 from bench.reading import Verbs, discover
 
 if TYPE_CHECKING:

@@ -270,21 +270,29 @@ def _section(
 def _caveats(
     rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]
 ) -> tuple[str, ...]:
-    """What makes a whole column prove little.
+    """What makes a whole row or column prove little.
 
-    An attack must pass its controls and show where nothing defends before any defense is praised for withstanding it;
-    and where the baseline was not run, nobody knows whether the worst attack shown is worse than that.
+    A defense that claims DP must pass its probes. An attack must pass its controls and show where nothing defends
+    before any defense is praised for withstanding it; and where the baseline was not run, nobody knows whether the
+    worst attack shown is worse than that.
     """
     played = dict.fromkeys(cell.attack for row in rows for cell in row.cells if cell.found)
-    said = {attack: why for attack in played if (why := control(attack))}
-    found = [f"{', '.join(a for a in said if said[a] == why)}: {why}" for why in dict.fromkeys(said.values())]
+    claims = {row.defense: row.claim.caveat for row in rows if row.seeds}
+    found = _by_sentence({attack: control(attack) or "" for attack in played})
     for attack in played:
         component = registry.attacks.get(name_of(attack)) if registry else None
         baseline = component.game.baseline if component and component.game else ""
         if baseline and not any(name_of(other) == baseline for other in played):
             found.append(f"`{baseline}` was not run here: the worst attack shown may be milder than that one.")
             break
-    return (*found, *_undefended(rows, tuple(played)))
+    return (*_by_sentence(claims), *found, *_undefended(rows, tuple(played)))
+
+
+def _by_sentence(said: Mapping[str, str]) -> list[str]:
+    """Each sentence once, after the names that it is said of; nothing of whom nothing is said."""
+    return [
+        f"{', '.join(name for name in said if said[name] == why)}: {why}" for why in dict.fromkeys(said.values()) if why
+    ]
 
 
 def _undefended(rows: Sequence[Row], played: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""What is known of a row's claim beside the claim itself: how much of its epsilon audits have proved.
+"""What is known of a row's claim beside the claim itself: how much audits have proved, what the probes found.
 
-The one place that the board asks. A caveat of a row goes into `Claim.caveats`.
+The one place that the board asks.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.audit.kept import KINDS, Audited, Finding, fingerprint, load
 from bench.errors import UserError
+from bench.probes import verdicts
 
 if TYPE_CHECKING:
     from bench.registry import Registry
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """audited: the column; violated: whether more is proved than is claimed; caveats: sentences to stand by the row."""
+    """audited: the column; violated: whether more is proved than is claimed; caveat: what the probes say."""
 
     audited: str = "-"
     violated: bool = False
-    caveats: tuple[str, ...] = ()
+    caveat: str = ""
 
 
 NOTHING = Claim()
@@ -37,9 +38,12 @@ def known(store: Store, registry: Registry) -> Callable[[str, str], Claim]:
     @functools.cache
     def of(data: str, defense: str) -> Claim:
         row = load(store, data, defense)
-        if row is None or not row.findings:
-            return NOTHING
-        return claim(fresh(row, registry))
+        found = claim(fresh(row, registry)) if row and row.findings else NOTHING
+        return replace(found, caveat=probed(defense) or "")
+
+    @functools.cache
+    def probed(defense: str) -> str | None:
+        return verdicts.caveat(store, registry, defense)
 
     return of
 

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.asking import OF_PARTS, WORDS, add_accepting, add_shared, add_words, data_dir, flags, request, settings
 from bench.errors import UserError, complain
 from bench.reading import Verbs, add_reader, discover, publish, stored
 
 if TYPE_CHECKING:
     from bench.figures import Plan
-    from bench.registry import Crossing, Registry, Request
+    from bench.registry import Registry, Request
     from bench.runner import Outcome
     from bench.store import Store
-
-# The words of `bench run`, on the command line and in --config, and how each is read.
-WORDS = {
-    "defense": list, "attack": list, "data": list, "plugin": list, "seeds": str, "epsilon": str, "results": str,
-    "data-dir": str, "offline": bool, "accept-published": bool, "budget": str,
-}  # fmt: skip
-OF_PARTS = ("defense", "attack", "data", "seeds", "epsilon")  # what each part of a configuration can say for itself
-
 
 def add_run(verbs: Verbs) -> argparse.ArgumentParser:
     """The parser of `run`."""
@@ -37,7 +29,7 @@ def add_run(verbs: Verbs) -> argparse.ArgumentParser:
         "--release", nargs="?", const="release", metavar="DIR",
         help="train each defense once, with noise from the system, and write what it publishes (default: release)",
     )  # fmt: skip
-    return _add_accepting(_add_words(run, _run))
+    return add_accepting(add_words(run, _run))
 
 
 def add_check(verbs: Verbs) -> argparse.ArgumentParser:
@@ -53,28 +45,14 @@ def add_check(verbs: Verbs) -> argparse.ArgumentParser:
     check.add_argument("--sample-seed", type=int, metavar="SEED", help="draw the sample that another check printed")
     check.add_argument("--into", metavar="DIR", help="where to measure, to be resumed (default: a temporary folder)")
     check.add_argument("--write", metavar="FILE", help="write the difference, in Markdown, to a file too")
-    return _add_words(check, _check)
+    return add_words(check, _check)
 
 
 def add_plan(verbs: Verbs) -> argparse.ArgumentParser:
     """The parser of `plan`."""
     purpose = "say what `run` with the same words would do, and what it would take"
     plan: argparse.ArgumentParser = verbs.add_parser("plan", allow_abbrev=False, help=purpose)
-    return _add_accepting(_add_words(plan, _plan))
-
-
-def _add_words(run: argparse.ArgumentParser, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-    choice: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
-    run.add_argument("--defense", **choice, help="a defense and its options; repeatable (default: all)")
-    run.add_argument(
-        "--attack", **choice, help="an attack, or a game for all of its attacks; repeatable (default: all)"
-    )
-    run.add_argument("--data", **choice, help="a data set, or a .csv or .npz file; repeatable (default: digits)")
-    run.add_argument("--epsilon", help="as in 1,8,inf: repeat each defense that has the option once a value")
-    _add_shared(run, seeds="as in 0-4 or 0,3 (default: 0-2)")
-    run.add_argument("--config", metavar="FILE", help="a YAML file with these words; flags win over it")
-    run.set_defaults(does=does)
-    return run
+    return add_accepting(add_words(plan, _plan))
 
 
 def add_figure(verbs: Verbs) -> argparse.ArgumentParser:
@@ -85,30 +63,9 @@ def add_figure(verbs: Verbs) -> argparse.ArgumentParser:
     )  # fmt: skip
     figure.add_argument("name", nargs="+", metavar="NAME", help="a figure (`bench list figures`), or all")
     figure.add_argument("--draw-only", action="store_true", help="measure nothing: draw what is stored")
-    _add_shared(figure, seeds="as of `run` (default: those of the figure)")
+    add_shared(figure, seeds="as of `run` (default: those of the figure)")
     figure.set_defaults(does=_figure)
-    return _add_accepting(figure)
-
-
-def _add_shared(parser: argparse.ArgumentParser, *, seeds: str) -> None:
-    """The flags of whatever measures cells."""
-    flag = argparse.BooleanOptionalAction
-    parser.add_argument("--seeds", help=seeds)
-    parser.add_argument("--results", metavar="DIR", help="where the cells are kept (default: results)")
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="where official files of data sets are (default: $BENCH_DATA_DIR)"
-    )
-    parser.add_argument("--offline", action=flag, help="never download")
-    parser.add_argument(
-        "--plugin", action="append", metavar="FILE", help="a Python file with more components; repeatable"
-    )
-
-
-def _add_accepting(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The flag of whatever need not measure everything itself."""
-    flag = argparse.BooleanOptionalAction
-    parser.add_argument("--accept-published", action=flag, help="take cells that another machine measured as done")
-    return parser
+    return add_accepting(figure)
 
 
 def add_control(verbs: Verbs) -> argparse.ArgumentParser:
@@ -119,65 +76,6 @@ def add_control(verbs: Verbs) -> argparse.ArgumentParser:
     choice = "NAME[,OPTION=VALUE...]"
     parser.add_argument("--attack", action="append", metavar=choice, help="as of `run`; repeatable (default: all)")
     return parser
-
-
-def settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Flags over the file over nothing, by word: those of the whole run, and of each of its parts."""
-    given = _given(arguments)
-    if arguments.config is None:
-        return given, [given]
-    from bench import config
-
-    shared, parts = config.read(Path(arguments.config), WORDS, OF_PARTS)
-    flags = {word: value for word, value in given.items() if value is not None}
-    return {**given, **shared, **flags}, [{**given, **shared, **part, **flags} for part in parts]
-
-
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every word of a run and what the flags say of it, None where they say nothing or have no such flag."""
-    return {word: getattr(arguments, word.replace("-", "_"), None) for word in WORDS}
-
-
-def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Request:
-    """Turn the words of `bench run` into a typed request; a word that was left out is None."""
-    from bench import choosing
-    from bench.data import Where
-    from bench.registry import Request
-
-    folder = data_dir(settings["data-dir"])
-    results = Path(settings["results"] or "results")
-    if results.exists() and not results.is_dir():
-        raise UserError(f"{results} is not a folder: give --results the folder of the cells.")
-    return Request(
-        crossings=tuple(_crossing(registry, part) for part in parts),
-        results=results,
-        where=Where(folder, bool(settings["offline"])),
-        accept_published=bool(settings["accept-published"]),
-        budget=None if settings["budget"] is None else choosing.duration(settings["budget"]),
-    )
-
-
-def _crossing(registry: Registry, part: dict[str, Any]) -> Crossing:
-    from bench import choosing
-    from bench.registry import Crossing
-
-    defenses = choosing.choose_all(registry, "defense", part["defense"] or [])
-    if part["epsilon"] is not None:
-        defenses = choosing.sweep(defenses, choosing.epsilons(part["epsilon"]))
-    return Crossing(
-        defenses=choosing.distinct(defenses),
-        attacks=choosing.distinct(choosing.choose_all(registry, "attack", part["attack"] or [])),
-        data=choosing.distinct(choosing.choose_all(registry, "data", part["data"] or [])),
-        seeds=choosing.seeds("0-2" if part["seeds"] is None else part["seeds"]),
-    )
-
-
-def data_dir(given: str | None) -> Path | None:
-    """Where official files are, by the flag or else the environment. Raises UserError for what is no folder."""
-    folder = given or os.environ.get("BENCH_DATA_DIR") or None
-    if folder is not None and not Path(folder).is_dir():
-        raise UserError(f"the data folder {folder} does not exist: correct --data-dir or BENCH_DATA_DIR.")
-    return Path(folder) if folder else None
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -304,7 +202,7 @@ def _figure(arguments: argparse.Namespace) -> int:
     from bench.cells import asked, freshness
 
     plans = figures.choose(arguments.name)
-    given = _given(arguments)
+    given = flags(arguments)
     registry = discover(given["plugin"])
     requests = [_planned(registry, plan, given) for plan in plans]
     if arguments.draw_only:
@@ -330,11 +228,11 @@ def _planned(registry: Registry, plan: Plan, given: dict[str, Any]) -> Request:
     """What `bench run --config` would ask for with the plan as its parts. Raises UserError that names the figure."""
     from bench import config
 
-    flags = {word: value for word, value in given.items() if value is not None}
+    said = {word: value for word, value in given.items() if value is not None}
     own = {word: WORDS[word] for word in OF_PARTS}
     try:
         parts = [config.typed(plan.name, part, own) for part in plan.parts]
-        return request(registry, given, [{**given, **part, **flags} for part in parts])
+        return request(registry, given, [{**given, **part, **said} for part in parts])
     except UserError as error:
         raise UserError(f"the figure {plan.name} cannot be planned: {error}") from error
 

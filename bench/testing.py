@@ -24,9 +24,9 @@ def add_test(verbs: Verbs) -> argparse.ArgumentParser:
 
 
 def _test(arguments: argparse.Namespace) -> int:
+    from bench.asking import data_dir
     from bench.data import Where
     from bench.kit import session
-    from bench.measuring import data_dir
     from bench.progress import Progress
 
     start, where = time.monotonic(), Where(data_dir(arguments.data_dir))

@@ -18,7 +18,7 @@ import yaml
 from cells import cell
 
 import bench
-from bench import cells, figures, measuring, runner
+from bench import asking, cells, figures, measuring, runner
 from bench.cli import main
 from bench.component import Choice, Component
 from bench.data import Examples
@@ -43,7 +43,7 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
     """The cells of a figure, for some seeds of its own or others."""
 
     def planned(plan: Plan, **flags: Any) -> list[cells.Cell]:
-        given = {**dict.fromkeys(measuring.WORDS), **flags}
+        given = {**dict.fromkeys(asking.WORDS), **flags}
         return cells.asked(measuring._planned(registry, plan, given).crossings)
 
     return planned

@@ -12,7 +12,7 @@ import pytest
 from test_check import PLUGIN
 from test_figures import keep
 
-from bench import figures, measuring
+from bench import asking, figures, measuring
 from bench.board import SEEDED as ON_THE_BOARD
 from bench.cells import asked
 from bench.cli import main
@@ -39,7 +39,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for verb in ("table", "plot", "exposed"):
         assert main([verb, *shared]) == 0
     plan, registry = FIGURES["vaegm_epsilon"], discover()
-    cells = asked(measuring._planned(registry, plan, dict.fromkeys(measuring.WORDS)).crossings)
+    cells = asked(measuring._planned(registry, plan, dict.fromkeys(asking.WORDS)).crossings)
     drawn = keep(folder / "figures", plan, cells)
     figures.draw({plan: cells}, FIGURES, drawn, lambda result: True)
     (drawn.root / "figures").rename(root / "figures")

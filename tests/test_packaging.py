@@ -242,7 +242,7 @@ def test_claims_say_what_the_board_says() -> None:
 def test_every_committed_configuration_can_be_run(path: Path) -> None:
     """Whatever it names is there, and something of it can be played."""
     from bench import cells, config
-    from bench.measuring import OF_PARTS, WORDS, request
+    from bench.asking import OF_PARTS, WORDS, request
 
     shared, parts = config.read(path, WORDS, OF_PARTS)
     words = dict.fromkeys(WORDS) | shared

@@ -511,7 +511,7 @@ def test_a_run_that_finds_everything_stored_needs_no_disk(
 
 
 def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.measuring import request
+    from bench.asking import request
     from bench.progress import Progress
 
     registry = discover([plugin])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench import cli, measuring
+from bench import asking, cli, measuring
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -42,8 +42,8 @@ def test_a_workflow_is_one_and_its_commands_are_accepted(path: Path, monkeypatch
     monkeypatch.chdir(ROOT)
     for argv in commands(flow):
         arguments = cli._parse(argv)
-        settings, parts = measuring._settings(arguments)
-        assert measuring.request(measuring.discover(None), settings, parts).crossings
+        settings, parts = asking.settings(arguments)
+        assert asking.request(measuring.discover(None), settings, parts).crossings
     for step in steps(flow):
         if "run" in step:
             checked = subprocess.run(["bash", "-n"], input=step["run"], text=True, capture_output=True)
