@@ -84,7 +84,7 @@ def test_what_people_read_and_look_at_says_it_itself(written: Path) -> None:
 
 def test_an_artefact_that_nobody_names_is_found(written: Path) -> None:
     """The guard itself: what a new verb would write without a word."""
-    for name in ("audit.md", "audit.csv", "figures/new.csv", "plots/new.png"):
+    for name in ("new.md", "new.csv", "figures/new.csv", "plots/new.png"):
         path = written / name
         path.write_text("numbers")
         assert not says(path, written), name
