@@ -447,7 +447,7 @@ def test_doubts_are_stored_with_the_number(run: Run, results: Path, capsys: pyte
 def test_a_guarantee_that_was_overspent_is_doubted(run: Run, results: Path, plugin: Path) -> None:
     promise = 'publishes={"predict"}, private=True'
     plugin.write_text(PLUGIN.replace('publishes={"predict"}', promise, 1).replace("bias=0.0", "epsilon=2.0"))
-    assert run("says", "says,epsilon=inf", "against", "honest") == 0
+    assert run("says", "says,epsilon=inf", "against", "honest") == 3, "the probes say it too"
     doubts = {name[1]: " ".join(cell.doubts) for name, cell in cells(results).items()}
     assert "spent epsilon inf, above the 2 asked for" in doubts["says"]
     assert "above" not in doubts["says,epsilon=inf"]
