@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench import claims
 from bench.audit.kept import KINDS, RESTS_ON, Audited, Finding, every
 from bench.board import spell_epsilon
+from bench.modes import SEEDED
 from bench.store import AUDITS
 from bench.store import write as put
 
@@ -36,7 +37,7 @@ HOW = (
     "Audits of one row share its 5 % (Bonferroni), so the largest of them, which the board shows, holds at 95 %. At "
     "most: what a perfect attack could have proved with as many trials. VIOLATION: more is proved than is claimed, of "
     "the whole or of the noise of one step, and a second time with other noise, for at 95 % one right row in twenty "
-    "would be found there. Trials are seeded and so reproducible.",
+    f"would be found there. {SEEDED}",
 )
 
 
