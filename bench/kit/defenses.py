@@ -86,7 +86,8 @@ def changed(first: Mapping[str, Array], second: Mapping[str, Array]) -> list[str
 
 def movable(seen: Mapping[str, Array]) -> set[str]:
     """All that a seed can move: neither labels, which take turns, nor biases that nobody trained."""
-    return {key for key in seen if not key.endswith(" y") and (not key.startswith("model") or seen[key].any())}
+    started = {key for key in seen if key.startswith(("model ", "encode ", "decode ")) and not seen[key].any()}
+    return {key for key in seen if not key.endswith(" y")} - started
 
 
 def unmoved(first: Mapping[str, Array], second: Mapping[str, Array]) -> set[str]:
