@@ -15,7 +15,12 @@ from bench.release import Release
     "federated_client_dp",
     publishes={"predict", "join"},
     private=True,
-    assumes=("the number of clients", "who holds which class", "the server, which alone sees the clients' updates"),
+    assumes=(
+        "the number of private records",
+        "the number of clients",
+        "who holds which class",
+        "the server, which alone sees the clients' updates",
+    ),
 )
 def federated_client_dp(
     private: Examples,
