@@ -24,30 +24,41 @@ WORDS = {
 OF_PARTS = ("defense", "attack", "data", "seeds", "epsilon")  # what each part of a configuration can say for itself
 
 
+CHOICE: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
+
+
 def add_words(run: argparse.ArgumentParser, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     """The flags of whatever measures chosen defenses against chosen attacks."""
-    choice: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
-    run.add_argument("--defense", **choice, help="a defense and its options; repeatable (default: all)")
+    add_rows(run)
     run.add_argument(
-        "--attack", **choice, help="an attack, or a game for all of its attacks; repeatable (default: all)"
+        "--attack", **CHOICE, help="an attack, or a game for all of its attacks; repeatable (default: all)"
     )
-    run.add_argument("--data", **choice, help="a data set, or a .csv or .npz file; repeatable (default: digits)")
-    run.add_argument("--epsilon", help="as in 1,8,inf: repeat each defense that has the option once a value")
     add_shared(run, seeds="as in 0-4 or 0,3 (default: 0-2)")
-    run.add_argument("--config", metavar="FILE", help="a YAML file with these words; flags win over it")
     run.set_defaults(does=does)
     return run
 
 
+def add_rows(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose rows of the board."""
+    parser.add_argument("--defense", **CHOICE, help="a defense and its options; repeatable (default: all)")
+    parser.add_argument("--data", **CHOICE, help="a data set, or a .csv or .npz file; repeatable (default: digits)")
+    parser.add_argument("--epsilon", help="as in 1,8,inf: repeat each defense that has the option once a value")
+    parser.add_argument("--config", metavar="FILE", help="a YAML file with these words; flags win over it")
+
+
 def add_shared(parser: argparse.ArgumentParser, *, seeds: str) -> None:
     """The flags of whatever measures cells."""
-    flag = argparse.BooleanOptionalAction
     parser.add_argument("--seeds", help=seeds)
-    parser.add_argument("--results", metavar="DIR", help="where the cells are kept (default: results)")
+    add_where(parser)
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """The flags that say where things are."""
+    parser.add_argument("--results", metavar="DIR", help="where what is found is kept (default: results)")
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where official files of data sets are (default: $BENCH_DATA_DIR)"
     )
-    parser.add_argument("--offline", action=flag, help="never download")
+    parser.add_argument("--offline", action=argparse.BooleanOptionalAction, help="never download")
     parser.add_argument(
         "--plugin", action="append", metavar="FILE", help="a Python file with more components; repeatable"
     )

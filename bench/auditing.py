@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.asking import request, settings
+from bench.asking import add_rows, add_where, request, settings
 from bench.errors import UserError, complain, nearest
 from bench.reading import Verbs, discover
 
@@ -25,18 +25,11 @@ def add_audit(verbs: Verbs) -> argparse.ArgumentParser:
         "audit", allow_abbrev=False, help="attack what the defenses claim: how much of epsilon is proved",
         description="Audit each chosen defense that claims an epsilon, and write results/audit.md.",
     )  # fmt: skip
-    choice: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
-    parser.add_argument("--defense", **choice, help="as of `run`; repeatable (default: all that claim an epsilon)")
-    parser.add_argument("--data", **choice, help="as of `run`; repeatable (default: digits)")
-    parser.add_argument("--epsilon", help="as of `run`")
+    add_rows(parser)
     parser.add_argument("--kind", default="one_step", help=f"{', '.join(TRIALS)} (default: one_step)")
     default = ", ".join(f"{count} of {kind}" for kind, count in TRIALS.items())
     parser.add_argument("--trials", type=int, help=f"half of them with the canary in (default: {default})")
-    parser.add_argument("--results", metavar="DIR", help="where the findings are kept (default: results)")
-    parser.add_argument("--data-dir", metavar="DIR", help="as of `run`")
-    parser.add_argument("--offline", action=argparse.BooleanOptionalAction, help="never download")
-    parser.add_argument("--plugin", action="append", metavar="FILE", help="as of `run`; repeatable")
-    parser.add_argument("--config", metavar="FILE", help="as of `run`: the rows of a board")
+    add_where(parser)
     parser.set_defaults(does=_audit)
     return parser
 
