@@ -99,6 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _probe(asked: Request, registry: Registry) -> bool:
     """Probe whoever claims DP and was not probed by today's code; say what was found of all that are asked for."""
+    from bench import cells, check
     from bench.probes import verdicts
     from bench.progress import Progress
     from bench.store import Store
@@ -107,6 +108,8 @@ def _probe(asked: Request, registry: Registry) -> bool:
     todo = verdicts.stale(store, registry, defenses)
     if todo:
         store.check_writable()
+        if gone := check.lacking(cells.asked(asked.crossings), asked.where):  # known before minutes go into probes
+            raise UserError(" ".join(gone.values()))
     with Progress() as progress:
         for done, one in enumerate(todo):
             progress.step(f"probing what {one.label} claims", done, len(todo))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -41,7 +42,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "abbreviated flag": (["run", "--def", "shield"], "--def"),
     "flag before the verb": (["--defense", "shield", "run"], "--defense"),
     "flag without a value": (["run", "--seeds"], "expected one argument"),
-    "stray word": (["table", "now"], "'now'"),
+    "stray word": (["table", "now"], "'now' by itself: write a flag before it"),
+    "bytes that are no text": (["run", "--defense", "sh\udcffeld"], "'sh\\udcffeld' is not text in this locale"),
+    "whose records": (["run", "--attack", "membership,of=publik"], "did you mean 'public'"),
+    "no epsilon": (["run", "--defense", "shield,epsilon=-1"], "above 0"),
     "part": (["list", "defences"], "did you mean 'defenses'"),
     "card of what is no data": (["list", "attacks", "spear"], "only data sets have a card"),
     "card of no data": (["list", "data", "digit"], "did you mean 'digits'"),
@@ -72,6 +76,8 @@ YAMLS = {
     "seeds: 0-4\n\tepsilon: 1": "line 2",
     "defence: shield": "did you mean 'defense'",
     "3: x": "unknown word 3",
+    "seeds: 0\ndefense: shield\ndefense: none": "line 3: 'defense' stands there again",
+    "parts:\n- seeds: 0\n  seeds: 1": "line 3: 'seeds' stands there again",
     "- run": "word: value",
     "just words": "word: value",
     "defense: {shield: 1}": "a list of them",
@@ -304,6 +310,17 @@ def test_what_stops_a_run_is_one_line(
     assert fakes.calls == []
 
 
+def test_records_that_are_not_there_are_missed_before_anything_is_probed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.probes.verdicts.measure", lambda choice, registry: pytest.fail("probed"))
+    many = ["run", "--defense", "dp_sgd", "--data", "digits,private=99999", "--results", str(tmp_path)]
+    assert main(many) == 2
+    err = capsys.readouterr().err
+    is_one_sentence(err)
+    assert "1797 distinct records" in err
+
+
 def test_an_error_of_the_program_is_not_hidden(fakes: Fakes) -> None:
     fakes.raises = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
@@ -383,6 +400,39 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     os.close(write)
     assert done.stderr == b""
     assert done.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, where nothing can be written")
+def test_an_output_that_takes_no_more_is_one_sentence() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "bench", "list"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 2
+    is_one_sentence(done.stderr.decode())
+
+
+def test_an_error_of_a_file_is_not_taken_for_a_full_output(fakes: Fakes) -> None:
+    fakes.raises = OSError(errno.ENOSPC, "No space left on device", "some file")
+    with pytest.raises(OSError, match="some file"):
+        main(["run", "--plugin", "mine.py"])
+
+
+@pytest.mark.parametrize(("closed", "argv", "code"), [(">&-", "list games", 0), ("2>&-", "rnu", 2)])
+def test_a_closed_stream_is_no_error(closed: str, argv: str, code: int) -> None:
+    command = f"{sys.executable} -m bench {argv} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stdout == done.stderr == ""
+
+
+def test_a_locale_without_a_letter_spells_it_out(tmp_path: Path) -> None:
+    (tmp_path / "é.csv").write_text("a,label\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "list", "data", "é.csv"], cwd=tmp_path, env=ascii_only, capture_output=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"\\xe9.csv" in done.stdout
 
 
 def test_an_edit_that_does_not_count_is_noted(fakes: Fakes, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
