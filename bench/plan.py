@@ -196,7 +196,7 @@ def minutes(groups: Sequence[Group]) -> str:
 
 def _how(groups: Sequence[Group]) -> list[str]:
     if not groups:
-        return ["Everything is stored."]
+        return ["Nothing is left to measure."]
     costs = [cost for group in groups for cost in group.costs]
     bases = Counter(cost.basis for cost in costs)
     told = ", ".join(f"{bases[basis]} by {basis}" for basis in BASES if bases[basis])

@@ -310,6 +310,15 @@ def test_what_stops_a_run_is_one_line(
     assert fakes.calls == []
 
 
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_that_nothing_can_be_played_is_said(fakes: Fakes, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    words = ["--plugin", "mine.py", "--defense", "shield", "--attack", "nearest_sample"]
+    assert main([verb, *words]) == 0
+    assert "for want of generate: choose others" in capsys.readouterr().err
+    assert main([verb, *words, "--attack", "spear"]) == 0
+    assert "for want of" not in capsys.readouterr().err
+
+
 def test_records_that_are_not_there_are_missed_before_anything_is_probed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
