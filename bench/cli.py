@@ -26,6 +26,9 @@ VERBS = {
 }  # fmt: skip
 
 
+RESUMED = ("run", "figure", "control", "check")  # verbs that find again what was measured when they were stopped
+STORED = "what was measured is stored, and the same command goes on from there"
+KEPT = "what had ended is kept, and the same command starts the rest anew"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an output says that takes no more
 
 
@@ -54,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(str(error))
         return 2
     except KeyboardInterrupt:
-        complain("stopped; what was measured is stored, and the same command goes on from there.")
+        words = list(sys.argv[1:] if argv is None else argv)
+        goes_on = words[0] in RESUMED and not any(word.startswith("--release") for word in words)
+        complain(f"stopped; {STORED if goes_on else KEPT}.")
         return 130
     except BrokenPipeError:
         _leave_stdout()  # whoever read has seen enough

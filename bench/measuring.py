@@ -8,7 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.asking import OF_PARTS, WORDS, add_accepting, add_shared, add_words, data_dir, flags, request, settings
+from bench.asking import (
+    OF_PARTS,
+    WORDS,
+    add_accepting,
+    add_shared,
+    add_words,
+    data_dir,
+    flags,
+    note_unplayable,
+    request,
+    settings,
+)  # fmt: skip
 from bench.errors import UserError, complain
 from bench.reading import Verbs, add_reader, discover, publish, stored
 
@@ -84,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _release(Path(arguments.release), given, parts)
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
-    _note_unplayable(asked)
+    note_unplayable(asked)
 
     from bench import cells
 
@@ -96,25 +107,6 @@ def _run(arguments: argparse.Namespace) -> int:
         store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds
     )
     return max(_exit(outcome), 3 * (doubted or refuted))
-
-
-def _note_unplayable(asked: Request) -> None:
-    """Say so where there is no cell to measure: doing nothing must not look like having done it."""
-    from bench.component import missing
-
-    wanting = [
-        missing(attack.component, defense.component, data.component)
-        for one in asked.crossings
-        for data in one.data
-        for defense in one.defenses
-        for attack in one.attacks
-    ]
-    if all(wanting):
-        names = ", ".join(sorted({name for names in wanting for name in names}))
-        complain(
-            f"note: no chosen attack can be played against a chosen defense on this data, for want of {names}: choose "
-            "others, `bench list` says what each needs and publishes."
-        )
 
 
 def _probe(asked: Request, registry: Registry) -> bool:
@@ -212,7 +204,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     given, parts = settings(arguments)
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
-    _note_unplayable(asked)
+    note_unplayable(asked)
 
     from bench import plan
     from bench.store import Store

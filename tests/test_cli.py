@@ -319,6 +319,25 @@ def test_that_nothing_can_be_played_is_said(fakes: Fakes, capsys: pytest.Capture
     assert "for want of" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("run", "goes on from there"), ("run --release --defense shield", "starts the rest anew"),
+        ("list", "starts the rest anew"), ("test", "starts the rest anew"), ("table", "starts the rest anew"),
+    ],
+)  # fmt: skip
+def test_who_is_stopped_is_told_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: str, says: str
+) -> None:
+    """The plugin stops it, as Ctrl-C would at that moment."""
+    monkeypatch.chdir(tmp_path)
+    Path("stops.py").write_text("raise KeyboardInterrupt\n")
+    assert main([*argv.split(), *(["stops.py"] if argv == "test" else ["--plugin", "stops.py"])]) == 130
+    err = capsys.readouterr().err
+    is_one_sentence(err)
+    assert says in err
+
+
 def test_records_that_are_not_there_are_missed_before_anything_is_probed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
