@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -317,6 +319,30 @@ def test_that_nothing_can_be_played_is_said(fakes: Fakes, capsys: pytest.Capture
     assert "for want of generate: choose others" in capsys.readouterr().err
     assert main([verb, *words, "--attack", "spear"]) == 0
     assert "for want of" not in capsys.readouterr().err
+
+
+def test_a_stop_that_was_swallowed_stops_at_the_next_step() -> None:
+    """TensorFlow's C code makes a SystemError of it, which the runner takes for a training that failed."""
+    with Progress(Console(file=io.StringIO())) as progress:
+        progress.step("first", 0, 2)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            progress.step("second", 1, 2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("made_of_it", [None, SystemError("returned a result with an exception set")])
+def test_a_stop_that_was_swallowed_stops_at_the_end(made_of_it: Exception | None) -> None:
+    def swallow() -> None:
+        with Progress(Console(file=io.StringIO())):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            if made_of_it:
+                raise made_of_it
+
+    with pytest.raises(KeyboardInterrupt):
+        swallow()
 
 
 @pytest.mark.parametrize(
