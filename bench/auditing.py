@@ -39,13 +39,12 @@ def _audit(arguments: argparse.Namespace) -> int:
     if kind not in TRIALS:
         raise UserError(f"there is no audit of the kind {arguments.kind!r}: {nearest(arguments.kind, TRIALS)}")
     trials = TRIALS[kind] if arguments.trials is None else arguments.trials
-    if not 2 <= trials <= MOST:
-        raise UserError(f"trials must be from 2 to {MOST}, not {trials}.")
+    if not 2 <= trials <= MOST or trials % 2:
+        raise UserError(f"trials must be an even number from 2 to {MOST}, not {trials}: half have the canary in.")
     given, parts = settings(arguments)
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
     rows = _rows(asked.crossings)
-
 
     from bench.audit import page
     from bench.audit import rows as audits

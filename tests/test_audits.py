@@ -419,7 +419,8 @@ def test_a_row_is_audited_kept_and_shown(results: Path, capsys: pytest.CaptureFi
     ("words", "why"),
     [
         (["--kind", "onestep"], "did you mean 'one_step'?"),
-        (["--trials", "1"], "trials must be from 2"),
+        (["--trials", "1"], "trials must be an even number from 2"),
+        (["--trials", "3"], "trials must be an even number from 2"),
         (["--defense", "none"], "none of none claims an epsilon"),
         (["--defense", "dp_sgd,epsilon=inf"], "claims an epsilon"),
         (["--defense", "dp_sdg"], "did you mean 'dp_sgd'?"),

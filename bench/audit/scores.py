@@ -57,8 +57,8 @@ def load(path: Path) -> Scores:
         ("utility", utility, utility is None or 0 <= utility <= 1),
     ):
         if not right:
-            most = "or more" if name == "epsilon" else "to 1"
-            raise UserError(f"{path}: `{name}` is {value}, but must be a number from 0 {most}.")
+            must = {"epsilon": "0 or more", "delta": "from 0 to below 1", "utility": "from 0 to 1"}[name]
+            raise UserError(f"{path}: `{name}` is {value}, but must be {must}.")
     scores, member, coins = found
     name, data, attack = words.get("defense", path.stem), words.get("data", UNSAID), words.get("attack", UNSAID)
     return Scores(name, data, attack, scores, member, coins, epsilon, delta, bool(mechanism), utility)
