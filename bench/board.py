@@ -273,9 +273,7 @@ def _section(
     return Section(data, game, *kind, columns, tuple(rows), blind, doubts, _caveats(rows, registry, control))
 
 
-def _caveats(
-    rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]
-) -> tuple[str, ...]:
+def _caveats(rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]) -> tuple[str, ...]:
     """What makes a whole row or column prove little.
 
     A defense that claims DP must pass its probes. An attack must pass its controls and show where nothing defends

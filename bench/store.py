@@ -369,7 +369,6 @@ class Store:
         """The weights under a digest, or None where there are none that can be read without running foreign code."""
         return _load(self._fit(key))
 
-
     def has_fit(self, key: str) -> bool:
         """Whether weights are remembered under a digest."""
         return self._fit(key).is_file()
