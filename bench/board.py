@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench.accounting import DELTA_RULE, SELECTED
@@ -53,13 +54,13 @@ class Cell:
     doubts: tuple[str, ...] = ()
     less: Figure | None = None
 
-    @property
+    @cached_property
     def found(self) -> Figure | None:
         """The headline figure over the seeds (of membership the AUC), None where the cell holds no number."""
         found = (self.figures or {}).get(str(self.results[0].metrics["headline"])) if self.results else None
         return found if self.state == "number" and isinstance(found, Figure) else None
 
-    @property
+    @cached_property
     def above_blind(self) -> bool:
         """Whether the attack beats both chance and the blind answer beyond noise: this is what bold says."""
         gain = (self.figures or {}).get("gain")
@@ -86,7 +87,7 @@ class Row:
     rank: int | None = None
     claim: Claim = NOTHING
 
-    @property
+    @cached_property
     def worst(self) -> Cell | None:
         """The cell with the largest headline figure, None where the row holds no number."""
         measured = [(cell.found.value, cell) for cell in self.cells if cell.found is not None]
@@ -111,7 +112,7 @@ class Section:
     doubts: tuple[str, ...]
     caveats: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def tried(self) -> Section:
         """Without the rows and the columns in which nobody has measured anything, which `apart` names."""
         used = {cell.attack for row in self.rows for cell in row.cells if _tried(cell)}
@@ -136,7 +137,11 @@ class Section:
 
     def marks(self, cell: Cell) -> str:
         """The footnote marks of a cell, as " (1) (3)"."""
-        return "".join(f" ({self.doubts.index(doubt) + 1})" for doubt in cell.doubts)
+        return "".join(f" ({self._numbers[doubt]})" for doubt in cell.doubts)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {doubt: i for i, doubt in enumerate(self.doubts, 1)}
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,12 @@ def build(
         (result, fresh is None or fresh(result))
         for result in sorted(store.results(), key=lambda r: (r.data, r.game, r.defense, r.attack, r.seed))
     )
-    where = {(result.data, question(result.game, result.attack)) for result, _ in results}
-    where |= {(data, question(_game(registry, attack), attack)) for data, _, attack, _ in failed}
-    sections = tuple(_section(data, game, results, registry, failed, control, claim) for data, game in sorted(where))
+    where: dict[tuple[str, str], list[tuple[Result, bool]]] = {
+        (data, question(_game(registry, attack), attack)): [] for data, _, attack, _ in failed
+    }
+    for result, new in results:
+        where.setdefault((result.data, question(result.game, result.attack)), []).append((result, new))
+    sections = tuple(_section(*place, where[place], registry, failed, control, claim) for place in sorted(where))
     return Board(sections, _notes([result for result, _ in results]), results, (), handed_in(store), claim)
 
 
@@ -229,20 +237,18 @@ def question(game: str, attack: str) -> str:
 def _section(
     data: str,
     game: str,
-    results: tuple[tuple[Result, bool], ...],
+    here: Sequence[tuple[Result, bool]],
     registry: Registry | None,
     failed: Mapping[Key, str],
     control: Callable[[str], str | None],
     claim: Callable[[str, str], Claim],
 ) -> Section:
-    def asks(game_: str, attack: str) -> bool:
-        return question(game_, attack) == game
-
-    here = [(result, new) for result, new in results if result.data == data and asks(result.game, result.attack)]
     seeds: dict[tuple[str, str], list[tuple[Result, bool]]] = {}
     for result, new in here:
         seeds.setdefault((result.defense, result.attack), []).append((result, new))
-    bad = {key: why for key, why in failed.items() if key[0] == data and asks(_game(registry, key[2]), key[2])}
+    bad = {
+        key: why for key, why in failed.items() if key[0] == data and question(_game(registry, key[2]), key[2]) == game
+    }
     defenses = {result.defense for result, _ in here} | {key[1] for key in bad}
     attacks = {result.attack for result, _ in here} | {key[2] for key in bad}
     if registry and not any("of=" in attack for attack in attacks):  # of a special question only what was asked
@@ -267,9 +273,7 @@ def _section(
     return Section(data, game, *kind, columns, tuple(rows), blind, doubts, _caveats(rows, registry, control))
 
 
-def _caveats(
-    rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]
-) -> tuple[str, ...]:
+def _caveats(rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]) -> tuple[str, ...]:
     """What makes a whole row or column prove little.
 
     A defense that claims DP must pass its probes. An attack must pass its controls and show where nothing defends

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -376,7 +376,6 @@ class Store:
         """The weights under a digest, or None where there are none that can be read without running foreign code."""
         return _load(self._fit(key))
 
-
     def has_fit(self, key: str) -> bool:
         """Whether weights are remembered under a digest."""
         return self._fit(key).is_file()
@@ -439,6 +438,15 @@ def digest(value: object) -> str:
 
 
 def _digest(value: object) -> bytes:
+    return _of_text(value) if type(value) is str else _of_parts(value)
+
+
+@lru_cache(1 << 13)  # names and digests of files recur in every cell
+def _of_text(value: str) -> bytes:
+    return _of_parts(value)
+
+
+def _of_parts(value: object) -> bytes:
     hashed = hashlib.blake2b(digest_size=16)
     for part in _parts(value.item() if isinstance(value, np.generic) else value):
         hashed.update(len(part).to_bytes(8, "big"))  # lengths, so that no two values run into the same bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.audit import report as handed
@@ -13,7 +13,6 @@ from bench.store import write as put
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
     from bench.claims import Claim
     from bench.store import Result, Store
@@ -28,15 +27,11 @@ EMPTY = "Nothing is stored yet: `bench run` measures the first cells."
 
 def write(board: Board, store: Store) -> None:
     """Write leaderboard.md and leaderboard.csv into the store's folder, each only when it changes."""
-    path = store.root / "leaderboard.md"
-    text = _markdown(board).encode()
-    if not path.exists() or path.read_bytes() != text:
-        put(path, text)
-    path = store.root / "leaderboard.csv"
     records = [_record(result, new, board.claim(result.data, result.defense)) for result, new in board.results]
-    columns = list(dict.fromkeys(key for record in records for key in record))
-    if not _holds(path, columns, records):
-        put(path, _csv(columns, records))
+    for name, text in (("leaderboard.md", _markdown(board)), ("leaderboard.csv", _csv(records))):
+        path, data = store.root / name, text.encode()
+        if not path.exists() or path.read_bytes() != data:
+            put(path, data)
 
 
 def show(
@@ -91,66 +86,76 @@ def _title(metric: str) -> str:
 # Terminal
 
 
+FIXED = {AUDITED: 18, "sampler": 24}  # columns of prose, which is folded
+
+
 def _show_section(section: Section, apart: Sequence[str], console: Console) -> None:
-    from rich.measure import Measurement
+    from rich.text import Text
+
+    console.print(Text(f"{section.data}: {section.game}", style="italic"))
+    head = ["rank", "defense", "utility", "epsilon", AUDITED, "delta", "sampler", *section.attacks]
+    head += ["worst attack", "seeds"]
+    rows = [_words(section, row) for row in section.rows]
+    # a number must never be cut: where the table does not fit, the same words go below one another
+    if _width(head, rows) <= console.width:
+        _show_wide(head, rows, console)
+    else:
+        console.print(Text.assemble("\n", *_narrow(section)), end="")
+    caveats = (f"! {caveat}" for caveat in section.caveats)
+    doubts = (f"({i}) {doubt}" for i, doubt in enumerate(section.doubts, 1))
+    console.print(Text("\n".join([*apart, _blind(section), *caveats, *doubts])), end="\n\n")
+
+
+def _words(section: Section, row: Row) -> list[tuple[str, str]]:
+    """The words of a row, each with its style."""
+    claims = (_rank(row), row.defense, str(row.utility), row.epsilon, _plain(row), row.delta, row.sampler)
+    cells = (_styled(section, cell) for cell in row.cells)
+    return [*((word, "") for word in claims), *cells, (_worst(row), ""), (str(row.seeds), "")]
+
+
+def _width(head: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]]) -> int:
+    """How wide the table is with nothing cut, found out without having one drawn."""
+    from rich.cells import cell_len
+
+    widest = [max(map(cell_len, (head[i], *(row[i][0] for row in rows)))) for i in range(len(head))]
+    return sum(FIXED.get(name, width) + 3 for name, width in zip(head, widest, strict=True)) + 1
+
+
+def _show_wide(head: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table()
-    for name in ("rank", "defense", "utility", "epsilon"):
-        table.add_column(name, no_wrap=True)
-    table.add_column(AUDITED, width=18)
-    table.add_column("delta", no_wrap=True)
-    table.add_column("sampler", width=24, overflow="fold")
-    for name in (*section.attacks, "worst attack", "seeds"):
-        table.add_column(name, no_wrap=True)
-    for row in section.rows:
-        cells = [_styled(section, cell) for cell in row.cells]
-        claims = (_rank(row), row.defense, str(row.utility), row.epsilon, _plain(row), row.delta, row.sampler)
-        table.add_row(*map(Text, claims), *cells, Text(_worst(row)), Text(str(row.seeds)))
-    console.print(Text(f"{section.data}: {section.game}", style="italic"))
-    # a number must never be cut: where the table does not fit, the same words go below one another
-    if Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width:
-        console.print(table)
-    else:
-        _show_narrow(section, console)
-    for line in apart:
-        console.print(Text(line))
-    console.print(Text(_blind(section)))
-    for caveat in section.caveats:
-        console.print(Text(f"! {caveat}"))
-    for i, doubt in enumerate(section.doubts, 1):
-        console.print(Text(f"({i}) {doubt}"))
-    console.print()
+    for name in head:
+        width = FIXED.get(name)
+        table.add_column(name, no_wrap=width is None, width=width, overflow="fold" if width else "ellipsis")
+    for row in rows:
+        table.add_row(*(Text(*word) for word in row))
+    console.print(table)
 
 
-def _show_narrow(section: Section, console: Console) -> None:
-    from rich.text import Text
-
-    console.print()
+def _narrow(section: Section) -> Iterator[tuple[str, str] | str]:
+    """Words with their styles, a short paragraph a row: all of them printed at once, for there are thousands."""
     width = max(len(name) for name in (*section.attacks, "utility", "sampler"))
     for row in section.rows:
-        console.print(Text(row.defense, style="bold underline"))
+        yield row.defense, "bold underline"
+        yield "\n"
         if row.seeds:
             claim = f"epsilon {row.epsilon}  delta {row.delta}  seeds {row.seeds}  rank {_rank(row)}"
-            console.print(Text(f"  {'claims':{width}}  {claim}"))
-            console.print(Text(f"  {'audited':{width}}  {_plain(row)}"))
-            console.print(Text(f"  {'sampler':{width}}  {row.sampler}"))
-            console.print(Text(f"  {'utility':{width}}  {row.utility}"))
+            said = {"claims": claim, "audited": _plain(row), "sampler": row.sampler, "utility": row.utility}
+            yield "".join(f"  {name:{width}}  {words}\n" for name, words in said.items())
         for cell in row.cells:
-            console.print(Text(f"  {cell.attack:{width}}  ") + _styled(section, cell))
-        if row.worst:
-            console.print(Text(f"  {'worst':{width}}  {_worst(row)}"))
-        console.print()
+            yield f"  {cell.attack:{width}}  "
+            yield _styled(section, cell)
+            yield "\n"
+        yield f"  {'worst':{width}}  {_worst(row)}\n\n" if row.worst else "\n"
 
 
-def _styled(section: Section, cell: Cell) -> Text:
-    from rich.text import Text
-
+def _styled(section: Section, cell: Cell) -> tuple[str, str]:
     # the star says what bold says where the output goes to a file
     star = " *" if cell.above_blind else ""
     text = (str(cell.found) if cell.found else cell.state) + star + section.marks(cell)
-    return Text(text, style="bold" if star else "" if cell.found else "dim")
+    return text, "bold" if star else "" if cell.found else "dim"
 
 
 # Markdown
@@ -261,28 +266,20 @@ def _record(result: Result, new: bool, claim: Claim) -> dict[str, Any]:
     return record
 
 
-def _flatten(path: str, value: Any, record: dict[str, Any]) -> None:
-    if path == "metrics.roc":  # a curve is no figure; the JSON and the plots hold it
-        return
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _flatten(f"{path}.{key}", inner, record)
-    else:
-        record[path] = "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+def _flatten(path: str, values: Mapping[str, Any], record: dict[str, Any]) -> None:
+    for key, value in values.items():
+        name = f"{path}.{key}"
+        if isinstance(value, dict):
+            if name != "metrics.roc":  # a curve is no figure; the JSON and the plots hold it
+                _flatten(name, value, record)
+        else:
+            record[name] = "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
-def _holds(path: Any, columns: list[str], records: list[dict[str, Any]]) -> bool:
-    """Whether the file says this already, found out without the half second that importing pandas takes."""
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_bytes().decode())))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return False
-    return rows == [columns, *([str(record.get(key, "")) for key in columns] for record in records)]
-
-
-def _csv(columns: list[str], records: list[dict[str, Any]]) -> bytes:
-    import pandas as pd
-
-    # as objects, or a column with a gap would turn its counts into floats
-    frame = pd.DataFrame([[record.get(key) for key in columns] for record in records], columns=columns, dtype=object)
-    return bytes(frame.to_csv(index=False, lineterminator="\n").encode())
+def _csv(records: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(columns)
+    lines.writerows(map(record.get, columns) for record in records)
+    return text.getvalue()
