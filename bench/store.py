@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import fcntl
+import gc
 import hashlib
 import io
 import json
@@ -253,12 +254,14 @@ class Store:
 
     def results(self) -> list[Result]:
         """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Doubt."""
-        found = []
-        for folder, folders, names in os.walk(self.root, onerror=_unlistable):
-            own = {CONTROLS, PROBES, SCORES, AUDITS} if Path(folder) == self.root else set()
-            folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
-            paths = (os.path.join(folder, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
-            found += [result for path in paths if (result := self._read(path)) is not None]
+        found: list[Result] = []
+        with _uncollected():
+            for folder, folders, names in os.walk(self.root, onerror=_unlistable):
+                own = {CONTROLS, PROBES, SCORES, AUDITS} if Path(folder) == self.root else set()
+                folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
+                files = (name for name in sorted(names) if name.endswith(".json") and name[0] != ".")
+                read = (self._read(os.path.join(folder, name)) for name in files)
+                found += [result for result in read if result is not None]
         return sorted(found, key=lambda cell: (cell.data, cell.defense, cell.attack, cell.seed))
 
     def _read(self, path: str) -> Result | None:
@@ -394,6 +397,19 @@ class Store:
 
     def _asked(self, digest: str) -> Path:
         return self._local / "asked" / f"{digest}.json"
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """What is read meanwhile stays: the collector, which would look through all of it over and over, passes it by."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
 
 
 def samples_of(cell: Key) -> Key:
