@@ -440,6 +440,7 @@ class Bug:
     defense: Any
     planted: Callable[[], AbstractContextManager[Any]] = nullcontext
     options: tuple[tuple[str, Any], ...] = ()
+    whole: bool = False  # where the probes of trainings alone do not meet it
 
     @property
     def choice(self) -> Choice:
@@ -454,7 +455,7 @@ class Bug:
     def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[Finding, ...]:
         """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
         with self.planted():
-            if whole or not self.deep:
+            if whole or self.whole or not self.deep:
                 return lint(self.choice, data, seed, most=most)
             with watching(blindfold=True) as seen:
                 self.defense(data.private, data.public, seed=seed, **dict(self.options))

@@ -119,6 +119,33 @@ def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]
     return [Finding("arrivals", what)], whole
 
 
+def placed(one: Seen, other: Seen) -> bool:
+    """Whether another seed leaves every row in its part and every sum as it was: nothing is then dealt out by chance."""
+    if _counts(one) != _counts(other) or not (one.trained or one.summed):
+        return False
+    parts = [[part for trained in seen.trained for part in trained.parts] for seen in (one, other)]
+    same = all(len(a) == len(b) and not unmatched(a, b) for a, b in zip(*parts, strict=True))
+    return same and all(np.array_equal(a.values, b.values) for a, b in zip(one.summed, other.summed, strict=True))
+
+
+def dealt(before: Seen, fewer: Seen) -> list[Finding]:
+    """Whether records go by where they stand, where chance deals out none: in `fewer` the middle one is gone."""
+    if _counts(before) != _counts(fewer):
+        return []  # which is said elsewhere
+    moved = 0
+    for one, less in zip(before.trained, fewer.trained, strict=True):
+        rows = [unmatched(a, b) + unmatched(b, a) for a, b in zip(one.parts, less.parts, strict=True)]
+        moved = max(moved, sum(rows))
+    sums = zip(before.summed, fewer.summed, strict=True)
+    if moved <= 1 and not any(_moved(one, less, 1)[0] for one, less in sums):
+        return []
+    what = (
+        "a record less changes what is made of those that stand behind it: assign records by what they are, or by "
+        "chance from the seed, never by their place"
+    )
+    return [Finding("arrivals", what)]
+
+
 def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[Finding]:
     for one, other in zip(before, after, strict=True):
         if len(one.updates) != len(other.updates):

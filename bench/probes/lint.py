@@ -11,7 +11,7 @@ from bench.data import Data
 from bench.errors import Doubt, UserError
 from bench.probes import records, replay
 from bench.probes.account import account
-from bench.probes.arrivals import arrivals
+from bench.probes.arrivals import arrivals, dealt, placed
 from bench.probes.blindfold import blindfold
 from bench.probes.doors import Trained
 from bench.probes.finding import Finding
@@ -20,8 +20,10 @@ from bench.probes.noise import noise
 from bench.probes.quick import claims, short
 from bench.probes.sampler import sampler
 from bench.probes.sensitivity import sensitivity
+from bench.probes.replay import CLIPS, NOISE
 from bench.probes.server import server
 from bench.probes.trial import Run, Trial
+from bench.probes.update import update
 
 __all__ = ["Finding", "lint", "replays"]
 
@@ -53,33 +55,51 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
 def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     plain = trial.run(trial.plain)
     yield from blindfold(plain, trial.run(trial.against(plain)), trial)
-    compared = [arrivals(plain.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(plain, trial)]
-    yield from dict.fromkeys(one for found, _ in compared for one in found)
+    few = _few(trial) if plain.seen.summed else None
+    for base in filter(None, (plain, few)):
+        compared = [arrivals(base.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(base, trial)]
+        yield from dict.fromkeys(one for found, _ in compared for one in found)
+        yield from account(base, [touched for _, touched in compared], choice)
     opened = trial.run(trial.plain, blindfold=False, again="another seed")
-    yield from account(plain, [touched for _, touched in compared], choice)
     yield from account(opened, [], choice)
+    if placed(plain.seen, opened.seen):
+        whole = few or plain
+        yield from dealt(whole.seen, trial.run(records.fewer(whole.private)).seen)
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
+
+
+def _few(trial: Trial) -> Run | None:
+    """A run on few records that agree on nothing: of what is summed up one more moves as much as it can."""
+    try:
+        return trial.run(records.few(trial.plain))
+    except Exception:  # noqa: BLE001 - so few need not do
+        return None
 
 
 def replays(trained: Sequence[Trained], seed: int) -> Iterator[Finding]:
     """The probes of what trainings do that were asked for: their sums, their noise and their lots."""
     asked = replay.distinct(trained)
     for one in asked:
-        quiet = one.steps(0.0, seed)
+        quiet, noisy, other = (one.steps(amount, seed + k) for amount, k in ((0.0, 0), (NOISE, 0), (NOISE, len(CLIPS))))
         yield from sensitivity(one, quiet, seed)
-        yield from noise(one, quiet, seed)
+        yield from update(one, other, seed + len(CLIPS))
+        yield from noise(one, quiet, noisy, other)
     yield from sampler([one.recipe for one in asked], seed)
 
 
-def _neighbours(plain: Run, trial: Trial) -> Iterator[tuple[Run, bool]]:
+def _neighbours(base: Run, trial: Trial) -> Iterator[tuple[Run, bool]]:
     """Runs on neighbouring sets, and whether they have a record swapped, not one more.
 
     Several where sums are noised, of which each has another record that moves it farthest.
     """
-    for kind in records.NEIGHBOURS if plain.seen.summed else records.NEIGHBOURS[:1]:
-        one = records.extreme(trial.plain, kind, trial.seed)
-        yield trial.run(records.more(trial.plain, one)), False
-    if plain.seen.averaged:
-        yield trial.run(records.replaced(trial.plain, one)), True
+    ones = [records.extreme(base.private, kind, trial.seed) for kind in records.NEIGHBOURS]
+    if not base.seen.summed:
+        ones = ones[:1]
+    elif base.private is not trial.plain:
+        ones += [records.middle(trial.public, label) for label in (0, base.private.classes - 1)]
+    for one in ones:
+        yield trial.run(records.more(base.private, one)), False
+    if base.seen.averaged:
+        yield trial.run(records.replaced(base.private, ones[0])), True

@@ -37,15 +37,22 @@ class Asked:
         assert self.recipe.privacy
         return np.array(CLIPS[: self.models]) * self.recipe.privacy.l2_norm_clip
 
-    def steps(self, noise: float, seed: int) -> Steps:
-        """Replay with this noise multiplier, on the same records for every model."""
+    def recipes(self, noise: float, steps: int = STEPS) -> list[Recipe]:
+        """One a model, with this noise multiplier, plain but for what decides the sums."""
         from bench.training import Privacy
 
-        held: dict[str, Any] = {"steps": STEPS, "schedule": "constant", "ema": 0.0}
+        held: dict[str, Any] = {"steps": steps, "schedule": "constant", "ema": 0.0}
         if self.recipe.optimizer == "sgd":  # weights then move by the sums themselves, which float32 holds best
             held["learning_rate"] = self.recipe.batch_size
-        recipes = [replace(self.recipe, privacy=Privacy(float(clip), noise), **held) for clip in self.clips]
-        return Steps(recipes, [self.records] * self.models, [seed + k for k in range(self.models)])
+        return [replace(self.recipe, privacy=Privacy(float(clip), noise), **held) for clip in self.clips]
+
+    def seeds(self, seed: int) -> list[int]:
+        """One a model."""
+        return [seed + k for k in range(self.models)]
+
+    def steps(self, noise: float, seed: int) -> Steps:
+        """Replay with this noise multiplier, on the same records for every model."""
+        return Steps(self.recipes(noise), [self.records] * self.models, self.seeds(seed))
 
 
 def distinct(trained: Sequence[Trained]) -> list[Asked]:

@@ -42,12 +42,20 @@ def sampler(recipes: Sequence[Recipe], seed: int) -> list[Finding]:
     }
     for recipe in keys:
         rates = [recipe.rate], [OTHER, OTHER, SMALL]
-        for k, own in enumerate(rates):
-            for wrong in _wrong(
-                _counted([replace(recipe, rate=rate) for rate in own], derive(seed, "sampler", k)), own
-            ):
-                found.setdefault(wrong, Finding("sampler", wrong))
+        counted = [
+            _counted([replace(recipe, rate=rate) for rate in own], derive(seed, "sampler", k))
+            for k, own in enumerate(rates)
+        ]
+        for wrong in itertools.chain(*map(_wrong, counted, rates), _seeds(counted, recipe.rate)):
+            found.setdefault(wrong, Finding("sampler", wrong))
     return list(found.values())
+
+
+def _seeds(counted: Sequence[Counts], rate: float) -> Iterator[str]:
+    """Of trainings with two seeds, of which the first draws with this rate and the second with OTHER."""
+    one, other = (np.round(counts[:, 0]) for counts in counted)
+    if rate < 1 and _meet(one, other, rate * OTHER):
+        yield "lots are the same for two seeds: draw them from the seed, for who knows them is not amplified against"
 
 
 def _counted(recipes: Sequence[Recipe], seed: int) -> Counts:

@@ -12,6 +12,7 @@ from bench.component import Choice
 from bench.data import Data, Examples
 from bench.probes import records
 from bench.probes.doors import Seen, watching
+from bench.probes.held import held
 from bench.probes.outputs import Arrays, outputs
 from bench.probes.quick import SIZES
 from bench.randomness import derive
@@ -25,12 +26,13 @@ Defend = Callable[[Examples, Examples, int], Release]
 class Run:
     """One run: what it was given, what went through the doors meanwhile and in what was asked of the release later.
 
-    later: by what was asked: each of the PROTOCOLS that it publishes, or "rest".
+    held: what its accesses are made of. later: by what was asked: each of the PROTOCOLS that it publishes, or "rest".
     """
 
     private: Examples
     seen: Seen
     release: Release
+    held: Arrays
     let_out: Arrays
     later: dict[str, Seen]
 
@@ -63,6 +65,7 @@ class Trial:
         seed = derive(self.seed, again) if again else self.seed
         with watching(blindfold=blindfold) as seen:
             release = self.defend(private, self.public, seed)
+        kept = held(release.only(sorted(ACCESS - GIVEN - set(PROTOCOLS))))
         let_out: Arrays = {}
         later: dict[str, Seen] = {}
         for what in ("rest", *sorted(set(PROTOCOLS) & release.published())):
@@ -70,7 +73,7 @@ class Trial:
             with watching(blindfold=blindfold) as then:
                 let_out |= outputs(release.only(names), self.probes)
             later[what] = then
-        return Run(private, seen, release, let_out, later)
+        return Run(private, seen, release, kept, let_out, later)
 
     def against(self, run: Run) -> Examples:
         """As many private records that share nothing with those of `run`, chosen by what it let out.
