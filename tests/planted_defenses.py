@@ -55,7 +55,7 @@ def counted(private: Examples, public: Examples, *, seed: int, epsilon: float = 
 
 @defense("averaged", publishes={"encode"}, private=True)
 def averaged(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: an autoencoder of which both halves are clipped apart, scaled for each record alone, an average let out."""
+    """Right: an autoencoder whose halves are clipped apart, each record scaled for itself, the average let out."""
     own = with_x(private, units(private.x))
     net = nets.Autoencoder(private.shape, (8,), 4, "tanh")
     one = recipe(own, len(own), epsilon, net, clip_networks=True, ema=0.5, schedule="cosine")
@@ -581,18 +581,16 @@ def true_counts(private: Examples, public: Examples, *, seed: int, epsilon: floa
     sums = np.stack([units(private.x[private.y == k]).sum(0) for k in range(private.classes)])
     counts = np.maximum(np.bincount(private.y, minlength=private.classes), 1)
     means = mechanism.gaussian(sums, 1.0, noise, stream(seed, "sums")) / counts[:, None]
-    return Release(
-        accounting.training_event(1.0, noise, 1), predict=lambda x: np.exp(np.asarray(x) @ means.T)
-    )
+    return Release(accounting.training_event(1.0, noise, 1), predict=lambda x: np.exp(np.asarray(x) @ means.T))
 
 
 @defense("noised_means", **CLAIMS)
 def noised_means(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Means by class, which are taken to move by 1 / n where a class may hold a few records."""
     noise = sigma(epsilon, len(private), 1)
-    means = np.stack([
-        units(private.x[private.y == k]).sum(0) / max(1, (private.y == k).sum()) for k in range(private.classes)
-    ])
+    means = np.stack(
+        [units(private.x[private.y == k]).sum(0) / max(1, (private.y == k).sum()) for k in range(private.classes)]
+    )
     means = mechanism.gaussian(means, 1.0 / len(private), noise, stream(seed, "means"))
     return Release(accounting.training_event(1.0, noise, 1), predict=lambda x: np.exp(np.asarray(x) @ means.T))
 
@@ -639,7 +637,8 @@ BESIDE = (
     Bug("records dealt out by position", dealt),
     Bug("records parted at the private median", sorted_halves),
     *(Bug(f"told: {what}", told(what.replace(" ", "_"), changes)) for what, changes in {
-        "a divisor by private counts": _divisor, "a pace by private means": _pace, "a width by private variance": _width,
+        "a divisor by private counts": _divisor, "a pace by private means": _pace,
+        "a width by private variance": _width,
     }.items()),
     Bug("a start from private shares", started),
     Bug("a seed from private records", seeded_by_records),

@@ -453,10 +453,9 @@ def closing(clipped: Callable[[Any, Any], Any], noise: Callable[[Any, list[Any],
 
     def close(server: Any) -> None:
         policy, held = server.policy, server.parameters
-        if not policy.noise_multiplier:  # probes ask for this, too
-            if np.isinf(policy.clip):
-                right(server)
-                return
+        if not policy.noise_multiplier and np.isinf(policy.clip):
+            right(server)
+            return
         taken, server._taken, server.tokens = [clipped(update, policy) for update, _ in server._taken], [], {}
         sums = [np.sum([update[i] for update in taken], 0) if taken else np.zeros_like(w) for i, w in enumerate(held)]
         if policy.noise_multiplier:

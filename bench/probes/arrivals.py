@@ -120,7 +120,7 @@ def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]
 
 
 def placed(one: Seen, other: Seen) -> bool:
-    """Whether another seed leaves every row in its part and every sum as it was: nothing is then dealt out by chance."""
+    """Whether another seed leaves every row in its part and every sum as it was: then chance deals out nothing."""
     if _counts(one) != _counts(other) or not (one.trained or one.summed):
         return False
     parts = [[part for trained in seen.trained for part in trained.parts] for seen in (one, other)]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from bench.probes.doors import Seen
 from bench.probes.finding import Finding
-from bench.probes.outputs import Arrays, differing
+from bench.probes.outputs import Arrays, differing, same
 from bench.probes.trial import Run, Trial
 
 
@@ -49,7 +47,8 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
 
 def _kept(one: Arrays, other: Arrays) -> set[str]:
     """The paths by which two releases hold different things."""
-    return {path for path in one.keys() | other.keys() if not np.array_equal(one.get(path), other.get(path))}  # type: ignore[arg-type]
+    paths = one.keys() | other.keys()
+    return {path for path in paths if path not in one or path not in other or not same(one[path], other[path])}
 
 
 def _told(seen: Seen) -> dict[str, list[Any]]:

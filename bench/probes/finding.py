@@ -60,13 +60,15 @@ def tail(values: NDArray[np.float64]) -> float:
 
 
 def echo(pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
-    """p-value of the second of each pair being independent standard normal numbers, wherever it is laid along the first.
+    """p-value of the second of each pair being independent standard normal numbers, laid anywhere along the first.
 
     All pairs are laid alike, and have one size. A vector paired with itself is laid beside itself. Given the numbers
     before it each product is normal, and so are their sums, nearly; of all places the most unlikely one counts.
     """
     from scipy import signal, stats
 
+    if not pairs:
+        return 1.0
     itself, size = pairs[0][0] is pairs[0][1], len(pairs[0][0])
     if size <= LEAST:
         return 1.0

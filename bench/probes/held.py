@@ -19,7 +19,7 @@ SCALARS = (bool, int, float, str, bytes, np.generic)
 
 
 def held(release: Release) -> Arrays:
-    """Every number, text and array that hangs on an access, by its path: in attributes, closures, defaults and lists."""
+    """Every number, text and array that hangs on an access, by its path through attributes, closures and lists."""
     found: Arrays = {}
     waiting = [(name, getattr(release, name)) for name in sorted(ACCESS)]
     seen: dict[int, Any] = {}  # what was looked at is kept alive, for another thing may get its number

@@ -18,9 +18,9 @@ from bench.probes.finding import Finding
 from bench.probes.fresh import fresh
 from bench.probes.noise import noise
 from bench.probes.quick import claims, short
+from bench.probes.replay import CLIPS, NOISE
 from bench.probes.sampler import sampler
 from bench.probes.sensitivity import sensitivity
-from bench.probes.replay import CLIPS, NOISE
 from bench.probes.server import server
 from bench.probes.trial import Run, Trial
 from bench.probes.update import update
@@ -45,7 +45,7 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
             found.extend(itertools.islice(_probes(trial, choice), most))  # what was found before an error is kept
         except UserError:
             raise
-        except Exception as error:  # noqa: BLE001 - a foreign defense fails in any way, and that is what is wrong
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign one fails in any way, which is what is wrong
             why = " ".join(f"{type(error).__name__}: {error}".split())
             what = f"it fails on records that it should take ({why}): repair that, then probe again"
             found.append(Finding("trial", what))

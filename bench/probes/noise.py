@@ -29,9 +29,7 @@ def noise(asked: Asked, quiet: Steps, noisy: Steps, other: Steps) -> list[Findin
     lots = {"an empty lot": [], "a lot of one record": [0], "a lot of all records": list(everybody)}
     steps = min(MOST, max(2, math.ceil(ENOUGH / (sum(noisy.sizes) * asked.models))))
     numbers = (*RULER, *range(200, 200 + 7 * (steps - len(RULER)), 7))
-    own = {
-        kind: _noise(noisy, quiet, asked, rows, numbers[:steps] if rows else numbers) for kind, rows in lots.items()
-    }
+    own = {kind: _noise(noisy, quiet, asked, rows, numbers[:steps] if rows else numbers) for kind, rows in lots.items()}
     foreign = _noise(other, quiet, asked, [], numbers[:1])[0]
     wrong = itertools.chain(
         _repeats(own["an empty lot"], numbers, foreign), _places(own["a lot of all records"], noisy), _amount(own)
@@ -60,7 +58,7 @@ def _amount(own: dict[str, Noise]) -> Iterator[str]:
         if normal(found) < SURE:
             yield f"is not normal in {kind}: the account holds for the Gaussian mechanism alone, so draw normal numbers"
     if tail(own["an empty lot"]) < SURE:
-        yield "is cut off, or far too large at times: the account holds for whole normal numbers, so leave them as drawn"
+        yield "is cut off, or at times far too large: the account holds for normal numbers, so leave them as drawn"
 
 
 def _places(found: Noise, steps: Steps) -> Iterator[str]:

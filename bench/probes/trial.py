@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +21,7 @@ from bench.probes.quick import SIZES
 from bench.randomness import derive
 from bench.release import ACCESS, GIVEN, Release
 
+LIMIT = 900.0  # seconds of one run, which takes a few
 PROTOCOLS = ("join", "updates")  # of which one run is covered, this or that
 Defend = Callable[[Examples, Examples, int], Release]
 
@@ -63,14 +67,15 @@ class Trial:
     def run(self, private: Examples, *, blindfold: bool = True, again: str = "") -> Run:
         """Train on `private`, and ask for everything. again: names another seed."""
         seed = derive(self.seed, again) if again else self.seed
-        with watching(blindfold=blindfold) as seen:
+        with _limited(), watching(blindfold=blindfold) as seen:
             release = self.defend(private, self.public, seed)
+        check(release)
         kept = held(release.only(sorted(ACCESS - GIVEN - set(PROTOCOLS))))
         let_out: Arrays = {}
         later: dict[str, Seen] = {}
         for what in ("rest", *sorted(set(PROTOCOLS) & release.published())):
             names: Sequence[str] = sorted(ACCESS - GIVEN - set(PROTOCOLS)) if what == "rest" else [what]
-            with watching(blindfold=blindfold) as then:
+            with _limited(), watching(blindfold=blindfold) as then:
                 let_out |= outputs(release.only(names), self.probes)
             later[what] = then
         return Run(private, seen, release, kept, let_out, later)
@@ -88,3 +93,34 @@ class Trial:
             x = np.resize(made.x, found.x.shape) if made is not None and len(made) else found.x
             y = np.asarray(run.release.predict(x)).argmin(1) if run.release.predict else found.y
         return Examples(x, y, found.classes)
+
+
+def check(release: object) -> None:
+    """Raises TypeError where it is none, or says nothing that could be accounted."""
+    from dp_accounting import DpEvent
+
+    if not isinstance(release, Release):
+        raise TypeError(f"it returned a {type(release).__name__}, where a bench.release.Release is asked for")
+    spent: object = release.spent
+    if not isinstance(spent, DpEvent):
+        raise TypeError(f"spent is a {type(spent).__name__}, where a dp_accounting.DpEvent is asked for")
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raise TimeoutError in a block that does not end; only where the system has a clock that nobody else uses."""
+    alone = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    if not alone or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it did not end within {LIMIT:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
