@@ -29,10 +29,10 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
             "public records what you can, train with bench.training.train, and let other private numbers out through "
             "bench.mechanism.gaussian, called by that name"
         )
-    elif kept := sorted(kept - _kept(one.held, again.held)):
-        names = ", ".join(dict.fromkeys(path.split()[0] for path in kept))
+    elif paths := sorted(kept - _kept(one.held, again.held)):
+        names = ", ".join(dict.fromkeys(path.split()[0] for path in paths))
         found.append(
-            f"{names} depends on private records in what it is made of ({kept[0]}), though its answers here do not "
+            f"{names} depends on private records in what it is made of ({paths[0]}), though its answers here do not "
             "show it: let out functions of what was trained, and keep no record or figure of records in them"
         )
     if told:

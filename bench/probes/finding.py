@@ -79,7 +79,7 @@ def echo(pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> fl
     places = np.arange(-size + 1, size)
     tried = (np.abs(places) <= size - LEAST) & ((places > 0) | (not itself))
     z = np.abs(total[tried]) / np.sqrt(np.maximum(energy[tried], 1e-9))
-    return min(1.0, 2 * float(stats.norm.sf(z.max())) * z.size)
+    return float(min(1.0, 2 * stats.norm.sf(z.max()) * z.size))
 
 
 def dispersion(counts: NDArray[np.float64], mean: float, variance: float, kurtosis: float) -> float:

@@ -45,7 +45,7 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, types.FunctionType):
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
             # A function that asks records for the number of their classes holds all of them, and does no harm.
-            if not _empty(cell) and not isinstance(cell.cell_contents, Examples):
+            if not _empty(cell) and not (isinstance(cell.cell_contents, Examples) and _schema(thing.__code__)):
                 yield name, cell.cell_contents
         yield "defaults", (thing.__defaults__, thing.__kwdefaults__)
         yield "attributes", vars(thing)
@@ -62,6 +62,13 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
         yield "weights", thing.get_weights()
     elif not type(thing).__module__.startswith(LIBRARIES) and hasattr(thing, "__dict__"):
         yield from sorted(vars(thing).items())
+
+
+def _schema(code: types.CodeType) -> bool:
+    """Whether a function names what is public of records, and neither features nor labels."""
+    inner = [one for one in code.co_consts if isinstance(one, types.CodeType)]
+    names = set(code.co_names).union(*(one.co_names for one in inner))
+    return bool(names & {"classes", "shape", "len"}) and not names & {"x", "y"}
 
 
 def _empty(cell: Any) -> bool:

@@ -54,7 +54,8 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
 
 def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     plain = trial.run(trial.plain)
-    yield from blindfold(plain, trial.run(trial.against(plain)), trial)
+    for agreeing in (False, True) if plain.release.predict else (False,):
+        yield from blindfold(plain, trial.run(trial.against(plain, agreeing=agreeing)), trial)
     few = _few(trial) if plain.seen.summed else None
     for base in filter(None, (plain, few)):
         compared = [arrivals(base.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(base, trial)]

@@ -36,8 +36,8 @@ def outputs(release: Release, probes: NDArray[Any], n: int = 23) -> Arrays:
         run = release.join(lambda terms: _Idler())
         seen |= {f"join {i}": weights for i, weights in enumerate(run.parameters)}
     if release.updates:
-        first = next(iter(release.updates()))
-        seen |= {f"updates {i}": weights for i, weights in enumerate(first.received)}
+        for k, one in enumerate(release.updates()):
+            seen |= {f"updates {k} {i}": weights for i, weights in enumerate(one.received)}
     return seen
 
 

@@ -80,18 +80,22 @@ class Trial:
             later[what] = then
         return Run(private, seen, release, kept, let_out, later)
 
-    def against(self, run: Run) -> Examples:
+    def against(self, run: Run, *, agreeing: bool = False) -> Examples:
         """As many private records that share nothing with those of `run`, chosen by what it let out.
 
         They are the records that it generates, where it does: who drops what is near a private record drops them all.
-        Their labels are the least likely ones to its predictor, so that another model looks better on them.
+        Their labels are the least likely ones to its predictor, so that another model looks better on them; or those
+        that it predicts, so that it looks perfect to whoever trains until it does.
         """
         found, made = records.others(self.plain), run.release.synthetic
         with watching(blindfold=True):
             if run.release.generate:
                 made = run.release.generate(len(found), 5)
             x = np.resize(made.x, found.x.shape) if made is not None and len(made) else found.x
-            y = np.asarray(run.release.predict(x)).argmin(1) if run.release.predict else found.y
+            y = found.y
+            if run.release.predict:
+                p = np.asarray(run.release.predict(x))
+                y = p.argmax(1) if agreeing else p.argmin(1)
         return Examples(x, y, found.classes)
 
 
