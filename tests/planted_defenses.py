@@ -93,6 +93,26 @@ def voting(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
     return _student(asked, mechanism.gaussian(votes, 2**0.5, noise, stream(seed, "votes")), noise, 10)
 
 
+@defense("in_stages", **CLAIMS)
+def in_stages(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Right: a noisy mean to centre at, an encoder of what is centred, a classifier of codes; all are accounted."""
+    import dp_accounting as dp
+
+    n = len(private)
+    noise, share = sigma(epsilon / 3, n, 1), epsilon / 3
+    centre = mechanism.gaussian(units(private.x).sum(0) / n, 1.0 / n, noise, stream(seed, "mean"))
+    own = with_x(private, private.x - centre)
+    net = nets.Autoencoder(private.shape, (8,), 4, "tanh")
+    [first] = train(recipe(own, n, share, net), [own], [derive(seed, "encoder")])
+    encode = nets.published(nets.halves(net, first.weights)[0])
+    codes = with_x(private, encode(own.x))
+    one = recipe(codes, n, share)
+    [second] = train(one, [codes], [derive(seed, "head")])
+    made = released([second], one.net)
+    spent = dp.ComposedDpEvent([accounting.training_event(1.0, noise, 1), first.spent, second.spent])
+    return Release(spent, predict=lambda x: made.predict(encode((x - centre).astype(np.float32))))
+
+
 def _votes(parts: list[Examples], asked: Array) -> Array:
     votes = np.zeros((len(asked), parts[0].classes))
     for part in parts:
@@ -623,7 +643,7 @@ def own_noise(private: Examples, public: Examples, *, seed: int, epsilon: float 
 
 RIGHT = (
     Bug("sums by class", counted), Bug("halves clipped apart", averaged), Bug("counts, then a training", composed),
-    Bug("votes", voting),
+    Bug("votes", voting), Bug("a mean, an encoder, a classifier", in_stages),
 )  # fmt: skip
 BESIDE = (
     *(Bug(f"trained on: {what}", before_training(what.replace(" ", "_"), change)) for what, change in {

@@ -65,7 +65,7 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     yield from account(opened, [], choice)
     if placed(plain.seen, opened.seen):
         whole = few or plain
-        yield from dealt(whole.seen, trial.run(records.fewer(whole.private)).seen)
+        yield from dealt(whole.seen, trial.run(records.fewer(whole.private), like=whole).seen)
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
@@ -101,6 +101,6 @@ def _neighbours(base: Run, trial: Trial) -> Iterator[tuple[Run, bool]]:
     elif base.private is not trial.plain:
         ones += [records.middle(trial.public, label) for label in (0, base.private.classes - 1)]
     for one in ones:
-        yield trial.run(records.more(base.private, one)), False
+        yield trial.run(records.more(base.private, one), like=base), False
     if base.seen.averaged:
-        yield trial.run(records.replaced(base.private, ones[0])), True
+        yield trial.run(records.replaced(base.private, ones[0]), like=base), True

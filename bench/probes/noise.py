@@ -16,7 +16,9 @@ from bench.probes.steps import Steps
 ENOUGH, MOST = 10_000, 40  # numbers for one test, and steps to collect them
 # Steps that are tried. Any two up to 103 apart are among them, for draws that come again, and the last of the replay.
 RULER = (*range(8), *range(15, 104, 8), STEPS - 1)
+BARE = 0.25  # of the variance: what has less has next to none
 LONGEST = 20_000  # numbers of a step that are laid along another's
+KEPT = 50_000  # numbers of a model that are looked at in every step of the ruler
 Noise = NDArray[np.float64]
 
 
@@ -43,7 +45,8 @@ def _noise(noisy: Steps, quiet: Steps, asked: Asked, rows: Sequence[int], number
     weights, lot = noisy.begun, [rows] * asked.models
     draws = numbers if rows else numbers[:1]  # nobody's sum is the same in every step
     silent = [quiet.lot(lot, weights, number) for number in draws]
-    found = [noisy.lot(lot, weights, number) - silent[i % len(silent)] for i, number in enumerate(numbers)]
+    kept = slice(None if rows else KEPT)
+    found = [(noisy.lot(lot, weights, number) - silent[i % len(silent)])[:, kept] for i, number in enumerate(numbers)]
     return np.asarray(np.array(found) / (NOISE * asked.clips[:, None]))
 
 
@@ -66,7 +69,8 @@ def _places(found: Noise, steps: Steps) -> Iterator[str]:
     ends = np.cumsum(steps.sizes)[:-1]
     parts = [np.concatenate(part) for part in np.split(found, ends, axis=2)]  # (steps * models, size)
     right = [spread(part, 1.0) >= SURE for part in parts]
-    if any(right) and not all(right):
+    bare = [np.mean(part**2) < BARE for part in parts]
+    if any(right) and any(bare):
         yield "does not reach every variable alike: draw it for all variables that are trained on records"
     for part, shape, whole_one in zip(parts, steps.shapes, right, strict=True):
         if not whole_one:
@@ -91,11 +95,11 @@ def _repeats(found: Noise, numbers: Sequence[int], foreign: Noise) -> Iterator[s
         yield "is the same in two models: give every model a noise stream of its own"
     if _alike(itertools.product(models, foreign[:, :LONGEST])):
         yield "is the same for two seeds: derive the noise stream from the seed"
-    if echo([(step, step) for step in steps]) < SURE:
-        yield "comes again within one step: draw it for every number"
     following = [(a, b) for a, b, i, j in zip(steps, steps[1:], numbers, numbers[1:], strict=False) if j == i + 1]
     if echo(following) < SURE:
         yield "of a step is not independent of the one before it: draw all of it anew in each of them"
+    if echo([(step, step) for step in steps]) < SURE:
+        yield "comes again within one step: draw it for every number"
 
 
 def _alike(pairs: Iterable[tuple[Noise, Noise]]) -> bool:

@@ -64,10 +64,10 @@ class Trial:
 
         return cls(defend, plain, public, probes, derive(seed, "probes"))
 
-    def run(self, private: Examples, *, blindfold: bool = True, again: str = "") -> Run:
-        """Train on `private`, and ask for everything. again: names another seed."""
+    def run(self, private: Examples, *, blindfold: bool = True, again: str = "", like: Run | None = None) -> Run:
+        """Train on `private`, and ask for everything. again: names another seed; like: see `watching`."""
         seed = derive(self.seed, again) if again else self.seed
-        with _limited(), watching(blindfold=blindfold) as seen:
+        with _limited(), watching(blindfold=blindfold, like=like.seen if like else None) as seen:
             release = self.defend(private, self.public, seed)
         check(release)
         kept = held(release.only(sorted(ACCESS - GIVEN - set(PROTOCOLS))))
