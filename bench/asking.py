@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError
+from bench.errors import UserError, complain
 
 if TYPE_CHECKING:
     from bench.registry import Crossing, Registry, Request
@@ -105,6 +105,25 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
         accept_published=bool(settings["accept-published"]),
         budget=None if settings["budget"] is None else choosing.duration(settings["budget"]),
     )
+
+
+def note_unplayable(asked: Request) -> None:
+    """Say so where there is no cell to measure: doing nothing must not look like having done it."""
+    from bench.component import missing
+
+    wanting = [
+        missing(attack.component, defense.component, data.component)
+        for one in asked.crossings
+        for data in one.data
+        for defense in one.defenses
+        for attack in one.attacks
+    ]
+    if all(wanting):
+        names = ", ".join(sorted({name for names in wanting for name in names}))
+        complain(
+            f"note: no chosen attack can be played against a chosen defense on this data, for want of {names}: choose "
+            "others, `bench list` says what each needs and publishes."
+        )
 
 
 def _crossing(registry: Registry, part: dict[str, Any]) -> Crossing:

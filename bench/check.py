@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 DRIFT = 4  # the exit code
 VERDICTS = ("equal", "inside", "drift", "failed")
 CLAIM = ("epsilon", "delta", "sampler", "relation", "assumes")
+UNRECORDED = "nothing that is recorded (how many cores the process may use, and their kind, is not)"
 TOLD = 4  # changes named in a row of the table
 LAST_DIGITS = 1e-9  # of an interval without width, or of an epsilon, another machine may round the last ones otherwise
 HEAD = ("data", "defense", "attack", "seed", "stored", "now", "utility", "verdict", "what differs")
@@ -146,29 +147,35 @@ def folder(into: Path | None, store: Store) -> Iterator[Store]:
     if here == there or here in there.parents or there in here.parents:
         raise UserError(f"--into {into} and {store.root} share files: give a folder apart from the stored cells.")
     made = Store(into)
-    if into.exists() and made.machine == store.machine:  # random ids: equal ones were copied
+    if made.known_machine and made.known_machine == store.known_machine:  # random ids: equal ones were copied
         raise UserError(f"--into {into} is a copy of {store.root}, and would be compared with itself: name another.")
     yield made
 
 
 def reachable(cells: Sequence[Cell], into: Store, where: Where) -> tuple[list[Cell], list[str]]:
     """The cells whose records are at hand, or which are measured already, and a note on each data set that is not."""
-    lacking: dict[str, str] = {}
     ahead = [cell for cell in cells if not stored(cell, into, into.machine)]
-    for data in {cell.data.label: cell.data for cell in ahead}.values():
+    gone = lacking(ahead, where)
+    skipped = Counter(cell.data.label for cell in ahead if cell.data.label in gone)
+    left = [cell for cell in cells if cell not in ahead or cell.data.label not in gone]
+    notes = [f"{n} cells of {label} skipped: {gone[label]}" for label, n in skipped.items()]
+    if not left:
+        raise UserError(f"nothing can be measured again: {' '.join(gone.values())}")
+    return left, notes
+
+
+def lacking(cells: Sequence[Cell], where: Where) -> dict[str, str]:
+    """Why, by label, the records of each data set that cannot be had are not there."""
+    found: dict[str, str] = {}
+    for data in {cell.data.label: cell.data for cell in cells}.values():
         # What fails otherwise the runner meets again, and says which cells it fails.
         with warnings.catch_warnings(), suppress(Exception):
             warnings.simplefilter("ignore", Doubt)
             try:
                 data.component.function(where, stream(0, "split", data.name), **data.settings)
             except UserError as error:
-                lacking[data.label] = str(error)
-    skipped = Counter(cell.data.label for cell in ahead if cell.data.label in lacking)
-    left = [cell for cell in cells if cell not in ahead or cell.data.label not in lacking]
-    notes = [f"{n} cells of {label} skipped: {lacking[label]}" for label, n in skipped.items()]
-    if not left:
-        raise UserError(f"nothing can be measured again: {' '.join(lacking.values())}")
-    return left, notes
+                found[data.label] = str(error)
+    return found
 
 
 def compare(
@@ -181,7 +188,7 @@ def compare(
     compared = []
     for cell in chosen.cells:
         old, new = chosen.results[cell.name], into.load(*cell.name)
-        differs = tuple(_since(old, registry, store.machine))
+        differs = tuple(_since(old, registry, store.known_machine))
         if cell.name in failed:
             compared.append(Compared(old, None, "failed", differs, (failed[cell.name],)))
         elif new and new.digest == cell.digest():  # what an older code left in a folder that is resumed is no answer
@@ -275,7 +282,7 @@ def _row(one: Compared) -> list[str]:
     utility = _shown(_utility(one.old)) + (f" -> {_shown(_utility(one.new))}" if one.new else "")
     more = len(one.differs) - TOLD
     told = [*one.why, *one.differs[:TOLD], *([f"and {more} more: `bench why`"] if more > 0 else [])]
-    return [*map(str, _name(one.old)), *figures, utility, one.verdict, "; ".join(told) or "nothing that is recorded"]
+    return [*map(str, _name(one.old)), *figures, utility, one.verdict, "; ".join(told) or UNRECORDED]
 
 
 def _name(result: Result) -> Key:

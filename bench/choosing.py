@@ -28,7 +28,7 @@ def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
     elif kind == "attack" and name in registry.games:
         group = [attack for attack in known.values() if attack.game and attack.game.name == name]
     elif name in known:
-        return [Choice(known[name], _read(f"{kind} {name!r}", known[name].options, settings))]
+        return [_choice(known[name], settings)]
     else:
         raise UserError(_unknown(registry, kind, name))
     if not group:
@@ -36,7 +36,7 @@ def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
     every = {option: default for component in group for option, default in component.options.items()}
     _read(f"{name!r}", every, settings)
     each = ([word for word in settings if word.partition("=")[0].strip() in one.options] for one in group)
-    return [Choice(one, _read(f"{kind} {one.name!r}", one.options, its)) for one, its in zip(group, each, strict=True)]
+    return [_choice(one, its) for one, its in zip(group, each, strict=True)]
 
 
 def choose_all(registry: Registry, kind: Kind, several: Sequence[str]) -> list[Choice]:
@@ -116,6 +116,18 @@ def _unknown(registry: Registry, kind: Kind, name: str) -> str:
             return f"the {kind} {name!r} is not there, because {line}"
     known = [*registry.of(kind), *(registry.games if kind == "attack" else ()), "all"]
     return f"there is no {kind} {name!r}: {nearest(name, known)}"
+
+
+def _choice(component: Component, settings: Sequence[str]) -> Choice:
+    """The component with its options; what no defense or game can take is refused here, before anything is trained."""
+    whose = f"{component.kind} {component.name!r}"
+    given = _read(whose, component.options, settings)
+    epsilon, of = given.get("epsilon"), given.get("of")
+    if isinstance(epsilon, float) and not epsilon > 0:
+        raise UserError(f"epsilon={text(epsilon)} of {whose} must be a number above 0, or inf for no privacy.")
+    if component.game and component.game.options and of is not None and of not in component.game.challenges:
+        raise UserError(f"of={of} of {whose} are nobody's records: {nearest(str(of), component.game.challenges)}")
+    return Choice(component, given)
 
 
 def _read(whose: str, options: Mapping[str, Option], settings: Sequence[str]) -> dict[str, Option]:

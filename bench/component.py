@@ -132,6 +132,9 @@ def attack(name: str, *, game: Game, needs: Iterable[str], floor: float | None =
     floor: what its headline figure must reach where nothing defends (`bench.controls`); None: more than luck.
     """
 
+    if not isinstance(game, Game):
+        raise TypeError(f"{name}: game must be one of bench.games, such as MEMBERSHIP, not {game!r}.")
+
     def declare(function: A) -> A:
         _declare(name, "attack", function, 3, needs=_known(name, "needs", needs, ACCESS), game=game, floor=floor)
         return function

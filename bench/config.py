@@ -26,7 +26,7 @@ def read(path: Path, words: Mapping[str, type], of_parts: Container[str]) -> tup
     import yaml
 
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"the configuration {path} cannot be read ({why}): give the path of a YAML file.") from error
@@ -45,6 +45,23 @@ def read(path: Path, words: Mapping[str, type], of_parts: Container[str]) -> tup
     own = {word: kind for word, kind in words.items() if word in of_parts}
     shared = typed(path, loaded, {**words, PARTS: list})
     return shared, [typed(path, part, own) for part in parts]
+
+
+def _loader() -> Any:
+    """YAML's safe loader, which here refuses a word that stands twice: it would keep the last one silently."""
+    import yaml
+
+    class Once(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen = set[str]()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    problem = f"{key.value!r} stands there again, and once with a list says the same"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep=deep)
+
+    return Once
 
 
 def typed(path: Path | str, given: Mapping[Any, object], words: Mapping[str, type]) -> Settings:

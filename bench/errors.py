@@ -6,6 +6,8 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+LISTED = 60  # names; more, as of stored cells, are no sentence any more
+
 
 class UserError(Exception):
     """Something the user can mend; the message is one sentence that says what to do. The program exits with 2."""
@@ -16,10 +18,11 @@ class Doubt(UserWarning):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of an "unknown X" sentence: the nearest known name if one is near, else all of them."""
+    """The end of an "unknown X" sentence: the nearest known name if one is near, else all of them, or the first."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else "known: " + (", ".join(known) or "none") + "."
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"did you mean {close[0]!r}?" if close else "known: " + (", ".join(known[:LISTED]) or "none") + f"{more}."
 
 
 def complain(sentence: str) -> None:

@@ -8,7 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.asking import OF_PARTS, WORDS, add_accepting, add_shared, add_words, data_dir, flags, request, settings
+from bench.asking import (
+    OF_PARTS,
+    WORDS,
+    add_accepting,
+    add_shared,
+    add_words,
+    data_dir,
+    flags,
+    note_unplayable,
+    request,
+    settings,
+)  # fmt: skip
 from bench.errors import UserError, complain
 from bench.reading import Verbs, add_reader, discover, publish, stored
 
@@ -84,6 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _release(Path(arguments.release), given, parts)
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
+    note_unplayable(asked)
 
     from bench import cells
 
@@ -99,6 +111,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _probe(asked: Request, registry: Registry) -> bool:
     """Probe whoever claims DP and was not probed by today's code; say what was found of all that are asked for."""
+    from bench import cells, check
     from bench.probes import verdicts
     from bench.progress import Progress
     from bench.store import Store
@@ -107,6 +120,8 @@ def _probe(asked: Request, registry: Registry) -> bool:
     todo = verdicts.stale(store, registry, defenses)
     if todo:
         store.check_writable()
+        if gone := check.lacking(cells.asked(asked.crossings), asked.where):  # known before minutes go into probes
+            raise UserError(" ".join(gone.values()))
     with Progress() as progress:
         for done, one in enumerate(todo):
             progress.step(f"probing what {one.label} claims", done, len(todo))
@@ -189,6 +204,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     given, parts = settings(arguments)
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
+    note_unplayable(asked)
 
     from bench import plan
     from bench.store import Store

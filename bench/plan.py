@@ -72,7 +72,7 @@ class Past:
     """Stored cells, stale ones as well as fresh, and what they tell of the cost of others."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._machine = store, store.machine
+        self._store, self._machine = store, store.known_machine
         self._rows: dict[tuple[str, str, str], dict[tuple[str, int], Result]] = {}
         self._alike: dict[tuple[str, str], dict[tuple[str, str, str, int], Result]] = {}
         for result in store.results():
@@ -148,7 +148,7 @@ class Row:
 
 def make(request: Request, store: Store) -> list[Row]:
     """What `bench run` would do; what cannot be played is left out."""
-    past, machine = Past(store), None if request.accept_published else store.machine
+    past, machine = Past(store), None if request.accept_published else store.known_machine
     rows: dict[tuple[str, str], list[Cell]] = {}
     for cell in asked(request.crossings):
         rows.setdefault((cell.data.label, cell.defense.label), []).append(cell)
@@ -196,7 +196,7 @@ def minutes(groups: Sequence[Group]) -> str:
 
 def _how(groups: Sequence[Group]) -> list[str]:
     if not groups:
-        return ["Everything is stored."]
+        return ["Nothing is left to measure."]
     costs = [cost for group in groups for cost in group.costs]
     bases = Counter(cost.basis for cost in costs)
     told = ", ".join(f"{bases[basis]} by {basis}" for basis in BASES if bases[basis])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -20,23 +22,42 @@ class Progress:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self.spoken = float("-inf")
         self.bar: Bar | None = None
+        self.interrupted = False
 
     def __enter__(self) -> Self:
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
         return self
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-C. TensorFlow at times makes a failed training of it: then the next step stops, or the end."""
+        self.interrupted = True
+        signal.default_int_handler(number, frame)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if signal.getsignal(signal.SIGINT) == self._interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+        if self.interrupted and (kind is None or issubclass(kind, Exception)):
+            raise KeyboardInterrupt from error
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
         self.console.print(line, markup=False)
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are finished and what is next; off a terminal every 5 s, and first and last."""
+        """Show that `done` of `total` are finished and what is next; off a terminal every 5 s, and first and last.
+
+        Raises KeyboardInterrupt where somebody had stopped the program and it went on.
+        """
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
         if self.console.is_terminal:
             self._move(what, done, total)
         elif done >= total or time.monotonic() - self.spoken >= EVERY:

@@ -162,7 +162,7 @@ def _why(arguments: argparse.Namespace) -> int:
     if arguments.cell in (None, "all"):
         said = why.summary(store, registry)
     else:
-        said = why.explain(why.find(store, arguments.cell), registry, store.machine)
+        said = why.explain(why.find(store, arguments.cell), registry, store.known_machine)
     print("\n".join(said))
     return 0
 

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,13 +141,16 @@ def add(registry: Registry, path: Path) -> list[Component]:
     try:
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
-            raise ImportError("not a file that Python can import")
+            raise ImportError("no file that Python can import: its name must end in .py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
-        raise UserError(f"the plugin {path} could not be loaded: {_sentence(error)}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise UserError(f"the plugin {path} could not be loaded{where}: {_sentence(error)}") from error
     found = _components(module)
     if not found:
         raise UserError(f"the plugin {path} declares no component: decorate its function with @defense or @attack.")

@@ -68,6 +68,7 @@ def plan(crossings: Sequence[Crossing], folder: Path) -> list[Planned]:
                 found.setdefault(target, Planned(data, defense, target))
     for target in found:
         _check_empty(target)
+    _check_writable(folder)
     return list(found.values())
 
 
@@ -91,6 +92,14 @@ def _check_empty(target: Path) -> None:
             f"{target} is there already and nothing is overwritten: a further release of the same records spends its "
             "epsilon once more; give --release another folder if you mean that."
         )
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise UserError now rather than after a training; nothing is left, and no folder made."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    probe = there / f"{secrets.token_hex(8)}.tmp"
+    write(probe, bytes(1 << 16))
+    probe.unlink()
 
 
 def _public(data: Choice, defense: Choice) -> Choice:

@@ -321,12 +321,19 @@ class Store:
                     path.unlink()
 
     @property
+    def known_machine(self) -> str:
+        """The random id of this checkout, or "" where nothing was measured: for whoever only reads, and makes none."""
+        with suppress(OSError, ValueError):
+            if _is_id(known := (self._local / "machine").read_text("ascii")):
+                return known
+        return ""
+
+    @property
     def machine(self) -> str:
         """The random id of this checkout (32 hex digits), made on first use; all processes get the same."""
+        if known := self.known_machine:
+            return known
         path = self._local / "machine"
-        with suppress(OSError, ValueError):  # reading must work where nothing can be written
-            if _is_id(known := path.read_text("ascii")):
-                return known
         # Not exclusive creation: whoever comes second could read the file before the first has filled it.
         with _blaming(self._local):
             self._local.mkdir(parents=True, exist_ok=True)

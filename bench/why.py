@@ -35,7 +35,10 @@ def find(store: Store, words: str) -> Result:
             return result
     if Path(words).is_file():
         raise UserError(f"{words} is no cell of {store.root}: give --results the folder that it belongs to.")
-    raise UserError(f"{words} is not stored in {store.root}: {nearest(words, by_name) if by_name else 'nothing is.'}")
+    hint = nearest(words, by_name) if by_name else "nothing is."
+    if hint.startswith("known"):  # there are thousands
+        hint = f"write data/defense/attack/seed, as in {min(by_name)}."
+    raise UserError(f"{words} is not stored in {store.root}: {hint}")
 
 
 def changes(result: Result, registry: Registry, machine: str) -> list[str]:
@@ -94,7 +97,7 @@ def explain(result: Result, registry: Registry, machine: str) -> list[str]:
 
 def summary(store: Store, registry: Registry) -> list[str]:
     """How many stored cells each change concerns, most first; a cell counts under all of its changes."""
-    results, machine = store.results(), store.machine
+    results, machine = store.results(), store.known_machine
     said = [changes(result, registry, machine) for result in results]
     counts = Counter(line for lines in said for line in lines)
     stale = sum(bool(lines) and lines != [ELSEWHERE] for lines in said)

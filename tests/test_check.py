@@ -207,7 +207,7 @@ def shifted(figure: dict[str, Any], by: float) -> None:
 
 
 MUTANTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "the figure and its interval": (lambda v: shifted(v["metrics"]["auc"], 0.3), "nothing that is recorded"),
+    "the figure and its interval": (lambda v: shifted(v["metrics"]["auc"], 0.3), check.UNRECORDED),
     "the figure alone": (lambda v: v["metrics"]["auc"].update(value=0.99), "the stored figure lies outside its own"),
     "the utility": (lambda v: shifted(v["utility"]["accuracy"], 0.3), "nothing that is recorded"),
     "the utility alone": (lambda v: v["utility"]["accuracy"].update(value=0.99), "the stored utility lies outside"),
@@ -231,6 +231,14 @@ def test_a_stored_number_that_was_edited_is_drift(
     [row] = rows(text)
     assert row["verdict"] == "drift"
     assert why.replace("\\", "") in row["what differs"]
+
+
+def test_the_stored_cells_are_only_read(run: Check, kept: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who checks those of a folder that cannot be written must not find that out when all is measured."""
+    shutil.rmtree(kept.root / ".local")
+    assert run() == 0
+    assert counts(capsys.readouterr().out) == only(equal=4)
+    assert not (kept.root / ".local").exists()
 
 
 def test_a_cell_that_fails_is_named_with_its_reason_and_drift_outranks_it(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -41,7 +44,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "abbreviated flag": (["run", "--def", "shield"], "--def"),
     "flag before the verb": (["--defense", "shield", "run"], "--defense"),
     "flag without a value": (["run", "--seeds"], "expected one argument"),
-    "stray word": (["table", "now"], "'now'"),
+    "stray word": (["table", "now"], "'now' by itself: write a flag before it"),
+    "bytes that are no text": (["run", "--defense", "sh\udcffeld"], "'sh\\udcffeld' is not text in this locale"),
+    "whose records": (["run", "--attack", "membership,of=publik"], "did you mean 'public'"),
+    "no epsilon": (["run", "--defense", "shield,epsilon=-1"], "above 0"),
     "part": (["list", "defences"], "did you mean 'defenses'"),
     "card of what is no data": (["list", "attacks", "spear"], "only data sets have a card"),
     "card of no data": (["list", "data", "digit"], "did you mean 'digits'"),
@@ -72,6 +78,8 @@ YAMLS = {
     "seeds: 0-4\n\tepsilon: 1": "line 2",
     "defence: shield": "did you mean 'defense'",
     "3: x": "unknown word 3",
+    "seeds: 0\ndefense: shield\ndefense: none": "line 3: 'defense' stands there again",
+    "parts:\n- seeds: 0\n  seeds: 1": "line 3: 'seeds' stands there again",
     "- run": "word: value",
     "just words": "word: value",
     "defense: {shield: 1}": "a list of them",
@@ -304,6 +312,69 @@ def test_what_stops_a_run_is_one_line(
     assert fakes.calls == []
 
 
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_that_nothing_can_be_played_is_said(fakes: Fakes, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    words = ["--plugin", "mine.py", "--defense", "shield", "--attack", "nearest_sample"]
+    assert main([verb, *words]) == 0
+    assert "for want of generate: choose others" in capsys.readouterr().err
+    assert main([verb, *words, "--attack", "spear"]) == 0
+    assert "for want of" not in capsys.readouterr().err
+
+
+def test_a_stop_that_was_swallowed_stops_at_the_next_step() -> None:
+    """TensorFlow's C code makes a SystemError of it, which the runner takes for a training that failed."""
+    with Progress(Console(file=io.StringIO())) as progress:
+        progress.step("first", 0, 2)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            progress.step("second", 1, 2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("made_of_it", [None, SystemError("returned a result with an exception set")])
+def test_a_stop_that_was_swallowed_stops_at_the_end(made_of_it: Exception | None) -> None:
+    def swallow() -> None:
+        with Progress(Console(file=io.StringIO())):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            if made_of_it:
+                raise made_of_it
+
+    with pytest.raises(KeyboardInterrupt):
+        swallow()
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("run", "goes on from there"), ("run --release --defense shield", "starts the rest anew"),
+        ("list", "starts the rest anew"), ("test", "starts the rest anew"), ("table", "starts the rest anew"),
+    ],
+)  # fmt: skip
+def test_who_is_stopped_is_told_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: str, says: str
+) -> None:
+    """The plugin stops it, as Ctrl-C would at that moment."""
+    monkeypatch.chdir(tmp_path)
+    Path("stops.py").write_text("raise KeyboardInterrupt\n")
+    assert main([*argv.split(), *(["stops.py"] if argv == "test" else ["--plugin", "stops.py"])]) == 130
+    err = capsys.readouterr().err
+    is_one_sentence(err)
+    assert says in err
+
+
+def test_records_that_are_not_there_are_missed_before_anything_is_probed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.probes.verdicts.measure", lambda choice, registry: pytest.fail("probed"))
+    many = ["run", "--defense", "dp_sgd", "--data", "digits,private=99999", "--results", str(tmp_path)]
+    assert main(many) == 2
+    err = capsys.readouterr().err
+    is_one_sentence(err)
+    assert "1797 distinct records" in err
+
+
 def test_an_error_of_the_program_is_not_hidden(fakes: Fakes) -> None:
     fakes.raises = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
@@ -383,6 +454,39 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     os.close(write)
     assert done.stderr == b""
     assert done.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, where nothing can be written")
+def test_an_output_that_takes_no_more_is_one_sentence() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "bench", "list"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 2
+    is_one_sentence(done.stderr.decode())
+
+
+def test_an_error_of_a_file_is_not_taken_for_a_full_output(fakes: Fakes) -> None:
+    fakes.raises = OSError(errno.ENOSPC, "No space left on device", "some file")
+    with pytest.raises(OSError, match="some file"):
+        main(["run", "--plugin", "mine.py"])
+
+
+@pytest.mark.parametrize(("closed", "argv", "code"), [(">&-", "list games", 0), ("2>&-", "rnu", 2)])
+def test_a_closed_stream_is_no_error(closed: str, argv: str, code: int) -> None:
+    command = f"{sys.executable} -m bench {argv} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stdout == done.stderr == ""
+
+
+def test_a_locale_without_a_letter_spells_it_out(tmp_path: Path) -> None:
+    (tmp_path / "é.csv").write_text("a,label\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "list", "data", "é.csv"], cwd=tmp_path, env=ascii_only, capture_output=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"\\xe9.csv" in done.stdout
 
 
 def test_an_edit_that_does_not_count_is_noted(fakes: Fakes, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from bench import controls, training
 from bench.cli import main
 from bench.component import Choice
 from bench.controls import World
+from bench.errors import UserError
 from bench.kit import attacks, defenses, guarantee, whole
 from bench.kit.attacks import Player
 from bench.kit.check import Check, judge
+from bench.kit.session import named
 from bench.kit.trying import Tried
 from bench.registry import add, discover
 from bench.store import Store
@@ -278,6 +280,13 @@ def test_a_wrong_attack_is_told_what_to_do(
     assert not any("\n" in line for line in found)
 
 
+def test_an_answer_of_nothing_is_told_once(tmp_path: Path) -> None:
+    player = attack_of(tmp_path, edited(SURE, [("return score", "return None")]))
+    failed = [line for one in attacks.CHECKS for line in said(one, player) if line.startswith("FAILED")]
+    assert len(failed) == 1, failed
+    assert "answers with a NoneType" in failed[0]
+
+
 def test_who_refuses_records_in_a_sentence_is_not_wrong(tmp_path: Path) -> None:
     """But whoever makes records that are none has refused nothing."""
     no = "from bench.errors import UserError\n    if private.x.ndim < 4: raise UserError('pictures only')\n    rng = np"
@@ -394,7 +403,11 @@ DECLARATIONS = {
     "positional": (MEANS, [("public, *, seed, epsilon=8.0", "public, epsilon=8.0, *, seed")], "options after a bare"),
     "no default": (MEANS, [("epsilon=8.0", "epsilon")], "option epsilon must have a default"),
     "unknown access": (MEANS, [('"encode", "gen', '"weights", "gen')], "publishes names 'weights'"),
-    "crash": (MEANS, [("import numpy", "import nmpy")], "could not be loaded: .*nmpy"),
+    "game": (
+        "from bench.registry import attack\n\n@attack('spear', game='membership', needs={'predict'})\n"
+        "def spear(release, targets, public, *, seed): ...\n", [], "must be one of bench.games, .* not 'membership'",
+    ),
+    "crash": (MEANS, [("import numpy", "import nmpy")], "could not be loaded in line .*nmpy"),
     "nothing": ("x = 1", [], "declares no component"),
 }  # fmt: skip
 
@@ -412,11 +425,22 @@ def test_a_wrong_declaration_is_exit_2(mistake: str, tmp_path: Path, capsys: pyt
 def test_what_is_not_there_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for word, says in (
         ("dp_vaegn", "did you mean 'dp_vaegm'"), (str(tmp_path / "no.py"), "does not exist"),
-        ("dp_vaegm,epsilom=1", "did you mean 'epsilon'"),
+        ("dp_vaegm,epsilom=1", "did you mean 'epsilon'"), (f"{tmp_path / 'no.py'},epsilon=1", "does not exist"),
     ):  # fmt: skip
         code, lines, err = program(capsys, "constant", word)
         assert (code, lines) == (2, []), "nothing is tried before all are found"
         assert says in err
+
+
+def test_options_follow_a_file_as_they_follow_a_name(tmp_path: Path) -> None:
+    mine = tmp_path / "mine, too.py"
+    mine.write_text(MEANS)
+    _, [choice] = named([str(mine)])
+    assert choice.options == {}
+    _, [choice] = named([f"{mine.rename(tmp_path / 'mine.py')},epsilon=2"])
+    assert choice.label == "means,epsilon=2"
+    with pytest.raises(UserError, match="did you mean 'epsilon'"):
+        named([f"{tmp_path / 'mine.py'},epsilom=2"])
 
 
 def test_a_registered_name_and_several_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,6 +136,11 @@ def test_smoke_is_the_command_of_the_readme():
     assert tox["testenv:smoke"]["commands"].split("\n").count(command) == 2
 
 
+def test_the_cell_that_the_readme_asks_about_is_stored():
+    [cell] = re.findall(r"bench why (\S+/\d+)", (ROOT / "README.md").read_text())
+    assert (ROOT / "results" / f"{cell}.json").is_file()
+
+
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory):
     """The examples of CONTRIBUTING, written to files as a reader would."""

@@ -177,7 +177,13 @@ def test_a_plugin_replaces_its_namesake_and_says_so(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "why"), [(None, "does not exist"), ("1 / 0", "ZeroDivisionError"), ("x = 1", "declares no")]
+    ("source", "why"),
+    [
+        (None, "does not exist"),
+        ("1 / 0", "in line 1: ZeroDivisionError"),
+        ("def f():\n    return 1 / 0\n\n\nf()", "in line 2: ZeroDivisionError"),
+        ("x = 1", "declares no"),
+    ],
 )
 def test_a_plugin_that_cannot_be_used_is_an_error(folder: Path, source: str | None, why: str) -> None:
     path = folder / "mine.py"
@@ -231,6 +237,9 @@ def test_a_label_reads_back_as_the_same_choice(folder: Path, words: str, label: 
         ("defense", "dp,epsilon=big", "a number or inf"),
         ("defense", "dp,epsilon=nan", "a number or inf"),
         ("defense", "dp,epsilon=", "a number or inf"),
+        ("defense", "dp,epsilon=0", "epsilon=0 .* above 0"),
+        ("defense", "all,epsilon=-2", "epsilon=-2 .* above 0"),
+        ("attack", "plain,of=publik", "did you mean 'public'"),
         ("defense", "dp,steps=1.5", "a whole number"),
         ("defense", "dp,steps=inf", "a whole number"),
         ("defense", "dp,fast=1", "true or false"),

@@ -226,6 +226,15 @@ def test_no_file_holds_the_seed_or_one_derived_from_it(
     assert not any(str(seed) in said for seed in seeds if seed > 2**31)
 
 
+def test_where_nothing_can_be_written_nothing_is_trained(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "release", lambda data, defense, seed: pytest.fail("trained"))
+    (tmp_path / "out").write_text("a file")
+    assert release("--defense", "sums") == 2
+    assert "a file is in its place" in capsys.readouterr().err
+
+
 def test_the_search_for_a_seed_finds_one(tmp_path: Path, seeds: set[int]) -> None:
     for i, spelling in enumerate({*spellings(SECRET), *spellings(2**62 + 12345)}):
         (tmp_path / str(i)).write_bytes(b"abc" + spelling + b"xyz")

@@ -64,6 +64,22 @@ def edit(kept: Store, change: Callable[[dict[str, Any]], object]) -> Path:
     return path
 
 
+def test_who_only_reads_makes_no_folder(kept: Store, tmp_path: Path) -> None:
+    """Cells that came in a folder where nothing can be written, say."""
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.save(kept.results()[0])
+    assert why.summary(elsewhere, components())[1].endswith(why.ELSEWHERE)
+    assert main(["why", "--results", str(elsewhere.root)]) == 0
+    assert elsewhere.known_machine == ""
+    assert not (elsewhere.root / ".local").exists()
+    assert elsewhere.machine == elsewhere.known_machine != ""
+
+
+def test_a_name_unlike_all_others_is_told_one_of_them(kept: Store) -> None:
+    with pytest.raises(UserError, match=r"write data/defense/attack/seed, as in digits,\S*/0\.$"):
+        why.find(kept, "xyz")
+
+
 def told(kept: Store, words: str = "/".join((*LABELS, "0"))) -> list[str]:
     return why.explain(why.find(kept, words), components(), kept.machine)
 

@@ -177,7 +177,7 @@ def same_seed_same_answer(player: Player) -> Iterator[str]:
 @check("leaves alone what it is given")
 def leaves_what_it_is_given(player: Player) -> Iterator[str]:
     """Targets, public records and the weights of a model, in every play until now."""
-    assert player.first is not None
+    well_formed(player)
     if player.changed:
         yield "it changed what it was handed (targets, public records or weights): work on a copy."
 
@@ -261,7 +261,7 @@ def _said(row: Array, x: Array) -> Array:
 @check("reads no other records than it is given")
 def reads_what_it_is_given(player: Player) -> Iterator[str]:
     """No file of records is opened, and no host is asked, in any play until now."""
-    assert player.first is not None
+    well_formed(player)
     yield from dict.fromkeys(sentence for reach in player.reached for sentence in reach.wrong())
 
 

@@ -26,8 +26,10 @@ def named(words: Sequence[str]) -> tuple[Registry, list[Choice]]:
     """
     registry, chosen = discover(), []
     for word in words:
-        if word.endswith(".py") or Path(word).is_file():
-            chosen += [Choice(one) for one in add(registry, Path(word)) if one.kind in KINDS]
+        name, comma, options = (word, "", "") if Path(word).is_file() else word.partition(",")
+        if name.endswith(".py") or Path(name).is_file():
+            declared = [one for one in add(registry, Path(name)) if one.kind in KINDS]
+            chosen += [found for one in declared for found in choose(registry, one.kind, f"{one.name}{comma}{options}")]
         else:
             chosen += _registered(registry, word)
     return registry, chosen
