@@ -46,9 +46,18 @@ def released(fits: list[Fit], net: nets.Net, spent: Any = None) -> Release:
 
 
 @defense("small", **CLAIMS)
-def small(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0, engine: str = "onepass") -> Release:
+def small(
+    private: Examples,
+    public: Examples,
+    *,
+    seed: int,
+    epsilon: float = 8.0,
+    engine: str = "onepass",
+    activation: str = "tanh",
+) -> Release:
     """Right: a small classifier, trained by the one door."""
-    one = recipe(private, len(private), epsilon, engine=engine)
+    net = Classifier(private.shape, private.classes, (8,), activation)
+    one = recipe(private, len(private), epsilon, net, engine=engine)
     return released(train(one, [private], [derive(seed, "small")]), one.net)
 
 

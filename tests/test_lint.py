@@ -48,6 +48,8 @@ OFTEN = {
     "updates clipped array by array", "the server's noise the same in each array", "records dealt out by position",
     "votes dealt out by position", "votes that overlap", "half of the votes accounted", "a check of votes unpaid",
     "let out: private records for later", "noise of its own",
+    "clipped at the median norm of the lot", "what is not finite passes the clip", "lots that are never empty",
+    "Laplace noise in the mechanism", "trained on: classes of some size", "synthetic: snapped to private values",
 }  # fmt: skip
 LATER = {bug.name for bug in (*BESIDE, *STEPS)} - OFTEN
 

@@ -146,6 +146,23 @@ def dealt(before: Seen, fewer: Seen) -> list[Finding]:
     return [Finding("arrivals", what)]
 
 
+def crowded(sparse: Seen, grown: Seen, more: int) -> list[Finding]:
+    """Whether so many records more change more than so many rows, as where classes of some size or means decide."""
+    if _counts(sparse) != _counts(grown):
+        what = "how many trainings, parts or sums there are depends on the size of a class: fix them by options"
+        return [Finding("arrivals", what)]
+    for one, other in zip(sparse.trained, grown.trained, strict=True):
+        for a, b in zip(one.parts, other.parts, strict=True):
+            changed = unmatched(a, b) + unmatched(b, a)
+            if changed > more:
+                what = (
+                    f"{more} records more change {changed} rows of a private training: let neither the size of a class "
+                    "nor what is true of many records decide which records come in, and as what"
+                )
+                return [Finding("arrivals", what)]
+    return [found for a, b in zip(sparse.summed, grown.summed, strict=True) for found in _moved(a, b, more)[0]]
+
+
 def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[Finding]:
     for one, other in zip(before, after, strict=True):
         if len(one.updates) != len(other.updates):

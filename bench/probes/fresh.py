@@ -17,6 +17,7 @@ from bench.probes.trial import Run
 MOST = 12  # sums of a run that are held against each other
 LONGEST, MANY = 20_000, 1000  # numbers that are laid along themselves, and of which none are equal by chance
 TIES = 2
+ASKED = 50, 200  # rows and columns
 MECHANISM = "Gaussian mechanism"
 Noise = NDArray[np.float64]
 
@@ -24,7 +25,8 @@ Noise = NDArray[np.float64]
 def fresh(one: Run, other: Run) -> list[Finding]:
     """Of a blindfolded run, so that its noise stands alone, and an open one with another seed."""
     found = [*_seeds(one.seen, other.seen)]
-    found += _wrong(MECHANISM, _of_sums(one.seen, alone=True), _of_sums(other.seen, alone=False))
+    mine, theirs = (_replayed(one.seen, seed) for seed in range(2))
+    found += _wrong(MECHANISM, _of_sums(one.seen, alone=True) + mine, _of_sums(other.seen, alone=False) + theirs)
     found += _wrong("server", _of_rounds(one.seen, alone=True), _of_rounds(other.seen, alone=False))
     return [Finding("fresh", what) for what in dict.fromkeys(found)]
 
@@ -35,6 +37,15 @@ def _of_sums(seen: Seen, *, alone: bool) -> list[Noise]:
         for s in seen.summed
     ]
     return [noise / deviation for noise, deviation in noises if deviation]
+
+
+def _replayed(seen: Seen, seed: int) -> list[Noise]:
+    """What the mechanism, asked as it was, adds to many zeros: the few numbers of a release tell little of its law."""
+    from bench import mechanism
+
+    asked = dict.fromkeys((s.l2_sensitivity, s.noise_multiplier) for s in seen.summed if s.noise_multiplier)
+    rng = np.random.default_rng(seed)
+    return [np.ravel(mechanism.gaussian(np.zeros(ASKED), size, noise, rng)) / (size * noise) for size, noise in asked]
 
 
 def _of_rounds(seen: Seen, *, alone: bool) -> list[Noise]:

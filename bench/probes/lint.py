@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from bench.component import Choice
-from bench.data import Data
+from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.probes import records, replay
 from bench.probes.account import account
-from bench.probes.arrivals import arrivals, dealt, placed
+from bench.probes.arrivals import arrivals, crowded, dealt, placed
 from bench.probes.blindfold import blindfold
 from bench.probes.doors import Trained
 from bench.probes.finding import Finding
@@ -54,9 +54,9 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
 
 def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     plain = trial.run(trial.plain)
-    for agreeing in (False, True) if plain.release.predict else (False,):
-        yield from blindfold(plain, trial.run(trial.against(plain, agreeing=agreeing)), trial)
-    few = _few(trial) if plain.seen.summed else None
+    for other in trial.against(plain):
+        yield from blindfold(plain, trial.run(other), trial)
+    few = _tried(trial, records.few(trial.plain)) if plain.seen.summed else None
     for base in filter(None, (plain, few)):
         compared = [arrivals(base.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(base, trial)]
         yield from dict.fromkeys(one for found, _ in compared for one in found)
@@ -66,16 +66,19 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     if placed(plain.seen, opened.seen):
         whole = few or plain
         yield from dealt(whole.seen, trial.run(records.fewer(whole.private), like=whole).seen)
+    if sparse := _tried(trial, records.sparse(trial.plain)):
+        grown = records.grown(sparse.private)
+        yield from crowded(sparse.seen, trial.run(grown, like=sparse).seen, len(grown) - len(sparse.private))
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
 
 
-def _few(trial: Trial) -> Run | None:
-    """A run on few records that agree on nothing: of what is summed up one more moves as much as it can."""
+def _tried(trial: Trial, private: Examples) -> Run | None:
+    """A run on few records, or None: so few need not do."""
     try:
-        return trial.run(records.few(trial.plain))
-    except Exception:  # noqa: BLE001 - so few need not do
+        return trial.run(private)
+    except Exception:  # noqa: BLE001 - they may fail in any way
         return None
 
 

@@ -13,6 +13,7 @@ from bench.data import Examples
 
 NEIGHBOURS = ("binary", "ones", "zeros", "copied")
 FEW = 40
+SPARSE, GROWN = 3, 30  # of each class: fewer than what people call enough, and by how many more it becomes more
 
 
 def plain(private: Examples, most: int) -> Examples:
@@ -40,9 +41,9 @@ def middle(public: Examples, label: int) -> Examples:
     return Examples(public.x.mean(0, keepdims=True), np.array([label]), public.classes)
 
 
-def more(records: Examples, one: Examples) -> Examples:
-    """With one record behind the others: a defense may draw something for each place."""
-    return Examples(np.concatenate([records.x, one.x]), np.concatenate([records.y, one.y]), records.classes)
+def more(records: Examples, added: Examples) -> Examples:
+    """With one record, or some, behind the others: a defense may draw something for each place."""
+    return Examples(np.concatenate([records.x, added.x]), np.concatenate([records.y, added.y]), records.classes)
 
 
 def few(records: Examples) -> Examples:
@@ -50,6 +51,18 @@ def few(records: Examples) -> Examples:
     rng, rows = np.random.default_rng(3), np.arange(min(FEW, len(records)))
     x = rng.choice([0.25, 0.75], (len(rows), *records.shape))
     return Examples(x, rng.permutation(records.y)[rows], records.classes)
+
+
+def sparse(records: Examples) -> Examples:
+    """So few of each class that they may be too few, with features at and between both ends of their range."""
+    rng, y = np.random.default_rng(4), np.repeat(np.arange(records.classes), SPARSE)
+    return Examples(rng.choice([0.0, 0.25, 0.75, 1.0], (len(y), *records.shape)), y, records.classes)
+
+
+def grown(records: Examples) -> Examples:
+    """With GROWN more of each class behind them."""
+    rng, y = np.random.default_rng(5), np.repeat(np.arange(records.classes), GROWN)
+    return more(records, Examples(rng.choice([0.25, 0.75], (len(y), *records.shape)), y, records.classes))
 
 
 def fewer(records: Examples) -> Examples:

@@ -80,23 +80,26 @@ class Trial:
             later[what] = then
         return Run(private, seen, release, kept, let_out, later)
 
-    def against(self, run: Run, *, agreeing: bool = False) -> Examples:
-        """As many private records that share nothing with those of `run`, chosen by what it let out.
+    def against(self, run: Run) -> list[Examples]:
+        """As many private records each that share nothing with those of `run`, chosen by what it let out.
 
-        They are the records that it generates, where it does: who drops what is near a private record drops them all.
-        Their labels are the least likely ones to its predictor, so that another model looks better on them; or those
-        that it predicts, so that it looks perfect to whoever trains until it does.
+        First the records that it generates, where it does: who drops what is near a private record drops them all.
+        Their labels are the least likely ones to its predictor, so that another model looks better on them. Then, where
+        it does either, records unlike all that it generates, with the labels that it predicts, so that it looks perfect
+        to whoever trains until it does.
         """
-        found, made = records.others(self.plain), run.release.synthetic
+        other, made = records.others(self.plain), run.release.synthetic
         with watching(blindfold=True):
             if run.release.generate:
-                made = run.release.generate(len(found), 5)
-            x = np.resize(made.x, found.x.shape) if made is not None and len(made) else found.x
-            y = found.y
-            if run.release.predict:
-                p = np.asarray(run.release.predict(x))
-                y = p.argmax(1) if agreeing else p.argmin(1)
-        return Examples(x, y, found.classes)
+                made = run.release.generate(len(other), 5)
+            sets = [other.x if made is None or not len(made) else np.resize(made.x, other.x.shape), other.x]
+            if not run.release.predict:
+                labels = [other.y, other.y]
+            else:
+                likely = [np.asarray(run.release.predict(x)) for x in sets]
+                labels = [likely[0].argmin(1), likely[1].argmax(1)]
+        found = [Examples(x, y, other.classes) for x, y in zip(sets, labels, strict=True)]
+        return found if run.release.predict or sets[0] is not other.x else found[:1]
 
 
 def check(release: object) -> None:
