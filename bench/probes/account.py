@@ -19,6 +19,7 @@ from bench.probes.trial import Run
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
+ROUNDING = 1e-3  # of a move beside its bound
 TOLERANCE = 1e-3  # of epsilon, relative, and rounding of the accountant in small ones
 
 
@@ -73,14 +74,17 @@ def _by_neighbours(run: Run, touches: Sequence[Touched]) -> Iterator[list[Step]]
     What is asked of the release later spends beside it, but of the protocols one run at a time is covered.
     """
     rest = run.later["rest"]
+    by_row = {i for t in touches for i, far in t.summed if far > run.seen.summed[i].l2_sensitivity * (1 + ROUNDING)}
     for touched in touches:
         seen = run.seen
         steps = [_trained(seen, i, k) for i, k in touched.trained]
         for i, far in touched.summed:
             one = seen.summed[i]
-            # As one vector; a move beyond the bound costs what that much less noise costs.
+            # As one vector, of which a move beyond the bound costs what that much less noise costs; but where the
+            # bound is that of a row (`bench.mechanism`), another record may move every row as far.
             less = min(1.0, one.l2_sensitivity / far)
-            steps.append((1.0, one.noise_multiplier * less, 1))
+            rows = len(one.values) if i in by_row and one.values.ndim else 1
+            steps.append((1.0, one.noise_multiplier * (less if rows == 1 else 1.0), rows))
         yield [*steps, *_rounds(seen), *_all(rest), *_rounds(rest)]
     for name, seen in run.later.items():
         if name != "rest":

@@ -119,6 +119,50 @@ def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]
     return [Finding("arrivals", what)], whole
 
 
+def placed(one: Seen, other: Seen) -> bool:
+    """Whether another seed leaves every row in its part and every sum as it was: then chance deals out nothing."""
+    if _counts(one) != _counts(other) or not (one.trained or one.summed):
+        return False
+    parts = [[part for trained in seen.trained for part in trained.parts] for seen in (one, other)]
+    same = all(len(a) == len(b) and not unmatched(a, b) for a, b in zip(*parts, strict=True))
+    return same and all(np.array_equal(a.values, b.values) for a, b in zip(one.summed, other.summed, strict=True))
+
+
+def dealt(before: Seen, fewer: Seen) -> list[Finding]:
+    """Whether records go by where they stand, where chance deals out none: in `fewer` the middle one is gone."""
+    if _counts(before) != _counts(fewer):
+        return []  # which is said elsewhere
+    moved = 0
+    for one, less in zip(before.trained, fewer.trained, strict=True):
+        rows = [unmatched(a, b) + unmatched(b, a) for a, b in zip(one.parts, less.parts, strict=True)]
+        moved = max(moved, sum(rows))
+    sums = zip(before.summed, fewer.summed, strict=True)
+    if moved <= 1 and not any(_moved(one, less, 1)[0] for one, less in sums):
+        return []
+    what = (
+        "a record less changes what is made of those that stand behind it: assign records by what they are, or by "
+        "chance from the seed, never by their place"
+    )
+    return [Finding("arrivals", what)]
+
+
+def crowded(sparse: Seen, grown: Seen, more: int) -> list[Finding]:
+    """Whether so many records more change more than so many rows, as where classes of some size or means decide."""
+    if _counts(sparse) != _counts(grown):
+        what = "how many trainings, parts or sums there are depends on the size of a class: fix them by options"
+        return [Finding("arrivals", what)]
+    for one, other in zip(sparse.trained, grown.trained, strict=True):
+        for a, b in zip(one.parts, other.parts, strict=True):
+            changed = unmatched(a, b) + unmatched(b, a)
+            if changed > more:
+                what = (
+                    f"{more} records more change {changed} rows of a private training: let neither the size of a class "
+                    "nor what is true of many records decide which records come in, and as what"
+                )
+                return [Finding("arrivals", what)]
+    return [found for a, b in zip(sparse.summed, grown.summed, strict=True) for found in _moved(a, b, more)[0]]
+
+
 def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[Finding]:
     for one, other in zip(before, after, strict=True):
         if len(one.updates) != len(other.updates):

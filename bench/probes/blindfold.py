@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.probes.doors import Seen
 from bench.probes.finding import Finding
-from bench.probes.outputs import differing
+from bench.probes.outputs import Arrays, differing, same
 from bench.probes.trial import Run, Trial
 
 
@@ -15,7 +15,8 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
     told = [name for name in ("training", "mechanism", "server") if _told(one.seen)[name] != _told(other.seen)[name]]
     leaks = sorted(differing(one.let_out, other.let_out))
     spent = one.release.spent != other.release.spent
-    if not (told or leaks or spent):
+    kept = _kept(one.held, other.held)
+    if not (told or leaks or spent or kept):
         return []
     again = trial.run(one.private)
     if differing(one.let_out, again.let_out):
@@ -28,6 +29,12 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
             "public records what you can, train with bench.training.train, and let other private numbers out through "
             "bench.mechanism.gaussian, called by that name"
         )
+    elif paths := sorted(kept - _kept(one.held, again.held)):
+        names = ", ".join(dict.fromkeys(path.split()[0] for path in paths))
+        found.append(
+            f"{names} depends on private records in what it is made of ({paths[0]}), though its answers here do not "
+            "show it: let out functions of what was trained, and keep no record or figure of records in them"
+        )
     if told:
         found.append(
             f"what the {' and the '.join(told)} is told (rate, batch_size, clip, noise, seed, how many parts) "
@@ -36,6 +43,12 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
     if spent:
         found.append("what it says that it spent depends on private records: spent may depend on options and n alone")
     return [Finding("blindfold", sentence) for sentence in found]
+
+
+def _kept(one: Arrays, other: Arrays) -> set[str]:
+    """The paths by which two releases hold different things."""
+    paths = one.keys() | other.keys()
+    return {path for path in paths if path not in one or path not in other or not same(one[path], other[path])}
 
 
 def _told(seen: Seen) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bench.training import Recipe
 
 BLANKS = 50  # drawn records of a part that a blindfolded training meets
+# And what it is trained with in place of what may follow from the number of records.
+BLIND: dict[str, float] = {"rate": 0.5, "batch_size": 25.0}
+BLIND_NOISE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +70,14 @@ class Seen:
 
 
 @contextmanager
-def watching(*, blindfold: bool = False) -> Iterator[Seen]:
+def watching(*, blindfold: bool = False, like: Seen | None = None) -> Iterator[Seen]:
     """Watch the doors within this block.
 
     blindfold: let nothing private through. Training meets the same drawn records a part whatever it is handed, a server
     adds up no update, and the Gaussian mechanism gives its noise alone; so whatever else differs between two sets of
-    private records left beside the doors. Raises RuntimeError where somebody watches already.
+    private records left beside the doors. like: where the mechanism is used as it was there, it gives what it gave
+    there, so that sets of another size, whose noise is another, differ in nothing else. Raises RuntimeError where
+    somebody watches already.
     """
     from bench import aggregation, engine, mechanism
 
@@ -84,7 +89,10 @@ def watching(*, blindfold: bool = False) -> Iterator[Seen]:
     def training(recipes: Any, parts: Any, seeds: Any) -> Any:
         if recipes[0].privacy is None:
             return plain(recipes, parts, seeds)
-        made = plain(recipes, [_blank(part) for part in parts] if blindfold else parts, seeds)
+        if blindfold:
+            made = plain([_blind(one) for one in recipes], [_blank(part) for part in parts], seeds)
+        else:
+            made = plain(recipes, parts, seeds)
         seen.trained.append(Trained(recipes, parts, seeds, lambda: made.steps))
         return made
 
@@ -101,6 +109,9 @@ def watching(*, blindfold: bool = False) -> Iterator[Seen]:
     def summed(values: Any, l2_sensitivity: float, noise_multiplier: float, rng: np.random.Generator) -> NDArray[Any]:
         hidden = np.zeros_like(values) if blindfold else values
         noised = gaussian(hidden, l2_sensitivity, noise_multiplier, rng)
+        before = like.summed[len(seen.summed)] if like and len(like.summed) > len(seen.summed) else None
+        if before and before.noised.shape == noised.shape:
+            noised = before.noised
         seen.summed.append(Summed(np.array(values), l2_sensitivity, noise_multiplier, noised))
         return noised
 
@@ -116,6 +127,12 @@ def watching(*, blindfold: bool = False) -> Iterator[Seen]:
 
 
 _alone = threading.Lock()
+
+
+def _blind(recipe: Recipe) -> Recipe:
+    """Public numbers that may follow from how many records there are are the same for all."""
+    assert recipe.privacy
+    return replace(recipe, **BLIND, privacy=replace(recipe.privacy, noise_multiplier=BLIND_NOISE))  # type: ignore[arg-type]
 
 
 def _blank(part: Examples) -> Examples:

@@ -11,17 +11,22 @@ from numpy.typing import NDArray
 
 from bench.probes import server
 from bench.probes.doors import Seen
-from bench.probes.finding import SURE, Finding, alike, normal, spread
+from bench.probes.finding import SURE, Finding, alike, echo, normal, spread, tail
 from bench.probes.trial import Run
 
 MOST = 12  # sums of a run that are held against each other
+LONGEST, MANY = 20_000, 1000  # numbers that are laid along themselves, and of which none are equal by chance
+TIES = 2
+ASKED = 50, 200  # rows and columns
+MECHANISM = "Gaussian mechanism"
 Noise = NDArray[np.float64]
 
 
 def fresh(one: Run, other: Run) -> list[Finding]:
     """Of a blindfolded run, so that its noise stands alone, and an open one with another seed."""
     found = [*_seeds(one.seen, other.seen)]
-    found += _wrong("Gaussian mechanism", _of_sums(one.seen, alone=True), _of_sums(other.seen, alone=False))
+    mine, theirs = (_replayed(one.seen, seed) for seed in range(2))
+    found += _wrong(MECHANISM, _of_sums(one.seen, alone=True) + mine, _of_sums(other.seen, alone=False) + theirs)
     found += _wrong("server", _of_rounds(one.seen, alone=True), _of_rounds(other.seen, alone=False))
     return [Finding("fresh", what) for what in dict.fromkeys(found)]
 
@@ -32,6 +37,15 @@ def _of_sums(seen: Seen, *, alone: bool) -> list[Noise]:
         for s in seen.summed
     ]
     return [noise / deviation for noise, deviation in noises if deviation]
+
+
+def _replayed(seen: Seen, seed: int) -> list[Noise]:
+    """What the mechanism, asked as it was, adds to many zeros: the few numbers of a release tell little of its law."""
+    from bench import mechanism
+
+    asked = dict.fromkeys((s.l2_sensitivity, s.noise_multiplier) for s in seen.summed if s.noise_multiplier)
+    rng = np.random.default_rng(seed)
+    return [np.ravel(mechanism.gaussian(np.zeros(ASKED), size, noise, rng)) / (size * noise) for size, noise in asked]
 
 
 def _of_rounds(seen: Seen, *, alone: bool) -> list[Noise]:
@@ -53,8 +67,10 @@ def _wrong(door: str, mine: list[Noise], theirs: list[Noise]) -> Iterator[str]:
         share = float(np.sqrt(np.mean(whole**2)))
         yield f"the noise of the {door} has {share:.3g} times the promised standard deviation: add it once, whole"
         return
-    if whole.size and normal(whole) < SURE:
+    if whole.size and (normal(whole) < SURE or tail(whole) < SURE):
         yield f"the noise of the {door} is not normal: the account holds for the Gaussian mechanism alone"
+    if any(map(_again, (*mine[:MOST], *theirs[:MOST]))) or (door == MECHANISM and any(map(_ties, mine))):
+        yield f"the noise of the {door} comes again within one use of it: draw it for every number"
     if any(_same(a, b) for own in (mine, theirs) for a, b in itertools.combinations(own[:MOST], 2)):
         yield f"the noise of the {door} is the same in two places of one release: draw it anew, from one generator"
     if any(_same(a, b) for a, b in itertools.product(mine[:MOST], theirs[:MOST])):
@@ -64,3 +80,14 @@ def _wrong(door: str, mine: list[Noise], theirs: list[Noise]) -> Iterator[str]:
 def _same(a: Noise, b: Noise) -> bool:
     size = min(a.size, b.size)
     return alike(a[:size], b[:size], 1.0) < SURE
+
+
+def _again(noise: Noise) -> bool:
+    """Whether some of it is like other of it, a place or more further."""
+    cut = noise[:LONGEST]
+    return echo([(cut, cut)]) < SURE
+
+
+def _ties(noise: Noise) -> bool:
+    """Whether numbers of it are equal, which doubles of few draws are not by chance."""
+    return noise.size < MANY and np.unique(np.round(np.abs(noise), 9)).size <= noise.size - TIES

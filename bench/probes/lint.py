@@ -7,21 +7,23 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from bench.component import Choice
-from bench.data import Data
+from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.probes import records, replay
 from bench.probes.account import account
-from bench.probes.arrivals import arrivals
+from bench.probes.arrivals import arrivals, crowded, dealt, placed
 from bench.probes.blindfold import blindfold
 from bench.probes.doors import Trained
 from bench.probes.finding import Finding
 from bench.probes.fresh import fresh
 from bench.probes.noise import noise
 from bench.probes.quick import claims, short
+from bench.probes.replay import CLIPS, NOISE
 from bench.probes.sampler import sampler
 from bench.probes.sensitivity import sensitivity
 from bench.probes.server import server
 from bench.probes.trial import Run, Trial
+from bench.probes.update import update
 
 __all__ = ["Finding", "lint", "replays"]
 
@@ -43,7 +45,7 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
             found.extend(itertools.islice(_probes(trial, choice), most))  # what was found before an error is kept
         except UserError:
             raise
-        except Exception as error:  # noqa: BLE001 - a foreign defense fails in any way, and that is what is wrong
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign one fails in any way, which is what is wrong
             why = " ".join(f"{type(error).__name__}: {error}".split())
             what = f"it fails on records that it should take ({why}): repair that, then probe again"
             found.append(Finding("trial", what))
@@ -52,34 +54,56 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
 
 def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     plain = trial.run(trial.plain)
-    yield from blindfold(plain, trial.run(trial.against(plain)), trial)
-    compared = [arrivals(plain.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(plain, trial)]
-    yield from dict.fromkeys(one for found, _ in compared for one in found)
+    for other in trial.against(plain):
+        yield from blindfold(plain, trial.run(other), trial)
+    few = _tried(trial, records.few(trial.plain)) if plain.seen.summed else None
+    for base in filter(None, (plain, few)):
+        compared = [arrivals(base.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(base, trial)]
+        yield from dict.fromkeys(one for found, _ in compared for one in found)
+        yield from account(base, [touched for _, touched in compared], choice)
     opened = trial.run(trial.plain, blindfold=False, again="another seed")
-    yield from account(plain, [touched for _, touched in compared], choice)
     yield from account(opened, [], choice)
+    if placed(plain.seen, opened.seen):
+        whole = few or plain
+        yield from dealt(whole.seen, trial.run(records.fewer(whole.private), like=whole).seen)
+    if sparse := _tried(trial, records.sparse(trial.plain)):
+        grown = records.grown(sparse.private)
+        yield from crowded(sparse.seen, trial.run(grown, like=sparse).seen, len(grown) - len(sparse.private))
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
+
+
+def _tried(trial: Trial, private: Examples) -> Run | None:
+    """A run on few records, or None: so few need not do."""
+    try:
+        return trial.run(private)
+    except Exception:  # noqa: BLE001 - they may fail in any way
+        return None
 
 
 def replays(trained: Sequence[Trained], seed: int) -> Iterator[Finding]:
     """The probes of what trainings do that were asked for: their sums, their noise and their lots."""
     asked = replay.distinct(trained)
     for one in asked:
-        quiet = one.steps(0.0, seed)
+        quiet, noisy, other = (one.steps(amount, seed + k) for amount, k in ((0.0, 0), (NOISE, 0), (NOISE, len(CLIPS))))
         yield from sensitivity(one, quiet, seed)
-        yield from noise(one, quiet, seed)
+        yield from update(one, other, seed + len(CLIPS))
+        yield from noise(one, quiet, noisy, other)
     yield from sampler([one.recipe for one in asked], seed)
 
 
-def _neighbours(plain: Run, trial: Trial) -> Iterator[tuple[Run, bool]]:
+def _neighbours(base: Run, trial: Trial) -> Iterator[tuple[Run, bool]]:
     """Runs on neighbouring sets, and whether they have a record swapped, not one more.
 
     Several where sums are noised, of which each has another record that moves it farthest.
     """
-    for kind in records.NEIGHBOURS if plain.seen.summed else records.NEIGHBOURS[:1]:
-        one = records.extreme(trial.plain, kind, trial.seed)
-        yield trial.run(records.more(trial.plain, one)), False
-    if plain.seen.averaged:
-        yield trial.run(records.replaced(trial.plain, one)), True
+    ones = [records.extreme(base.private, kind, trial.seed) for kind in records.NEIGHBOURS]
+    if not base.seen.summed:
+        ones = ones[:1]
+    elif base.private is not trial.plain:
+        ones += [records.middle(trial.public, label) for label in (0, base.private.classes - 1)]
+    for one in ones:
+        yield trial.run(records.more(base.private, one), like=base), False
+    if base.seen.averaged:
+        yield trial.run(records.replaced(base.private, ones[0]), like=base), True

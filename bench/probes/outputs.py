@@ -36,8 +36,8 @@ def outputs(release: Release, probes: NDArray[Any], n: int = 23) -> Arrays:
         run = release.join(lambda terms: _Idler())
         seen |= {f"join {i}": weights for i, weights in enumerate(run.parameters)}
     if release.updates:
-        first = next(iter(release.updates()))
-        seen |= {f"updates {i}": weights for i, weights in enumerate(first.received)}
+        for k, one in enumerate(release.updates()):
+            seen |= {f"updates {k} {i}": weights for i, weights in enumerate(one.received)}
     return seen
 
 
@@ -62,7 +62,11 @@ class _Idler:
 
 def differing(a: Arrays, b: Arrays) -> set[str]:
     """The accesses of which two releases differ, be it in a single bit."""
-    names = {
-        name for name in a.keys() | b.keys() if name not in a or name not in b or not np.array_equal(a[name], b[name])
-    }
+    names = {name for name in a.keys() | b.keys() if name not in a or name not in b or not same(a[name], b[name])}
     return {name.split()[0] for name in names}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays are equal, be they of numbers, among which some are none, or of anything else."""
+    a, b = np.asarray(a), np.asarray(b)
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == b.dtype.kind == "f")

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from bench.data import Examples
 
 NEIGHBOURS = ("binary", "ones", "zeros", "copied")
+FEW = 40
+SPARSE, GROWN = 3, 30  # of each class: fewer than what people call enough, and by how many more it becomes more
 
 
 def plain(private: Examples, most: int) -> Examples:
@@ -34,9 +36,38 @@ def extreme(records: Examples, kind: str, seed: int) -> Examples:
     return Examples(x, np.zeros(1, int), records.classes)
 
 
-def more(records: Examples, one: Examples) -> Examples:
-    """With one record behind the others: a defense may draw something for each place."""
-    return Examples(np.concatenate([records.x, one.x]), np.concatenate([records.y, one.y]), records.classes)
+def middle(public: Examples, label: int) -> Examples:
+    """One record in the midst of public ones: among few that lie elsewhere it decides what is said of them all."""
+    return Examples(public.x.mean(0, keepdims=True), np.array([label]), public.classes)
+
+
+def more(records: Examples, added: Examples) -> Examples:
+    """With one record, or some, behind the others: a defense may draw something for each place."""
+    return Examples(np.concatenate([records.x, added.x]), np.concatenate([records.y, added.y]), records.classes)
+
+
+def few(records: Examples) -> Examples:
+    """A few that agree on nothing, their features as far apart as plain ones may be: each sways what it meets."""
+    rng, rows = np.random.default_rng(3), np.arange(min(FEW, len(records)))
+    x = rng.choice([0.25, 0.75], (len(rows), *records.shape))
+    return Examples(x, rng.permutation(records.y)[rows], records.classes)
+
+
+def sparse(records: Examples) -> Examples:
+    """So few of each class that they may be too few, with features at and between both ends of their range."""
+    rng, y = np.random.default_rng(4), np.repeat(np.arange(records.classes), SPARSE)
+    return Examples(rng.choice([0.0, 0.25, 0.75, 1.0], (len(y), *records.shape)), y, records.classes)
+
+
+def grown(records: Examples) -> Examples:
+    """With GROWN more of each class behind them."""
+    rng, y = np.random.default_rng(5), np.repeat(np.arange(records.classes), GROWN)
+    return more(records, Examples(rng.choice([0.25, 0.75], (len(y), *records.shape)), y, records.classes))
+
+
+def fewer(records: Examples) -> Examples:
+    """Without the record in the middle: those behind it stand a place further in front, the others as before."""
+    return records[np.delete(np.arange(len(records)), len(records) // 2)]
 
 
 def replaced(records: Examples, one: Examples) -> Examples:

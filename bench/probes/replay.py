@@ -21,6 +21,8 @@ STEPS = 1000  # more than any replay takes
 # In place of the recipe's own, so that no chance number (a clip or a deviation of 1) hides a slip.
 CLIPS = 0.37, 0.55, 0.28  # of its clip, for the models in turn
 NOISE = 11.0  # in multiples of the clip
+WIDE = 1e6  # times a clip: what no gradient of an ordinary record reaches
+ORDINARY = 12  # of the canaries, the first, have features in their range
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,22 @@ class Asked:
         assert self.recipe.privacy
         return np.array(CLIPS[: self.models]) * self.recipe.privacy.l2_norm_clip
 
-    def steps(self, noise: float, seed: int) -> Steps:
-        """Replay with this noise multiplier, on the same records for every model."""
+    def recipes(self, noise: float, steps: int = STEPS, *, wide: float = 1.0) -> list[Recipe]:
+        """One a model, with this noise multiplier, plain but for what decides the sums; wide: a factor of the clips."""
         from bench.training import Privacy
 
-        held: dict[str, Any] = {"steps": STEPS, "schedule": "constant", "ema": 0.0}
+        held: dict[str, Any] = {"steps": steps, "schedule": "constant", "ema": 0.0}
         if self.recipe.optimizer == "sgd":  # weights then move by the sums themselves, which float32 holds best
             held["learning_rate"] = self.recipe.batch_size
-        recipes = [replace(self.recipe, privacy=Privacy(float(clip), noise), **held) for clip in self.clips]
-        return Steps(recipes, [self.records] * self.models, [seed + k for k in range(self.models)])
+        return [replace(self.recipe, privacy=Privacy(float(clip), noise), **held) for clip in wide * self.clips]
+
+    def seeds(self, seed: int) -> list[int]:
+        """One a model."""
+        return [seed + k for k in range(self.models)]
+
+    def steps(self, noise: float, seed: int, *, wide: float = 1.0) -> Steps:
+        """Replay with this noise multiplier, on the same records for every model."""
+        return Steps(self.recipes(noise, wide=wide), [self.records] * self.models, self.seeds(seed))
 
 
 def distinct(trained: Sequence[Trained]) -> list[Asked]:
@@ -64,9 +73,10 @@ def canaries(parts: Sequence[Examples]) -> Examples:
     rng = np.random.default_rng(2)
     shape, classes = largest.shape, largest.classes
     own = largest.x[:4] if len(largest) >= 4 else rng.random((4, *shape))
-    binary = rng.integers(0, 2, (6, *shape)).astype(np.float32)
+    binary = rng.integers(0, 2, (5, *shape)).astype(np.float32)
+    overflowing = np.full((1, *shape), 3e38)
     x = np.concatenate(
-        [own, np.zeros((2, *shape)), np.ones((2, *shape)), binary[:4], 30 * binary[4:5], 1e30 * binary[5:], own[:2]]
+        [own, np.zeros((2, *shape)), np.ones((2, *shape)), binary[:4], 30 * binary[4:], overflowing, own[:2]]
     )
     y = np.concatenate([rng.integers(0, classes, 4), np.arange(len(x) - 4) % classes])
     return Examples(x, y, classes)

@@ -22,8 +22,9 @@ from bench.randomness import derive
 if TYPE_CHECKING:
     from bench.training import Recipe
 
-RECORDS, STEPS = 64, 60
+RECORDS, STEPS = 64, 200
 OTHER, SMALL = 0.3, 0.015  # rates beside the recipe's own; lots of few are drawn another way
+CUTS = 0.1, 0.5, 0.9  # of the sizes that lots should have: how many lots are at most so large
 PIECE = 16  # records computed at once, so that lots come in pieces
 Counts = NDArray[np.float64]
 
@@ -42,12 +43,20 @@ def sampler(recipes: Sequence[Recipe], seed: int) -> list[Finding]:
     }
     for recipe in keys:
         rates = [recipe.rate], [OTHER, OTHER, SMALL]
-        for k, own in enumerate(rates):
-            for wrong in _wrong(
-                _counted([replace(recipe, rate=rate) for rate in own], derive(seed, "sampler", k)), own
-            ):
-                found.setdefault(wrong, Finding("sampler", wrong))
+        counted = [
+            _counted([replace(recipe, rate=rate) for rate in own], derive(seed, "sampler", k))
+            for k, own in enumerate(rates)
+        ]
+        for wrong in itertools.chain(*map(_wrong, counted, rates), _seeds(counted, recipe.rate)):
+            found.setdefault(wrong, Finding("sampler", wrong))
     return list(found.values())
+
+
+def _seeds(counted: Sequence[Counts], rate: float) -> Iterator[str]:
+    """Of trainings with two seeds, of which the first draws with this rate and the second with OTHER."""
+    one, other = (np.round(counts[:, 0]) for counts in counted)
+    if rate < 1 and _meet(one, other, rate * OTHER):
+        yield "lots are the same for two seeds: draw them from the seed, for who knows them is not amplified against"
 
 
 def _counted(recipes: Sequence[Recipe], seed: int) -> Counts:
@@ -94,6 +103,15 @@ def _wrong(counts: Counts, rates: Sequence[float]) -> Iterator[str]:
             kurtosis = (1 - 6 * variance) / (n * variance)
             if dispersion(own.sum(axis), n * rate, n * variance, kurtosis) < SURE:
                 yield f"{what}: draw every record of every lot by itself, as it is accounted"
+        sizes, of_lots = own.sum(1), stats.binom(RECORDS, rate)
+        for cut in of_lots.ppf(CUTS):
+            law, small = stats.binom(len(sizes), of_lots.cdf(cut)), (sizes <= cut).sum()
+            if 2 * min(law.cdf(small), law.sf(small - 1)) < SURE:
+                yield (
+                    f"{small} of {len(sizes)} lots hold at most {cut:g} records, where Poisson lots are "
+                    f"{law.mean():.3g}: neither fill up nor cut lots"
+                )
+                break
         if _meet(own[0::2], own[1::2], rate * rate):
             yield "lots depend on the ones before them: draw every lot anew"
     for a, b in itertools.combinations(range(len(rates)), 2):

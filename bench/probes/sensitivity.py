@@ -1,4 +1,4 @@
-"""How far one record moves the sum that a training step adds up, without noise: at most by the clip."""
+"""How far one record moves the sum of a training step, without noise: at most by the clip, whoever else is there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from bench.probes.finding import Finding
-from bench.probes.replay import Asked, sharp
+from bench.probes.replay import ORDINARY, WIDE, Asked, sharp
 from bench.probes.steps import Steps, Sums
 
 TOLERANCE = 1e-3  # of float32 sums
 BASES = ((0,), (8,), (1, 5), (4, 7), (9, 12), (6, 8, 10), (2, 3, 9, 13), (0, 1, 2, 3, 4, 5, 6))
 MORE = (0, 4, 7, 13)  # records that are put to them
+BESIDE = (((0, 4, 7), (1, 6, 9)), ((2, 5, 8, 10), (4, 6, 7, 11)))  # lots of as many ordinary records
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -46,7 +47,35 @@ def sensitivity(asked: Asked, quiet: Steps, seed: int) -> list[Finding]:
     if nothing > TOLERANCE:
         what = f"a training step of {what} adds up something for a lot without any record: sum over its records alone"
         return [Finding("sensitivity", what)]
+    if not _alone(asked, seed) <= TOLERANCE:
+        what = (
+            f"what one record adds to the sum of a training step of {what} depends on the others in its lot: clip it "
+            "by l2_norm_clip alone, which is fixed before any record is seen"
+        )
+        return [Finding("sensitivity", what)]
     return []
+
+
+def _alone(asked: Asked, seed: int) -> float:
+    """How much what a record adds differs with the others, beside the sum, where the clip is so wide that none is cut.
+
+    A clip that follows from the lot is seen only there: below it, where most norms are late in a training.
+    """
+    open_wide = asked.steps(0.0, seed, wide=WIDE)
+    weights = sharp([np.broadcast_to(w[:1], w.shape) for w in open_wide.begun], seed)
+
+    def added(rows: tuple[int, ...]) -> Sums:
+        return open_wide.lot([rows] * asked.models, weights)
+
+    off = 0.0
+    for lots in BESIDE:  # in the same place, for there its draws are the same
+        sums = [added(lot) for lot in lots]
+        for i in range(ORDINARY):
+            if all(i not in lot for lot in lots):
+                one, other = (added((*lot, i)) - total for lot, total in zip(lots, sums, strict=True))
+                size = lengths(one) + max(map(lengths, sums), key=np.max)
+                off = max(off, float((lengths(one - other) / size).max()))
+    return off
 
 
 def pairs(records: int, *, anywhere: bool) -> list[Pair]:

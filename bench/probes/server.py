@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.nets import Weights
 
 TOLERANCE = 1e-3
-SIZE = 2000  # parameters of the replay
+SIZES = (1500, 40, 450, 10)  # parameters of the arrays of the replay
 Vector = NDArray[np.float64]
 
 
@@ -35,7 +35,7 @@ def server(seen: Seen, seed: int) -> list[Finding]:
     """Try each policy that was seen on few and on large updates, with and without its noise."""
     found = []
     for policy in {one.policy for one in seen.averaged}:
-        drawn = np.random.default_rng(seed).normal(size=(3, SIZE))
+        drawn = np.random.default_rng(seed).normal(size=(3, sum(SIZES)))
         drawn *= policy.clip / np.linalg.norm(drawn, axis=1, keepdims=True)
         updates = [far * update for far, update in zip((0.5, 3, 20), drawn, strict=True)]
         quiet = replace(policy, noise_multiplier=0.0, client_rate=1.0, norm_bound=np.inf)
@@ -66,12 +66,13 @@ def _round(policy: Policy, updates: Sequence[Vector], seed: int) -> Vector:
     from bench.aggregation import Message, Server
 
     names = ("a", "b", "c")
-    made = Server([np.zeros(SIZE, np.float32)], names, 1, 1.0, policy, derive(seed, "server"))
+    made = Server([np.zeros(size, np.float32) for size in SIZES], names, 1, 1.0, policy, derive(seed, "server"))
     tokens = made.open()
     for name, update in zip(names, updates, strict=False):
-        made.receive(Message(name, tokens[name], [update.astype(np.float32)], 1))
+        arrays = np.split(update.astype(np.float32), np.cumsum(SIZES)[:-1])
+        made.receive(Message(name, tokens[name], arrays, 1))
     made.close()
-    return np.asarray(made.parameters[0], np.float64) * len(names)
+    return _vector(made.parameters) * len(names)
 
 
 def _clipped(update: Vector, policy: Policy) -> Vector:

@@ -108,6 +108,11 @@ class Steps:
         """Of each variable, with a leading model axis."""
         return self._training.weights
 
+    @property
+    def variables(self) -> Sums:
+        """Of what records train all numbers, (models, parameters), in the order of the sums."""
+        return self._flat([v.numpy() for v in self._variables])
+
     def set_weights(self, weights: Weights) -> None:
         """Take the next step from these, each with a leading model axis; noise and draws go on."""
         self._training.set_weights(weights)
@@ -119,9 +124,12 @@ class Steps:
         elif self._recipe.momentum:
             held = [self._slot(v, "momentum") for v in self._variables]
         else:
-            held = [v.numpy() for v in self._variables]
+            return self.variables
+        return self._flat(held)
+
+    def _flat(self, arrays: Sequence[NDArray[Any]]) -> Sums:
         models = len(self._divisors)
-        return np.concatenate([np.asarray(one, np.float64).reshape(models, -1) for one in held], axis=1)
+        return np.concatenate([np.asarray(one, np.float64).reshape(models, -1) for one in arrays], axis=1)
 
     def _slot(self, variable: Any, name: str) -> NDArray[Any]:
         if not self._begun:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +15,13 @@ from bench.component import Choice
 from bench.data import Data, Examples
 from bench.probes import records
 from bench.probes.doors import Seen, watching
+from bench.probes.held import held
 from bench.probes.outputs import Arrays, outputs
 from bench.probes.quick import SIZES
 from bench.randomness import derive
 from bench.release import ACCESS, GIVEN, Release
 
+LIMIT = 900.0  # seconds of one run, which takes a few
 PROTOCOLS = ("join", "updates")  # of which one run is covered, this or that
 Defend = Callable[[Examples, Examples, int], Release]
 
@@ -25,12 +30,13 @@ Defend = Callable[[Examples, Examples, int], Release]
 class Run:
     """One run: what it was given, what went through the doors meanwhile and in what was asked of the release later.
 
-    later: by what was asked: each of the PROTOCOLS that it publishes, or "rest".
+    held: what its accesses are made of. later: by what was asked: each of the PROTOCOLS that it publishes, or "rest".
     """
 
     private: Examples
     seen: Seen
     release: Release
+    held: Arrays
     let_out: Arrays
     later: dict[str, Seen]
 
@@ -58,30 +64,70 @@ class Trial:
 
         return cls(defend, plain, public, probes, derive(seed, "probes"))
 
-    def run(self, private: Examples, *, blindfold: bool = True, again: str = "") -> Run:
-        """Train on `private`, and ask for everything. again: names another seed."""
+    def run(self, private: Examples, *, blindfold: bool = True, again: str = "", like: Run | None = None) -> Run:
+        """Train on `private`, and ask for everything. again: names another seed; like: see `watching`."""
         seed = derive(self.seed, again) if again else self.seed
-        with watching(blindfold=blindfold) as seen:
+        with _limited(), watching(blindfold=blindfold, like=like.seen if like else None) as seen:
             release = self.defend(private, self.public, seed)
+        check(release)
+        kept = held(release.only(sorted(ACCESS - GIVEN - set(PROTOCOLS))))
         let_out: Arrays = {}
         later: dict[str, Seen] = {}
         for what in ("rest", *sorted(set(PROTOCOLS) & release.published())):
             names: Sequence[str] = sorted(ACCESS - GIVEN - set(PROTOCOLS)) if what == "rest" else [what]
-            with watching(blindfold=blindfold) as then:
+            with _limited(), watching(blindfold=blindfold) as then:
                 let_out |= outputs(release.only(names), self.probes)
             later[what] = then
-        return Run(private, seen, release, let_out, later)
+        return Run(private, seen, release, kept, let_out, later)
 
-    def against(self, run: Run) -> Examples:
-        """As many private records that share nothing with those of `run`, chosen by what it let out.
+    def against(self, run: Run) -> list[Examples]:
+        """As many private records each that share nothing with those of `run`, chosen by what it let out.
 
-        They are the records that it generates, where it does: who drops what is near a private record drops them all.
-        Their labels are the least likely ones to its predictor, so that another model looks better on them.
+        First the records that it generates, where it does: who drops what is near a private record drops them all.
+        Their labels are the least likely ones to its predictor, so that another model looks better on them. Then, where
+        it does either, records unlike all that it generates, with the labels that it predicts, so that it looks perfect
+        to whoever trains until it does.
         """
-        found, made = records.others(self.plain), run.release.synthetic
+        other, made = records.others(self.plain), run.release.synthetic
         with watching(blindfold=True):
             if run.release.generate:
-                made = run.release.generate(len(found), 5)
-            x = np.resize(made.x, found.x.shape) if made is not None and len(made) else found.x
-            y = np.asarray(run.release.predict(x)).argmin(1) if run.release.predict else found.y
-        return Examples(x, y, found.classes)
+                made = run.release.generate(len(other), 5)
+            sets = [other.x if made is None or not len(made) else np.resize(made.x, other.x.shape), other.x]
+            if not run.release.predict:
+                labels = [other.y, other.y]
+            else:
+                likely = [np.asarray(run.release.predict(x)) for x in sets]
+                labels = [likely[0].argmin(1), likely[1].argmax(1)]
+        found = [Examples(x, y, other.classes) for x, y in zip(sets, labels, strict=True)]
+        return found if run.release.predict or sets[0] is not other.x else found[:1]
+
+
+def check(release: object) -> None:
+    """Raises TypeError where it is none, or says nothing that could be accounted."""
+    from dp_accounting import DpEvent
+
+    if not isinstance(release, Release):
+        raise TypeError(f"it returned a {type(release).__name__}, where a bench.release.Release is asked for")
+    spent: object = release.spent
+    if not isinstance(spent, DpEvent):
+        raise TypeError(f"spent is a {type(spent).__name__}, where a dp_accounting.DpEvent is asked for")
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raise TimeoutError in a block that does not end; only where the system has a clock that nobody else uses."""
+    alone = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    if not alone or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it did not end within {LIMIT:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -13,17 +13,26 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+
+def groups() -> dict[str, tuple[Any, ...]]:
+    """What is right, and what is planted: for the bar, more of that sort, and what was made up later."""
+    from planted import BAR, CORRECT, MORE
+    from planted_defenses import BESIDE, RIGHT
+    from planted_steps import STEPS
+
+    return {"right": (*CORRECT, *RIGHT), "bar": BAR, "more": MORE, "beside": BESIDE, "steps": STEPS}
 
 
 def row(name: str, first: int, runs: int, whole: bool) -> str:
     """One line of the table: of so many runs how many were flagged, and by what first."""
     from conftest import split
-    from planted import BAR, CORRECT, MORE
 
-    [bug] = [bug for bug in (*CORRECT, *BAR, *MORE) if bug.name == name]
-    right, said = bug in CORRECT, Counter[str]()
+    [bug] = [bug for group in groups().values() for bug in group if bug.name == name]
+    right, said = bug in groups()["right"], Counter[str]()
     for seed in range(first, first + runs):
         found = bug.found(split("breast_cancer", seed), seed, whole=whole or right, most=100 if right else 1)
         said[found[0].probe if found else ""] += 1
@@ -34,17 +43,14 @@ def row(name: str, first: int, runs: int, whole: bool) -> str:
 
 def main() -> None:
     """Read the words, print the table."""
-    from planted import BAR, CORRECT, MORE
-
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--runs", type=int, default=100)
     words.add_argument("--first", type=int, default=0, help="the first seed")
     words.add_argument("--jobs", type=int, default=1)
     words.add_argument("--whole", action="store_true", help="the whole linter for every bug")
-    words.add_argument("--only", choices=("right", "bar", "more"), help="one of the three groups of rows")
+    words.add_argument("--only", choices=tuple(groups()), help="one group of rows")
     given = words.parse_args()
-    groups = {"right": CORRECT, "bar": BAR, "more": MORE}
-    names = [bug.name for group, bugs in groups.items() if given.only in (None, group) for bug in bugs]
+    names = [bug.name for group, bugs in groups().items() if given.only in (None, group) for bug in bugs]
     print("| | planted | flagged | first by |\n|---|---|---|---|", flush=True)
     # A process a row: TensorFlow keeps every program that it ever compiled.
     spawn = multiprocessing.get_context("spawn")
