@@ -178,9 +178,9 @@ def publish(
     from bench.audit import page
     from bench.cells import freshness
     from bench.comparing import Comparisons
-    from bench.store import AUDITS
+    from bench.store import AUDITS, uncollected
 
-    with store.lock():  # else of two runs that end together the first to read may be the last to write
+    with uncollected(), store.lock():  # else of two runs that end together the first to read may be the last to write
         compare = Comparisons(store)
         caveat = functools.partial(controls.caveat, store, registry)
         known = claims.known(store, registry)

@@ -255,7 +255,7 @@ class Store:
     def results(self) -> list[Result]:
         """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Doubt."""
         found: list[Result] = []
-        with _uncollected():
+        with uncollected():
             for folder, folders, names in os.walk(self.root, onerror=_unlistable):
                 own = {CONTROLS, PROBES, SCORES, AUDITS} if Path(folder) == self.root else set()
                 folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
@@ -400,14 +400,13 @@ class Store:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """What is read meanwhile stays: the collector, which would look through all of it over and over, passes it by."""
+def uncollected() -> Iterator[None]:
+    """What is read of thousands of cells stays: the collector would look through all of it, over and over."""
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if collecting:
             gc.enable()
 

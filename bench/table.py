@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.audit import report as handed
 from bench.board import TITLES, Board, Cell, Equals, Figure, Row, Section, build
+from bench.modes import SEEDED
 from bench.store import write as put
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ EMPTY = "Nothing is stored yet: `bench run` measures the first cells."
 
 
 def write(board: Board, store: Store) -> None:
-    """Write leaderboard.md and leaderboard.csv into the store's folder, each only when it changes."""
+    """Write leaderboard.md and leaderboard.csv, and the details beside each data set's cells, where they change."""
     records = [_record(result, new, board.claim(result.data, result.defense)) for result, new in board.results]
-    for name, text in (("leaderboard.md", _markdown(board)), ("leaderboard.csv", _csv(records))):
+    pages = {"leaderboard.md": _markdown(board, store), "leaderboard.csv": _csv(records), **_details(board, store)}
+    for name, text in pages.items():
         path, data = store.root / name, text.encode()
         if not path.exists() or path.read_bytes() != data:
             put(path, data)
@@ -161,7 +163,7 @@ def _styled(section: Section, cell: Cell) -> tuple[str, str]:
 # Markdown
 
 
-def _markdown(board: Board) -> str:
+def _markdown(board: Board, store: Store) -> str:
     lines = ["# Leaderboard", ""]
     if not board.sections and not board.handed_in:
         return "\n".join([*lines, EMPTY, ""])
@@ -173,9 +175,8 @@ def _markdown(board: Board) -> str:
         below = [f"- {_escape(caveat)}" for caveat in section.caveats]
         below += [f"- ({i}) {_escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
         lines += [*below, ""] if below else []
-        head, details = _details(section)
-        if details:
-            lines += ["### Details", "", *grid(["defense", "attack", *map(_title, head), LESS], details), ""]
+        if _measured(section):
+            lines += [f"[All figures of each cell](<{_page(store, section.data)}>)", ""]
     for equals in board.equals:
         claim = f"epsilon {equals.epsilon}, delta {equals.delta}"
         lines += [f"## {equals.data}: utility at {claim}", "", *_equals(equals), ""]
@@ -210,16 +211,29 @@ def _equals(equals: Equals) -> list[str]:
     return grid(head, rows)
 
 
-def _details(section: Section) -> tuple[list[str], list[list[str]]]:
-    """The metrics that stand in no cell of the board itself, and one line a cell that was measured."""
-    measured = [(row, cell) for row in section.rows for cell in row.cells if cell.figures is not None]
-    names = dict.fromkeys(name for _, cell in measured for name in cell.figures or () if name != section.headline)
-    head = [*(name for name in names if name not in LAST), *(name for name in LAST if name in names)]
-    details = []
-    for row, cell in measured:
-        less = str(cell.less) if cell.less else "-"
-        details.append([row.defense, cell.attack, *(_detail(cell, name) for name in head), less])
-    return head, details
+def _details(board: Board, store: Store) -> dict[str, str]:
+    """By path, a page a data set with every figure of its cells: on one page they were too many to be shown or read."""
+    pages: dict[str, list[str]] = {}
+    for section in (whole.tried for whole in board.sections):
+        if measured := _measured(section):
+            page = pages.setdefault(_page(store, section.data), [f"# All figures: {section.data}", "", SEEDED, ""])
+            names = dict.fromkeys(name for _, cell in measured for name in cell.figures or ())
+            head = [name for name in names if name != section.headline and name not in LAST]
+            head += [name for name in LAST if name in names]
+            rows = [
+                [row.defense, cell.attack, *(_detail(cell, name) for name in head), str(cell.less or "-")]
+                for row, cell in measured
+            ]
+            page += [f"## {section.game}", "", *grid(["defense", "attack", *map(_title, head), LESS], rows), ""]
+    return {path: "\n".join(lines) for path, lines in pages.items()}
+
+
+def _measured(section: Section) -> list[tuple[Row, Cell]]:
+    return [(row, cell) for row in section.rows for cell in row.cells if cell.figures is not None]
+
+
+def _page(store: Store, data: str) -> str:
+    return f"{store.path(data, '-', '-', 0).parents[2].name}/details.md"
 
 
 def _detail(cell: Cell, name: str) -> str:
@@ -245,7 +259,7 @@ def _line(words: Sequence[str]) -> str:
 
 
 def _escape(word: str) -> str:
-    return " ".join(word.replace("|", "\\|").split())
+    return " ".join(word.replace("|", "\\|").replace("](", "]\\(").split())  # a name is neither a column nor a link
 
 
 # CSV

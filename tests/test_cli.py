@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -321,6 +322,15 @@ def test_that_nothing_can_be_played_is_said(fakes: Fakes, capsys: pytest.Capture
     assert "for want of" not in capsys.readouterr().err
 
 
+@pytest.fixture
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C as in a terminal: whoever starts tests in the background has Python ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_stoppable")
 def test_a_stop_that_was_swallowed_stops_at_the_next_step() -> None:
     """TensorFlow's C code makes a SystemError of it, which the runner takes for a training that failed."""
     with Progress(Console(file=io.StringIO())) as progress:
@@ -332,6 +342,7 @@ def test_a_stop_that_was_swallowed_stops_at_the_next_step() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("_stoppable")
 @pytest.mark.parametrize("made_of_it", [None, SystemError("returned a result with an exception set")])
 def test_a_stop_that_was_swallowed_stops_at_the_end(made_of_it: Exception | None) -> None:
     def swallow() -> None:

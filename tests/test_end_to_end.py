@@ -75,7 +75,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
     [
         (("run", "--defense", "constnat", "--attack", "membership"), "did you mean 'constant'?"),
         (("run", "--defense", "constant", "--data", "digits,private=5000"), "digits has 1797 distinct records"),
-        (("run", "--defense", "dp_sgd,epsilon=-1", "--data", DATA), "epsilon must be above 0"),
+        (("run", "--defense", "dp_sgd,epsilon=-1", "--data", DATA), "must be a number above 0"),
         (("table", "--results", "nowhere"), "measure first with `bench run`"),
     ],
 )
@@ -102,11 +102,13 @@ def shipped() -> list[Result]:
 
 def test_shipped_board_says_what_its_cells_say(shipped: list[Result], tmp_path: Path) -> None:
     copy = Store(tmp_path / "results")
-    shutil.copytree(SHIPPED, copy.root, ignore=shutil.ignore_patterns(".*", "*.tmp", "leaderboard.*"))
+    shutil.copytree(SHIPPED, copy.root, ignore=shutil.ignore_patterns(".*", "*.tmp", "leaderboard.*", "details.md"))
     # As in somebody else's checkout, where nothing is known of single records: differences come from comparisons.csv.
     publish(copy, discover(), {}, lambda section: False)
     assert (copy.root / comparing.FILE).read_text() == (SHIPPED / comparing.FILE).read_text()
-    for name in ("leaderboard.md", "leaderboard.csv"):
+    pages = [str(page.relative_to(copy.root)) for page in copy.root.glob("*/details.md")]
+    assert pages
+    for name in ("leaderboard.md", "leaderboard.csv", *pages):
         ours, written = SHIPPED / name, copy.root / name
         assert ours.is_file(), f"results/{name} is missing: run `bench table` and commit it"
         assert ours.read_text() == written.read_text(), (

@@ -70,6 +70,7 @@ def test_every_artefact_says_it_or_its_readme_does(written: Path) -> None:
     found = artefacts(written)
     kinds = {path.name for path in found} | {path.parent.name for path in found}
     assert {"leaderboard.md", "leaderboard.csv", "comparisons.csv", "exposed.md", "exposed.csv", "README.md"} <= kinds
+    assert "details.md" in kinds
     assert {"privacy_utility.png", "vaegm_epsilon.png", "vaegm_epsilon.csv", "0.json"} <= kinds
     assert [name for name in kinds if name.startswith("sheet_")]
     assert [path for path in found if not says(path, written)] == []
@@ -110,5 +111,6 @@ def test_a_picture_shows_it(tmp_path: Path) -> None:
 
 def test_committed_pages_say_it() -> None:
     assert ON_THE_BOARD is SEEDED
-    for name in ("README.md", "claims.md", "exposed.md", "leaderboard.md"):
-        assert SEEDED in " ".join((RESULTS / name).read_text().split()), name
+    pages = [RESULTS / name for name in ("README.md", "claims.md", "exposed.md", "leaderboard.md")]
+    for page in [*pages, *RESULTS.glob("*/details.md")]:
+        assert SEEDED in " ".join(page.read_text().split()), page

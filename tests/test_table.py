@@ -54,8 +54,9 @@ def printed(board: Any, width: int) -> str:
 
 
 def markdown(board: Any, store: Store) -> str:
+    """The board and the pages of details."""
     write(board, store)
-    return (store.root / "leaderboard.md").read_text()
+    return "".join(page.read_text() for page in [store.root / "leaderboard.md", *store.root.glob("*/details.md")])
 
 
 @pytest.mark.parametrize(
