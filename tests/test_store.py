@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gc
 import json
 import math
 import os
@@ -114,6 +115,17 @@ def torn(root: Path) -> int:
                 assert newest.get(result.seed, -1) <= int(result.doubts[0]) <= saved[-1] + 1
                 assert result.doubts[1] == "x" * 300_000
     return count
+
+
+def test_the_collector_is_as_it_was_after_reading() -> None:
+    for collecting in (gc.enable, gc.disable):
+        collecting()
+        before, frozen = gc.isenabled(), gc.get_freeze_count()
+        with pytest.raises(ValueError, match="unreadable"), store.uncollected():  # noqa: PT012 - both are looked at
+            assert not gc.isenabled()
+            raise ValueError("unreadable")
+        assert (gc.isenabled(), gc.get_freeze_count()) == (before, frozen)
+    gc.enable()
 
 
 def test_kill_9_leaves_every_file_complete(tmp_path):

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.board import build, mean, spell_epsilon
 from bench.store import Result, Store
-from bench.table import show, write
+from bench.table import grid, show, write
 
 GAME = SimpleNamespace(name="membership", asks=frozenset(), baseline="")
 
@@ -322,3 +322,10 @@ def test_an_attack_that_does_not_show_undefended_is_called_out(tmp_path: Path) -
     assert "confidence does not show" in " ".join(build(store, None).sections[0].caveats)
     store.save(cell(defense="none", auc=0.6))
     assert build(store, None).sections[0].caveats == ()
+
+
+def test_a_name_is_neither_a_column_nor_a_link() -> None:
+    """Whoever hands in scores names them."""
+    [_, _, row] = grid(["defense"], [["a|b [c](http://d)"]])
+    assert row == "| a\\|b [c]\\(http://d) |"
+    assert grid(["utility"], [["0.912 [0.871, 0.953]"]])[2] == "| 0.912 [0.871, 0.953] |"
