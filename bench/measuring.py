@@ -114,10 +114,11 @@ def _probe(asked: Request, registry: Registry) -> bool:
     from bench import cells, check
     from bench.probes import verdicts
     from bench.progress import Progress
-    from bench.store import Store
+    from bench.store import Store, uncollected
 
     store, defenses = Store(asked.results), [one for crossing in asked.crossings for one in crossing.defenses]
-    todo = verdicts.stale(store, registry, defenses)
+    with uncollected():
+        todo = verdicts.stale(store, registry, defenses)
     if todo:
         store.check_writable()
         if gone := check.lacking(cells.asked(asked.crossings), asked.where):  # known before minutes go into probes
@@ -177,13 +178,16 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _measure(asked: Request, registry: Registry) -> tuple[Store, Outcome]:
-    from bench import runner
+    from bench import cells, runner
     from bench.progress import Progress
-    from bench.store import Store
+    from bench.store import Store, uncollected
 
     for line in registry.broken:
         complain(f"note: {line}")
     store = Store(asked.results)
+    with uncollected():  # the runner asks for each again, and finds what was read here
+        for cell in cells.asked(asked.crossings):
+            store.load(*cell.name)
     with Progress() as progress:
         return store, runner.run(asked, registry, store, progress)
 

@@ -12,12 +12,14 @@ import math
 import os
 import re
 import secrets
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, lru_cache
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -165,7 +167,8 @@ def _check_figures(values: Mapping[str, Any]) -> None:
     if "accuracy" in values["utility"]:
         figures["accuracy"] = values["utility"]["accuracy"]
     for name, figure in figures.items():
-        measured = isinstance(figure, dict) and all(_number(figure.get(key)) for key in ("value", "low", "high"))
+        parts = (figure.get("value"), figure.get("low"), figure.get("high")) if isinstance(figure, dict) else (None,)
+        measured = _NUMBERS.issuperset(map(type, parts))
         if not measured and not (isinstance(figure, dict) and type(figure.get("not_measurable")) is str):
             raise ValueError(f"{name} is neither a figure with its interval nor not_measurable")
         if measured and not -1 <= figure["value"] <= 1:
@@ -267,12 +270,11 @@ class Store:
     def _read(self, path: str) -> Result | None:
         """One file, read once while it stays the same: whoever writes a cell puts a new file in its place."""
         try:
+            known = self._known.get(path)
+            if known and known[0] == _state(os.stat(path)):
+                return known[1]
             with open(path, "rb") as file:
-                now = os.fstat(file.fileno())
-                state = now.st_ino, now.st_mtime_ns, now.st_size
-                known = self._known.get(path)
-                if known and known[0] == state:
-                    return known[1]
+                state = _state(os.fstat(file.fileno()))
                 result = Result.from_json(file.read())
             if self._name(result.data, result.defense, result.attack, result.seed) != path:
                 raise ValueError("it holds the result of another cell")
@@ -434,6 +436,10 @@ def _folder(label: str) -> str:
     return name if len(name) <= 200 else f"{name[:160]}~{digest(label)}"
 
 
+def _state(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def _is_id(text: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{32}", text) is not None
 
@@ -494,8 +500,32 @@ def _parts(value: Any) -> list[bytes]:
 
 @cache
 def source_digest(path: Path) -> str:
-    """Digest of what a Python file does: comments, docstrings and layout do not count. Read once a process."""
-    tree = ast.parse(path.read_bytes())
+    """Digest of what a Python file does: comments, docstrings and layout do not count. Read once a process.
+
+    Kept beside the file's bytecode: where all is measured, working these out took longer than anything else.
+    """
+    source = path.read_bytes()
+    kept = Path(cache_from_source(str(path))).with_suffix(".digest")
+    state = hashlib.blake2b(_reader() + source, digest_size=16).hexdigest()
+    with suppress(OSError, ValueError):
+        before, found = kept.read_text("ascii").split()
+        if before == state and _is_id(found):
+            return found
+    found = _of_source(source)
+    if not sys.dont_write_bytecode:
+        with suppress(UserError):  # where nothing can be written, it is worked out again next time
+            write(kept, f"{state} {found}\n".encode())
+    return found
+
+
+@cache
+def _reader() -> bytes:
+    """Whoever makes digests of sources: another Python or another version of this file may make others."""
+    return sys.version.encode() + Path(__file__).read_bytes()
+
+
+def _of_source(source: bytes) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             continue

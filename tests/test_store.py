@@ -655,6 +655,58 @@ def test_source_is_read_once(tmp_path):
     assert source_digest(path) == first
 
 
+@pytest.fixture
+def worked_out(monkeypatch):
+    """The sources whose digests were worked out, where bytecode may be written."""
+    found = []
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(store, "_of_source", lambda source: found.append(source) or digest(source.decode()))
+    return found
+
+
+def test_a_digest_is_kept_beside_the_bytecode(tmp_path, worked_out):
+    path = tmp_path / "a.py"
+    first = of(path, "a = 1")
+    assert of(path, "a = 1") == first
+    assert worked_out == [b"a = 1"]
+    assert [kept.name for kept in (tmp_path / "__pycache__").iterdir()] == [f"a.{sys.implementation.cache_tag}.digest"]
+    other = of(path, "a = 2")
+    assert other != first
+    assert of(path, "a = 2") == other
+    assert of(path, "a = 1") == first
+    assert worked_out == [b"a = 1", b"a = 2", b"a = 1"]
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"\xff", b"0 1", b"x" * 100])
+def test_a_spoilt_digest_is_worked_out_again(tmp_path, worked_out, spoilt):
+    path = tmp_path / "a.py"
+    first = of(path, "a = 1")
+    [kept] = (tmp_path / "__pycache__").iterdir()
+    state = kept.read_bytes().split()[0]
+    for content in (spoilt, state, state + b" " + spoilt):
+        kept.write_bytes(content)
+        assert of(path, "a = 1") == first
+    assert len(worked_out) == 4
+
+
+def test_another_python_or_another_reader_keeps_its_own(tmp_path, worked_out, monkeypatch):
+    path = tmp_path / "a.py"
+    of(path, "a = 1")
+    monkeypatch.setattr(store, "_reader", lambda: b"another")
+    of(path, "a = 1")
+    assert len(worked_out) == 2
+
+
+def test_no_digest_is_kept_where_no_bytecode_is(tmp_path, worked_out, monkeypatch):
+    path = tmp_path / "a.py"
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    of(path, "a = 1")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.py"]
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "__pycache__").write_text("a file is in its place")  # nothing can be written there
+    assert of(path, "a = 1") == of(path, "a = 1")
+
+
 def test_import_brings_nothing_heavy():
     heavy = "{'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'pickle5'}"
     assert output(child(f"print(sorted({heavy} & set(sys.modules)))")).strip() == "[]"
