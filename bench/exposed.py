@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
 from collections import Counter
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from bench.store import Result, Store
 
-FILE, SUMMARY = "exposed.csv", "exposed.md"
+FILE, SUMMARY = "exposed.csv.gz", "exposed.md"
 NAMED = 10
 COLUMNS = ("data", "seed", "record", "defense", "attack", "non_members_above", "found")
 
@@ -46,7 +47,7 @@ class Exposure:
 
 
 def export(store: Store, results: Iterable[Result], fpr: float) -> tuple[list[Path], list[Exposure]]:
-    """Write exposed.csv, a line for each private record, defense and attack of `results`, and exposed.md, the summary.
+    """Write exposed.csv.gz, a line for each private record, defense and attack, and its summary exposed.md.
 
     A record is named by the first 16 hex digits of the digest of its content (`bench.data.record_keys`) and found where
     at most `fpr` of the non-members score as high. Only cells of membership count that this checkout measured, whose
@@ -60,20 +61,30 @@ def export(store: Store, results: Iterable[Result], fpr: float) -> tuple[list[Pa
             f"no membership cell in {store.root} was measured here, and what is known of single records stays where it "
             "was measured: run `bench run` first."
         )
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    for result, (names, above) in cells:
-        labels = result.data, result.seed, result.defense, result.attack
-        lines.writerows(
-            (labels[0], labels[1], name, *labels[2:], f"{share:.4g}", int(share <= fpr))
-            for name, share in zip(names, above, strict=True)
-        )
-    write(store.root / FILE, text.getvalue().encode())
+    write(store.root / FILE, _table(cells, fpr))
     splits = dict.fromkeys((result.data, result.seed) for result, _ in cells)
     exposures = [_exposure(data, seed, cells, fpr) for data, seed in splits]
     write(store.root / SUMMARY, _markdown(exposures).encode())
     return [store.root / FILE, store.root / SUMMARY], exposures
+
+
+def _table(cells: Iterable[tuple[Result, tuple[list[str], NDArray[Any]]]], fpr: float) -> bytes:
+    """The lines, compressed as they come: a whole board has ten million of them."""
+    packed = io.BytesIO()
+    # the least effort, as more takes far longer for a few per cent; no time inside: same lines, same bytes
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1, mtime=0) as file,
+        io.TextIOWrapper(file, "utf-8", newline="") as text,
+    ):
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(COLUMNS)
+        for result, (names, above) in cells:
+            labels = result.data, result.seed, result.defense, result.attack
+            lines.writerows(
+                (labels[0], labels[1], name, *labels[2:], f"{share:.4g}", int(share <= fpr))
+                for name, share in zip(names, above, strict=True)
+            )
+    return packed.getvalue()
 
 
 def _markdown(found: Sequence[Exposure]) -> str:
@@ -82,8 +93,8 @@ def _markdown(found: Sequence[Exposure]) -> str:
         "",
         "Written by `bench exposed`. A private record counts as found under a defense where the worst attack on it "
         f"leaves at most {found[0].fpr:.3g} of the non-members scoring as high. By luck: as many as would be found if "
-        "every attack found that share of the members, each on its own. The records themselves stand in exposed.csv, "
-        "which is not in git.",
+        "every attack found that share of the members, each on its own. The records themselves stand in "
+        f"{FILE}, which is not in git.",
         "",
         "| data | seed | records | defenses | found under none | under one or more | under half or more | under all |",
         "|" + "---|" * 8,

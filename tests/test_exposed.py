@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import math
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_counts_are_those_of_a_loop_over_records(tmp_path: Path) -> None:
         keep(store, "c", "insider", set(range(N)), game="gan_leakage"),
     ]
     paths, [found] = export(store, results, 0.01)
-    with open(paths[0], newline="") as file:
+    with gzip.open(paths[0], "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     played = {("none", "confidence"), ("none", "lira"), ("a", "confidence")}
     assert {(row["defense"], row["attack"]) for row in rows} == played
