@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench.board import UNDEFENDED, Row, build
+from bench.board import UNDEFENDED, Row
+from bench.building import build
 from bench.plan import Group, Past
 
 if TYPE_CHECKING:

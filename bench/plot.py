@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.board import Cell, Figure, Row, Section, build
+from bench.board import Cell, Figure, Row, Section
+from bench.building import build
 from bench.drawing import MARKERS, legend, panels, save, strips
 from bench.errors import UserError
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.audit import report as handed
-from bench.board import TITLES, Board, Cell, Equals, Figure, Row, Section, build
+from bench.board import TITLES, Board, Cell, Equals, Figure, Row, Section
+from bench.building import build
 from bench.modes import SEEDED
 from bench.store import write as put
 

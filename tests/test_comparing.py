@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from bench import metrics, standing
-from bench.board import build
+from bench.building import build
 from bench.comparing import FILE, LEVEL, Comparisons, Side, ranks
 from bench.store import Result, Store
 from tests.cells import cell, interval

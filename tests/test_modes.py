@@ -13,7 +13,7 @@ from test_check import PLUGIN
 from test_figures import keep
 
 from bench import asking, figures, measuring
-from bench.board import SEEDED as ON_THE_BOARD
+from bench.building import SEEDED as ON_THE_BOARD
 from bench.cells import asked
 from bench.cli import main
 from bench.figures import FIGURES

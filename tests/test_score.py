@@ -15,7 +15,7 @@ import pytest
 
 from bench.audit import one_run, ranks, report
 from bench.audit.scores import load
-from bench.board import build
+from bench.building import build
 from bench.cli import main
 from bench.errors import Doubt
 from bench.randomness import stream

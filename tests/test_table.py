@@ -15,7 +15,7 @@ import pytest
 from cells import cell
 from rich.console import Console
 
-from bench.board import build, mean, spell_epsilon
+from bench.building import build, mean, spell_epsilon
 from bench.store import Result, Store
 from bench.table import grid, show, write
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench import claims
 from bench.audit.kept import KINDS, RESTS_ON, Audited, Finding, every
-from bench.board import spell_epsilon
+from bench.building import spell_epsilon
 from bench.modes import SEEDED
 from bench.store import AUDITS
 from bench.store import write as put

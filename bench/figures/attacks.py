@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import board
+from bench import board, building
 from bench.component import missing
 from bench.drawing import panels
 from bench.figures.plan import ADULT, DIGITS, FEW_DIGITS, LOCATIONS, Plan, Point
@@ -37,7 +37,7 @@ def maps(points: Sequence[Point]) -> Picture:
 
     groups: dict[tuple[str, str], list[Point]] = {}
     for point in points:
-        question = board.question(point.results[0].game, point.attack.label)
+        question = building.question(point.results[0].game, point.attack.label)
         groups.setdefault((point.data.label, question), []).append(point)
     rows = [1 + len({point.defense.label for point in own}) for own in groups.values()]
     columns = max(len({point.attack.label for point in own}) for own in groups.values())

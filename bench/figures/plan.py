@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench import board
+from bench import board, building
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -53,7 +53,7 @@ class Point:
     @property
     def utility(self) -> board.Figure | str:
         """Accuracy on holdout records, the mean over seeds, or why there is none."""
-        return board.utility(self.results)
+        return building.utility(self.results)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def points(
         if plan.sheet and not sheet:
             left.append((first, "measured, but not in this checkout, which has no pictures of it"))
             continue
-        judged = board.cell(first.attack.label, [(result, True) for result in usable])
+        judged = building.cell(first.attack.label, [(result, True) for result in usable])
         found.append(Point(first.data, first.defense, first.attack, judged, sheet))
     return found, left
 
