@@ -11,7 +11,7 @@ from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.probes import records, replay
 from bench.probes.account import account
-from bench.probes.arrivals import arrivals, crowded, dealt, placed
+from bench.probes.arrivals import Touched, additive, arrivals, beyond, crowded, dealt, placed, scattered
 from bench.probes.blindfold import blindfold
 from bench.probes.doors import Trained
 from bench.probes.finding import Finding
@@ -57,21 +57,51 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     for other in trial.against(plain):
         yield from blindfold(plain, trial.run(other), trial)
     few = _tried(trial, records.few(trial.plain)) if plain.seen.summed else None
+    opened = trial.run(trial.plain, blindfold=False, again="another seed")
+    chance = scattered(plain.seen, opened.seen)
     for base in filter(None, (plain, few)):
-        compared = [arrivals(base.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(base, trial)]
+        by_place = dealt(base.seen, trial.run(records.turned(base.private), like=base).seen)
+        alike = chance or not by_place
+        compared = [_compared(base, run, trial, swapped, alike) for run, swapped in _neighbours(base, trial)]
         yield from dict.fromkeys(one for found, _ in compared for one in found)
         yield from account(base, [touched for _, touched in compared], choice)
-    opened = trial.run(trial.plain, blindfold=False, again="another seed")
     yield from account(opened, [], choice)
     if placed(plain.seen, opened.seen):
-        whole = few or plain
-        yield from dealt(whole.seen, trial.run(records.fewer(whole.private), like=whole).seen)
+        yield from by_place
     if sparse := _tried(trial, records.sparse(trial.plain)):
-        grown = records.grown(sparse.private)
-        yield from crowded(sparse.seen, trial.run(grown, like=sparse).seen, len(grown) - len(sparse.private))
+        yield from _crowded(sparse, trial)
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
+
+
+def _compared(base: Run, run: Run, trial: Trial, swapped: bool, alike: bool) -> tuple[list[Finding], Touched]:
+    """What a record more changes; where that may be due to their number, what another in a place changes.
+
+    How many private records there are is public, so rows may follow from it; and where one generator deals out records
+    twice, it gives others in the second place once it took one more in the first. alike: as many records are treated
+    alike wherever they stand, or by chance, so that an exchanged one shows all that one record does.
+    """
+    found, touched = arrivals(base.seen, run.seen, swapped=swapped)
+    if swapped or not alike or not (found or beyond(base.seen, touched)):
+        return found, touched
+    one, other = run.private[-1:], records.middle(trial.public, 0)
+    sets = [records.replaced(base.private, one), records.replaced(base.private, other, 0)]
+    sets.append(records.replaced(sets[0], other, 0))
+    exchanged = [trial.run(some, like=base).seen for some in sets]
+    again, then = arrivals(base.seen, exchanged[0], swapped=True)
+    right = not again and not beyond(base.seen, then) and additive(base.seen, *exchanged)
+    return ([], then) if right else (found, touched)
+
+
+def _crowded(sparse: Run, trial: Trial) -> list[Finding]:
+    """Of sets with few and many records of each class; where that may be due to their number, of two with as many."""
+    many = records.grown(sparse.private)
+    grown, more = trial.run(many, like=sparse), len(many) - len(sparse.private)
+    found = crowded(sparse.seen, grown.seen, more)
+    if not found:
+        return []
+    return found if crowded(trial.run(records.lopsided(many), like=sparse).seen, grown.seen, 2 * more) else []
 
 
 def _tried(trial: Trial, private: Examples) -> Run | None:
