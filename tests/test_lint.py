@@ -28,12 +28,13 @@ from bench.component import Choice
 from bench.data import Data, Examples, Where
 from bench.probes import lint as linter
 from bench.probes import trial, verdicts
-from bench.probes.arrivals import additive, arrivals, scattered, unmatched
+from bench.probes.arrivals import additive, arrivals, dealt, scattered, unmatched
 from bench.probes.doors import Averaged, Seen, Summed, Trained
 from bench.probes.finding import SURE, Finding, alike, dispersion, echo, spread, tail
 from bench.probes.held import held
 from bench.probes.lint import lint
 from bench.probes.quick import QUICK, probed, short
+from bench.probes.records import turned
 from bench.probes.replay import canaries
 from bench.probes.sampler import _wrong as wrong_lots
 from bench.probes.sensitivity import pairs as lots
@@ -299,6 +300,13 @@ def test_one_record_in_the_place_of_another_is_all_that_may_change() -> None:
         assert bool(found) == wrong, "a record that goes takes none with it"
     found, touched = arrivals(parted(some[:10], some[11:]), parted(some[1:10], some[10:]), swapped=True)
     assert (found, touched.trained) == ([], ((0, 1),)), "one left a part, another came to one, and took part there"
+
+
+def test_a_record_may_stand_in_several_parts_but_no_part_goes_by_places() -> None:
+    some = Examples(np.random.default_rng(0).random((20, 2)), np.zeros(20, int), 2)
+    other, dark = turned(some), [one.x[:, 0] < 0.7 for one in (some, turned(some))]
+    assert not dealt(parted(some, some[dark[0]]), parted(other, other[dark[1]]))
+    assert dealt(parted(some[::2], some[1::2]), parted(other[::2], other[1::2]))
 
 
 def test_what_two_records_do_adds_up_in_a_sum_of_records() -> None:

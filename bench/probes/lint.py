@@ -101,7 +101,8 @@ def _crowded(sparse: Run, trial: Trial) -> list[Finding]:
     found = crowded(sparse.seen, grown.seen, more)
     if not found:
         return []
-    return found if crowded(trial.run(records.lopsided(many), like=sparse).seen, grown.seen, 2 * more) else []
+    with_as_many = trial.run(records.lopsided(many), like=sparse)
+    return found if crowded(with_as_many.seen, grown.seen, 2 * more) else []
 
 
 def _tried(trial: Trial, private: Examples) -> Run | None:
