@@ -199,7 +199,11 @@ def chosen(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 
 
 def _regressed(private: Examples, rate: float, noise: float, steps: int, seed: int) -> Any:
-    """Logistic regression in NumPy: sums of clipped gradients over Poisson lots, noised by the mechanism."""
+    """Logistic regression in NumPy: sums of clipped gradients over Poisson lots, noised by the mechanism.
+
+    A step is by a constant: by the number of records it would follow from that, and with lots by chance nobody could
+    tell what is due to the one and what to the other.
+    """
     x = np.column_stack([flat(private.x), np.ones(len(private))])
     weights = np.zeros((x.shape[1], private.classes))
     for t in range(steps):
@@ -207,7 +211,7 @@ def _regressed(private: Examples, rate: float, noise: float, steps: int, seed: i
         slopes = softmax(x[lot] @ weights) - np.eye(private.classes)[private.y[lot]]
         each = units((x[lot][:, :, None] * slopes[:, None]).reshape(lot.sum(), -1))
         total = mechanism.gaussian(each.sum(0), 1.0, noise, stream(seed, "noise", t))
-        weights = weights - total.reshape(weights.shape) / (rate * len(private))
+        weights = weights - total.reshape(weights.shape) / (rate * 200)
     return lambda asked: softmax(np.column_stack([flat(asked), np.ones(len(asked))]) @ weights)
 
 
