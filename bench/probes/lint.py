@@ -13,7 +13,7 @@ from bench.probes import records, replay
 from bench.probes.account import account
 from bench.probes.arrivals import Touched, additive, arrivals, beyond, crowded, dealt, placed, scattered
 from bench.probes.blindfold import blindfold
-from bench.probes.doors import Trained
+from bench.probes.doors import Seen, Trained
 from bench.probes.finding import Finding
 from bench.probes.fresh import fresh
 from bench.probes.noise import noise
@@ -61,8 +61,7 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     chance = scattered(plain.seen, opened.seen)
     for base in filter(None, (plain, few)):
         by_place = dealt(base.seen, trial.run(records.turned(base.private), like=base).seen)
-        alike = chance or not by_place
-        compared = [_compared(base, run, trial, swapped, alike) for run, swapped in _neighbours(base, trial)]
+        compared = _compared(base, trial, chance or not by_place)
         yield from dict.fromkeys(one for found, _ in compared for one in found)
         yield from account(base, [touched for _, touched in compared], choice)
     yield from account(opened, [], choice)
@@ -75,23 +74,34 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
 
 
-def _compared(base: Run, run: Run, trial: Trial, swapped: bool, alike: bool) -> tuple[list[Finding], Touched]:
-    """What a record more changes; where that may be due to their number, what another in a place changes.
+def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[Finding], Touched]]:
+    """What a record more changes; where that is due to their number, what one in another's place changes.
 
     How many private records there are is public, so rows may follow from it; and where one generator deals out records
     twice, it gives others in the second place once it took one more in the first. alike: as many records are treated
-    alike wherever they stand, or by chance, so that an exchanged one shows all that one record does.
+    alike wherever they stand, or by chance, so that exchanged ones show all that one record does.
     """
-    found, touched = arrivals(base.seen, run.seen, swapped=swapped)
-    if swapped or not alike or not (found or beyond(base.seen, touched)):
-        return found, touched
-    one, other = run.private[-1:], records.middle(trial.public, 0)
-    sets = [records.replaced(base.private, one), records.replaced(base.private, other, 0)]
-    sets.append(records.replaced(sets[0], other, 0))
-    exchanged = [trial.run(some, like=base).seen for some in sets]
-    again, then = arrivals(base.seen, exchanged[0], swapped=True)
-    right = not again and not beyond(base.seen, then) and additive(base.seen, *exchanged)
-    return ([], then) if right else (found, touched)
+    more, swaps = list[tuple[list[Finding], Touched]](), list[tuple[list[Finding], Touched]]()
+    for run, swapped in _neighbours(base, trial):
+        (swaps if swapped else more).append(arrivals(base.seen, run.seen, swapped=swapped))
+    if alike and any(found or beyond(base.seen, touched) for found, touched in more):
+        more = [([], touched) for touched in _exchanged(base, trial)] or more
+    return [*more, *swaps]
+
+
+def _exchanged(base: Run, trial: Trial) -> list[Touched]:
+    """What records far out take part in that stand in the places of others; none where that changes more than them."""
+    far = [records.extreme(base.private, kind, trial.seed) for kind in records.NEIGHBOURS]
+    places, seen, touches = (0, len(base.private) // 2), list[Seen](), list[Touched]()
+    for place, one in itertools.product(places, far):
+        seen.append(trial.run(records.replaced(base.private, one, place), like=base).seen)
+        found, touched = arrivals(base.seen, seen[-1], swapped=True)
+        if found or beyond(base.seen, touched):
+            return []
+        touches.append(touched)
+    both = records.replaced(records.replaced(base.private, far[0], places[0]), far[1], places[1])
+    alone = seen[0], seen[len(far) + 1]
+    return touches if additive(base.seen, *alone, trial.run(both, like=base).seen) else []
 
 
 def _crowded(sparse: Run, trial: Trial) -> list[Finding]:
