@@ -18,6 +18,7 @@ import pytest
 from conftest import components
 from planted import BAR, CLAIMS, CORRECT, MORE, Bug, small
 from planted_defenses import BESIDE, RIGHT, units
+from planted_right import ALSO_RIGHT
 from planted_steps import STEPS
 from scipy import stats
 
@@ -27,12 +28,16 @@ from bench.component import Choice
 from bench.data import Data, Examples, Where
 from bench.probes import lint as linter
 from bench.probes import trial, verdicts
-from bench.probes.arrivals import unmatched
-from bench.probes.doors import Averaged, Seen
+from bench.probes.arrivals import additive, arrivals, dealt, scattered, unmatched
+from bench.probes.doors import Averaged, Seen, Summed, Trained
 from bench.probes.finding import SURE, Finding, alike, dispersion, echo, spread, tail
 from bench.probes.held import held
 from bench.probes.lint import lint
 from bench.probes.quick import QUICK, probed, short
+from bench.probes.records import turned
+from bench.probes.replay import canaries
+from bench.probes.sampler import _wrong as wrong_lots
+from bench.probes.sensitivity import pairs as lots
 from bench.probes.server import server
 from bench.registry import Crossing, Registry, Request, defense
 from bench.release import Release
@@ -68,14 +73,17 @@ def test_a_planted_bug_is_flagged(name: str, cancer: Data) -> None:
     assert found.probe != "trial", found.what
 
 
-QUICK_ONES = {"small", "sums by class", "votes"}
+QUICK_ONES = {
+    "small", "sums by class", "votes", "a forest of public splits", "public records with noise",
+    "descent by the mechanism in lots", "components about a noised sum over n",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "bug",
     [
         pytest.param(bug, id=bug.name, marks=[pytest.mark.slow] if bug.name not in QUICK_ONES else [])
-        for bug in (*CORRECT, *RIGHT)
+        for bug in (*CORRECT, *RIGHT, *ALSO_RIGHT)
     ],
 )
 def test_what_is_right_is_not_flagged(bug: Bug, cancer: Data) -> None:
@@ -232,10 +240,15 @@ def test_what_hangs_on_an_access_is_found_wherever_it_hangs() -> None:
         arrays = held(Release(accounting.no_access(), predict=way)).values()
         assert any(np.array_equal(one, some) for one in arrays)
     records = Examples(np.zeros((3, 2)), np.zeros(3, int), 2)
-    whole = {"shape": lambda x: np.eye(records.classes), "x": lambda x: records.x, "kept": Kept(records)}
-    for way, function in whole.items():
+    other = Examples(np.zeros((4, 2)), np.zeros(4, int), 2)
+    schema = [
+        lambda x: np.eye(records.classes), lambda x: [len(records) + records.shape[0] for _ in x],
+        lambda x: (other.x, records.classes),
+    ]  # fmt: skip
+    whole = [lambda x: records.x, Kept(records), lambda x: (default(records), records.classes), lambda x: records[x]]
+    for function in (*schema, *whole):
         arrays = held(Release(accounting.no_access(), predict=function)).values()
-        assert any(one.shape == (3, 2) for one in arrays) == (way != "shape"), "it may be asked for classes"
+        assert any(one.shape == (3, 2) for one in arrays) == (function in whole), "it may be asked for classes"
 
 
 def test_rows_are_matched_one_to_one_and_up_to_rounding() -> None:
@@ -248,6 +261,72 @@ def test_rows_are_matched_one_to_one_and_up_to_rounding() -> None:
     assert unmatched(some, Examples(some.x * 1.001, some.y, 2)) == 20
     assert unmatched(some, Examples(some.x, 1 - some.y, 2)) == 20
     assert unmatched(some[:0], some) == 0
+
+
+def test_no_record_that_overflows_stands_by_while_another_comes() -> None:
+    records = canaries([Examples(np.random.default_rng(0).random((20, 30)), np.zeros(20, int), 2)])
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(records.x.sum(1))
+    assert not finite.all()
+    assert all(finite[list(without)].all() for without, _ in lots(len(records), anywhere=True))
+
+
+def parted(*parts: Examples) -> Seen:
+    """What is seen of one training on these."""
+    return Seen(trained=[Trained([], parts, [], lambda: 0)])
+
+
+def test_chance_that_deals_out_each_record_shows_in_the_sizes_of_parts() -> None:
+    some, rng = Examples(np.random.default_rng(0).random((200, 2)), np.zeros(200, int), 2), np.random.default_rng(1)
+    coins = [rng.random(200) < 0.5 for _ in range(2)]
+    cards = [rng.permutation(200)[:100] for _ in range(2)]
+    assert scattered(*(parted(some[heads], some[~heads]) for heads in coins))
+    assert not scattered(*(parted(some[rows], some[np.setdiff1d(np.arange(200), rows)]) for rows in cards))
+
+
+def test_one_record_in_the_place_of_another_is_all_that_may_change() -> None:
+    rng = np.random.default_rng(0)
+    some, new = Examples(rng.random((20, 2)), np.zeros(20, int), 2), Examples(rng.random((20, 2)), np.zeros(20, int), 2)
+
+    def exchanged(*rows: int) -> Examples:
+        x = some.x.copy()
+        x[list(rows)] = new.x[list(rows)]
+        return Examples(x, some.y, 2)
+
+    halves = np.arange(10), np.arange(10, 20)
+    for rows, wrong in ([3], False), ([3, 4], True), ([3, 14], True):
+        other = exchanged(*rows)
+        found, touched = arrivals(parted(*(some[h] for h in halves)), parted(*(other[h] for h in halves)), swapped=True)
+        assert bool(found) == wrong, "a record that goes takes none with it"
+    found, touched = arrivals(parted(some[:10], some[11:]), parted(some[1:10], some[10:]), swapped=True)
+    assert (found, touched.trained) == ([], ((0, 1),)), "one left a part, another came to one, and took part there"
+
+
+def test_a_record_may_stand_in_several_parts_but_no_part_goes_by_places() -> None:
+    some = Examples(np.random.default_rng(0).random((20, 2)), np.zeros(20, int), 2)
+    other, dark = turned(some), [one.x[:, 0] < 0.7 for one in (some, turned(some))]
+    assert not dealt(parted(some, some[dark[0]]), parted(other, other[dark[1]]))
+    assert dealt(parted(some[::2], some[1::2]), parted(other[::2], other[1::2]))
+
+
+def test_what_two_records_do_adds_up_in_a_sum_of_records() -> None:
+    def summed(values: Any) -> Seen:
+        return Seen(summed=[Summed(np.asarray(values, float), 1.0, 1.0, np.zeros(2))])
+
+    four = [summed(values) for values in ([0, 0], [0.5, 0], [0.1, 1], [0.6, 1])]
+    assert additive(*four)
+    assert not additive(*four[:3], summed([0.6, 1.01])), "the second one counts for more beside the first"
+    assert not additive(*four[:3], summed([0.6, 1, 0]))
+
+
+def test_few_records_in_all_lots_are_no_reason_to_speak() -> None:
+    rng = np.random.default_rng(0)
+    assert list(wrong_lots(np.zeros((200, 1, 64)), [5e-4])) == [], "in one of 600 such trainings nobody is in a lot"
+    for rate in (5e-4, 0.01, 0.3, 0.99):
+        assert list(wrong_lots((rng.random((200, 1, 64)) < rate).astype(float), [rate])) == []
+    always = np.zeros((200, 1, 64))
+    always[:, 0, :13] = 1
+    assert any("vary in size" in what for what in wrong_lots(rng.permuted(always, axis=2), [13 / 64]))
 
 
 # Verdicts

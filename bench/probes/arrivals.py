@@ -37,11 +37,12 @@ def arrivals(before: Seen, after: Seen, *, swapped: bool) -> tuple[list[Finding]
         return [Finding("arrivals", what)], Touched((), ())
     most = 1 + swapped
     found, touched = _trained(before, after, most)
-    moved = []
+    moved, too_far = [], list[Finding]()
     for i, (one, other) in enumerate(zip(before.summed, after.summed, strict=True)):
         sentence, far = _moved(one, other, most)
-        found += sentence
+        too_far += sentence
         moved.append((i, far / most))
+    found += too_far[:1]  # what comes after it may follow from it
     if swapped:  # with another number of records the pace of every client differs, which is public
         found += _updated(before.averaged, after.averaged)
     return list(dict.fromkeys(found)), Touched(tuple(touched), tuple((i, far) for i, far in moved if far > 0))
@@ -54,36 +55,52 @@ def _counts(seen: Seen) -> tuple[list[int], int, int]:
 def _trained(before: Seen, after: Seen, most: int) -> tuple[list[Finding], list[tuple[int, int]]]:
     found, touched = [], []
     for i, (one, other) in enumerate(zip(before.trained, after.trained, strict=True)):
-        for k, (a, b) in enumerate(zip(one.parts, other.parts, strict=True)):
-            gone, come = unmatched(a, b), unmatched(b, a)
-            touched += [(i, k)] * max(gone, come)
-            if max(gone, come) > 1 or gone + come > most:
-                found.append(
-                    Finding(
-                        "arrivals",
-                        f"one record changes {max(gone, come)} of the {len(b)} rows of a private training, "
-                        "where it should be its own alone: give each record to a training once, scaled, encoded and "
-                        "assigned by public numbers and the record itself",
-                    )
+        rows = [(alone(a, b), alone(b, a)) for a, b in zip(one.parts, other.parts, strict=True)]
+        for k, (gone, come) in enumerate(rows):
+            touched += [(i, k)] * (max(len(gone), len(come)) if most == 1 else len(come))
+        if changed := _changed(rows, most):
+            found.append(
+                Finding(
+                    "arrivals",
+                    f"one record changes {changed} of the {max(map(len, other.parts))} rows of a private training, "
+                    "where it should be its own alone: give each record to a training once, scaled, encoded and "
+                    "assigned by public numbers and the record itself",
                 )
+            )
     return found, touched
+
+
+def _changed(rows: Sequence[tuple[Arrays, Arrays]], most: int) -> int:
+    """How many rows of a part, or of all parts where one record has another's place, are others, if too many; else 0.
+
+    rows: of each part those that went, and those that came.
+    """
+    sizes = [(len(gone), len(come)) for gone, come in rows]
+    if most > 1:
+        gone, come = (np.unique(np.concatenate(part), axis=0) for part in zip(*rows, strict=True))
+        sizes.append((len(gone), len(come)))
+    return max((max(size) for size in sizes if max(size) > 1 or sum(size) > most), default=0)
 
 
 def unmatched(a: Examples, b: Examples) -> int:
     """How many rows of `a` are not in `b`, each row of which stands for one."""
+    return len(alone(a, b))
+
+
+def alone(a: Examples, b: Examples) -> Arrays:
+    """The rows of `a`, labels behind them, that are not in `b`, each row of which stands for one."""
     keys = [Counter(_keys(part)) for part in (a, b)]
     left = [_rows(part, own - other) for part, own, other in zip((a, b), keys, keys[::-1], strict=True)]
     mine, theirs = left
-    free = np.ones(len(theirs), bool)
-    alone = 0
-    for row in mine:
+    free, found = np.ones(len(theirs), bool), []
+    for i, row in enumerate(mine):
         close = np.abs(theirs - row).max(axis=1, initial=0) <= CLOSE * max(1.0, np.abs(row).max())
         near = np.flatnonzero(free & close)
         if len(near):
             free[near[0]] = False
         else:
-            alone += 1
-    return alone
+            found.append(i)
+    return np.asarray(mine[np.array(found, int)])
 
 
 def _flat(part: Examples) -> Arrays:
@@ -114,9 +131,30 @@ def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]
         return [], whole
     what = (
         f"one record moves the values of the Gaussian mechanism by {far:.3g}, more than the l2_sensitivity of "
-        f"{one.l2_sensitivity:.3g} that it is told: clip every record, or give the whole Euclidean distance"
+        f"{one.l2_sensitivity:.3g} that it is told: clip every record, or give the whole Euclidean distance, and where "
+        "chance decides which records come in, draw a number for each from a generator for this sum alone"
     )
     return [Finding("arrivals", what)], whole
+
+
+def beyond(before: Seen, touched: Touched) -> bool:
+    """Whether a record moved a sum, all rows of it together, by more than its bound."""
+    return any(far > before.summed[i].l2_sensitivity * (1 + TOLERANCE) for i, far in touched.summed)
+
+
+def additive(before: Seen, *exchanged: Seen) -> bool:
+    """Whether two records change each sum by what each does alone, as where it is one of records.
+
+    exchanged: with the one in a place, with the other in another, and with both.
+    """
+    shapes = {tuple(one.values.shape for one in seen.summed) for seen in (before, *exchanged)}
+    if len(shapes) > 1:
+        return False
+    sums = zip(*(seen.summed for seen in (before, *exchanged)), strict=True)
+    return all(
+        np.abs(d.values - b.values - c.values + a.values).max(initial=0) <= TOLERANCE * a.l2_sensitivity
+        for a, b, c, d in sums
+    )
 
 
 def placed(one: Seen, other: Seen) -> bool:
@@ -128,19 +166,27 @@ def placed(one: Seen, other: Seen) -> bool:
     return same and all(np.array_equal(a.values, b.values) for a, b in zip(one.summed, other.summed, strict=True))
 
 
-def dealt(before: Seen, fewer: Seen) -> list[Finding]:
-    """Whether records go by where they stand, where chance deals out none: in `fewer` the middle one is gone."""
-    if _counts(before) != _counts(fewer):
+def scattered(one: Seen, other: Seen) -> bool:
+    """Whether another seed gives parts of other sizes, as where chance deals out each record by itself."""
+    if _counts(one) != _counts(other):
+        return False
+    parts = [[len(part) for trained in seen.trained for part in trained.parts] for seen in (one, other)]
+    return parts[0] != parts[1]
+
+
+def dealt(before: Seen, turned: Seen) -> list[Finding]:
+    """Whether records go by where they stand; in `turned` they stand otherwise."""
+    if _counts(before) != _counts(turned):
         return []  # which is said elsewhere
     moved = 0
-    for one, less in zip(before.trained, fewer.trained, strict=True):
-        rows = [unmatched(a, b) + unmatched(b, a) for a, b in zip(one.parts, less.parts, strict=True)]
+    for one, other in zip(before.trained, turned.trained, strict=True):
+        rows = [unmatched(a, b) + unmatched(b, a) for a, b in zip(one.parts, other.parts, strict=True)]
         moved = max(moved, sum(rows))
-    sums = zip(before.summed, fewer.summed, strict=True)
-    if moved <= 1 and not any(_moved(one, less, 1)[0] for one, less in sums):
+    sums = zip(before.summed, turned.summed, strict=True)
+    if not moved and not any(_moved(one, other, 1)[0] for one, other in sums):
         return []
     what = (
-        "a record less changes what is made of those that stand behind it: assign records by what they are, or by "
+        "records in another order are given to other parts, or as other rows: assign records by what they are, or by "
         "chance from the seed, never by their place"
     )
     return [Finding("arrivals", what)]

@@ -38,7 +38,7 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
     if told:
         found.append(
             f"what the {' and the '.join(told)} is told (rate, batch_size, clip, noise, seed, how many parts) "
-            "depends on private records: take it from options, public records and the number of records alone"
+            "depends on private records: take it from options, public records, their number or what noise was added to"
         )
     if spent:
         found.append("what it says that it spent depends on private records: spent may depend on options and n alone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import types
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, types.FunctionType):
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
             # A function that asks records for the number of their classes holds all of them, and does no harm.
-            if not _empty(cell) and not (isinstance(cell.cell_contents, Examples) and _schema(thing.__code__)):
+            if not _empty(cell) and not (isinstance(cell.cell_contents, Examples) and _schema(thing.__code__, name)):
                 yield name, cell.cell_contents
         yield "defaults", (thing.__defaults__, thing.__kwdefaults__)
         yield "attributes", vars(thing)
@@ -64,11 +65,15 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
         yield from sorted(vars(thing).items())
 
 
-def _schema(code: types.CodeType) -> bool:
-    """Whether a function names what is public of records, and neither features nor labels."""
-    inner = [one for one in code.co_consts if isinstance(one, types.CodeType)]
-    names = set(code.co_names).union(*(one.co_names for one in inner))
-    return bool(names & {"classes", "shape", "len"}) and not names & {"x", "y"}
+def _schema(code: types.CodeType, name: str) -> bool:
+    """Whether a function takes of the records that it knows by this name what is public of them, and nothing else."""
+    steps = list(dis.get_instructions(code))
+    for i, step in enumerate(steps):
+        if "DEREF" in step.opname and step.opname.startswith("LOAD") and step.argval == name:
+            asked = steps[i + 1].argval if steps[i + 1].opname in ("LOAD_ATTR", "LOAD_METHOD") else None
+            if asked not in ("classes", "shape") and steps[i - 1].argval != "len":
+                return False
+    return all(_schema(one, name) for one in code.co_consts if isinstance(one, types.CodeType))
 
 
 def _empty(cell: Any) -> bool:

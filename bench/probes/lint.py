@@ -11,9 +11,9 @@ from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.probes import records, replay
 from bench.probes.account import account
-from bench.probes.arrivals import arrivals, crowded, dealt, placed
+from bench.probes.arrivals import Touched, additive, arrivals, beyond, crowded, dealt, placed, scattered
 from bench.probes.blindfold import blindfold
-from bench.probes.doors import Trained
+from bench.probes.doors import Seen, Trained
 from bench.probes.finding import Finding
 from bench.probes.fresh import fresh
 from bench.probes.noise import noise
@@ -57,21 +57,62 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     for other in trial.against(plain):
         yield from blindfold(plain, trial.run(other), trial)
     few = _tried(trial, records.few(trial.plain)) if plain.seen.summed else None
+    opened = trial.run(trial.plain, blindfold=False, again="another seed")
+    chance = scattered(plain.seen, opened.seen)
     for base in filter(None, (plain, few)):
-        compared = [arrivals(base.seen, run.seen, swapped=swapped) for run, swapped in _neighbours(base, trial)]
+        by_place = dealt(base.seen, trial.run(records.turned(base.private), like=base).seen)
+        compared = _compared(base, trial, chance or not by_place)
         yield from dict.fromkeys(one for found, _ in compared for one in found)
         yield from account(base, [touched for _, touched in compared], choice)
-    opened = trial.run(trial.plain, blindfold=False, again="another seed")
     yield from account(opened, [], choice)
     if placed(plain.seen, opened.seen):
-        whole = few or plain
-        yield from dealt(whole.seen, trial.run(records.fewer(whole.private), like=whole).seen)
+        yield from by_place
     if sparse := _tried(trial, records.sparse(trial.plain)):
-        grown = records.grown(sparse.private)
-        yield from crowded(sparse.seen, trial.run(grown, like=sparse).seen, len(grown) - len(sparse.private))
+        yield from _crowded(sparse, trial)
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
+
+
+def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[Finding], Touched]]:
+    """What a record more changes; where that is due to their number, what one in another's place changes.
+
+    How many private records there are is public, so rows may follow from it; and where one generator deals out records
+    twice, it gives others in the second place once it took one more in the first. alike: as many records are treated
+    alike wherever they stand, or by chance, so that exchanged ones show all that one record does.
+    """
+    more, swaps = list[tuple[list[Finding], Touched]](), list[tuple[list[Finding], Touched]]()
+    for run, swapped in _neighbours(base, trial):
+        (swaps if swapped else more).append(arrivals(base.seen, run.seen, swapped=swapped))
+    if alike and any(found or beyond(base.seen, touched) for found, touched in more):
+        more = [([], touched) for touched in _exchanged(base, trial)] or more
+    return [*more, *swaps]
+
+
+def _exchanged(base: Run, trial: Trial) -> list[Touched]:
+    """What records far out take part in that stand in the places of others; none where that changes more than them."""
+    far = [records.extreme(base.private, kind, trial.seed) for kind in records.NEIGHBOURS]
+    places, seen, touches = (0, len(base.private) // 2), list[Seen](), list[Touched]()
+    for place, one in itertools.product(places, far):
+        seen.append(trial.run(records.replaced(base.private, one, place), like=base).seen)
+        found, touched = arrivals(base.seen, seen[-1], swapped=True)
+        if found or beyond(base.seen, touched):
+            return []
+        touches.append(touched)
+    both = records.replaced(records.replaced(base.private, far[0], places[0]), far[1], places[1])
+    alone = seen[0], seen[len(far) + 1]
+    return touches if additive(base.seen, *alone, trial.run(both, like=base).seen) else []
+
+
+def _crowded(sparse: Run, trial: Trial) -> list[Finding]:
+    """Of sets with few and many records of each class; where that may be due to their number, of two with as many."""
+    many = records.grown(sparse.private)
+    grown, more = trial.run(many, like=sparse), len(many) - len(sparse.private)
+    found = crowded(sparse.seen, grown.seen, more)
+    if not found:
+        return []
+    with_as_many = trial.run(records.lopsided(many), like=sparse)
+    return found if crowded(with_as_many.seen, grown.seen, 2 * more) else []
 
 
 def _tried(trial: Trial, private: Examples) -> Run | None:

@@ -65,15 +65,23 @@ def grown(records: Examples) -> Examples:
     return more(records, Examples(rng.choice([0.25, 0.75], (len(y), *records.shape)), y, records.classes))
 
 
-def fewer(records: Examples) -> Examples:
-    """Without the record in the middle: those behind it stand a place further in front, the others as before."""
-    return records[np.delete(np.arange(len(records)), len(records) // 2)]
+def lopsided(records: Examples) -> Examples:
+    """As many as `grown`, whose first ones they share; all others are of the last class, and darker."""
+    x, y, first = records.x.copy(), records.y.copy(), SPARSE * records.classes
+    x[first:] *= 0.5
+    y[first:] = records.classes - 1
+    return Examples(x, y, records.classes)
 
 
-def replaced(records: Examples, one: Examples) -> Examples:
-    """With one record in the place of that in the middle."""
-    x, y, middle = records.x.copy(), records.y.copy(), len(records) // 2
-    x[middle], y[middle] = one.x[0], one.y[0]
+def turned(records: Examples) -> Examples:
+    """The same in another order."""
+    return records[np.random.default_rng(6).permutation(len(records))]
+
+
+def replaced(records: Examples, one: Examples, place: int | None = None) -> Examples:
+    """With one record in the place of another, by default of that in the middle."""
+    x, y, there = records.x.copy(), records.y.copy(), len(records) // 2 if place is None else place
+    x[there], y[there] = one.x[0], one.y[0]
     return Examples(x, y, records.classes)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECORDS, STEPS = 64, 200
 OTHER, SMALL = 0.3, 0.015  # rates beside the recipe's own; lots of few are drawn another way
 CUTS = 0.1, 0.5, 0.9  # of the sizes that lots should have: how many lots are at most so large
+FEWEST = 100  # records in all lots, or out of them: how so few vary is not what `dispersion` takes it to be
 PIECE = 16  # records computed at once, so that lots come in pieces
 Counts = NDArray[np.float64]
 
@@ -101,7 +102,8 @@ def _wrong(counts: Counts, rates: Sequence[float]) -> Iterator[str]:
             n = own.shape[axis]
             variance = rate * (1 - rate)
             kurtosis = (1 - 6 * variance) / (n * variance)
-            if dispersion(own.sum(axis), n * rate, n * variance, kurtosis) < SURE:
+            some = variance * own.size >= FEWEST
+            if some and dispersion(own.sum(axis), n * rate, n * variance, kurtosis) < SURE:
                 yield f"{what}: draw every record of every lot by itself, as it is accounted"
         sizes, of_lots = own.sum(1), stats.binom(RECORDS, rate)
         for cut in of_lots.ppf(CUTS):

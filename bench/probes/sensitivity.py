@@ -11,7 +11,8 @@ from bench.probes.replay import ORDINARY, WIDE, Asked, sharp
 from bench.probes.steps import Steps, Sums
 
 TOLERANCE = 1e-3  # of float32 sums
-BASES = ((0,), (8,), (1, 5), (4, 7), (9, 12), (6, 8, 10), (2, 3, 9, 13), (0, 1, 2, 3, 4, 5, 6))
+# None with the record that overflows: what comes of it hangs on where in a product of matrices it stands.
+BASES = ((0,), (8,), (1, 5), (4, 7), (9, 12), (6, 8, 10), (2, 3, 9, 12), (0, 1, 2, 3, 4, 5, 6))
 MORE = (0, 4, 7, 13)  # records that are put to them
 BESIDE = (((0, 4, 7), (1, 6, 9)), ((2, 5, 8, 10), (4, 6, 7, 11)))  # lots of as many ordinary records
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
