@@ -36,9 +36,9 @@ def extreme(records: Examples, kind: str, seed: int) -> Examples:
     return Examples(x, np.zeros(1, int), records.classes)
 
 
-def middle(public: Examples, label: int) -> Examples:
-    """One record in the midst of public ones: among few that lie elsewhere it decides what is said of them all."""
-    return Examples(public.x.mean(0, keepdims=True), np.array([label]), public.classes)
+def middle(records: Examples, label: int) -> Examples:
+    """One record in the midst of others: among few that lie elsewhere it decides what is said of them all."""
+    return Examples(records.x.mean(0, keepdims=True), np.array([label]), records.classes)
 
 
 def more(records: Examples, added: Examples) -> Examples:
@@ -70,10 +70,10 @@ def fewer(records: Examples) -> Examples:
     return records[np.delete(np.arange(len(records)), len(records) // 2)]
 
 
-def replaced(records: Examples, one: Examples) -> Examples:
-    """With one record in the place of that in the middle."""
-    x, y, middle = records.x.copy(), records.y.copy(), len(records) // 2
-    x[middle], y[middle] = one.x[0], one.y[0]
+def replaced(records: Examples, one: Examples, place: int) -> Examples:
+    """With one record in the place of another."""
+    x, y = records.x.copy(), records.y.copy()
+    x[place], y[place] = one.x[0], one.y[0]
     return Examples(x, y, records.classes)
 
 
