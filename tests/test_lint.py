@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from conftest import components
 from planted import BAR, CLAIMS, CORRECT, MORE, Bug, small
 from planted_defenses import BESIDE, RIGHT, units
+from planted_fresh import FRESH
 from planted_right import ALSO_RIGHT
 from planted_steps import STEPS
 from scipy import stats
@@ -31,6 +33,7 @@ from bench.probes import trial, verdicts
 from bench.probes.arrivals import additive, arrivals, dealt, scattered, unmatched
 from bench.probes.doors import Averaged, Seen, Summed, Trained
 from bench.probes.finding import SURE, Finding, alike, dispersion, echo, spread, tail
+from bench.probes.fresh import laid
 from bench.probes.held import held
 from bench.probes.lint import lint
 from bench.probes.quick import QUICK, probed, short
@@ -39,11 +42,12 @@ from bench.probes.replay import canaries
 from bench.probes.sampler import _wrong as wrong_lots
 from bench.probes.sensitivity import pairs as lots
 from bench.probes.server import server
+from bench.probes.trial import forgetting
 from bench.registry import Crossing, Registry, Request, defense
 from bench.release import Release
 from bench.store import Store
 
-BUGS = {bug.name: bug for bug in (*BAR, *MORE, *BESIDE, *STEPS)}
+BUGS = {bug.name: bug for bug in (*BAR, *MORE, *BESIDE, *STEPS, *FRESH)}
 # Of those that were planted later one for each thing that probes look at; the others are slow in sum alone.
 OFTEN = {
     "noise from a buffer of 50 draws", "noise of a step is the last one's, a place further",
@@ -55,8 +59,9 @@ OFTEN = {
     "let out: private records for later", "noise of its own",
     "clipped at the median norm of the lot", "what is not finite passes the clip", "lots that are never empty",
     "Laplace noise in the mechanism", "trained on: classes of some size", "synthetic: snapped to private values",
+    "noise that is let out as features", "fitted once, kept in the module", "near-duplicates dropped",
 }  # fmt: skip
-LATER = {bug.name for bug in (*BESIDE, *STEPS)} - OFTEN
+LATER = {bug.name for bug in (*BESIDE, *STEPS, *FRESH)} - OFTEN
 
 
 # The bugs
@@ -330,6 +335,41 @@ def test_few_records_in_all_lots_are_no_reason_to_speak() -> None:
 
 
 # Verdicts
+
+
+def test_noise_is_found_in_what_is_let_out_and_a_noised_sum_is_none() -> None:
+    rng = np.random.default_rng(0)
+    noise, beside = rng.normal(size=40), rng.normal(size=300)
+    assert laid(noise, np.concatenate([beside, -3 * noise, beside]).astype(np.float32))
+    assert not laid(noise, beside)
+    assert not laid(noise, np.concatenate([beside, noise + 0.01, beside])), "a sum of 0.01 each beside it"
+    bare = np.where(np.arange(40) < 8, 0.0, noise)  # of the first, the sums are 0: nobody knows what they are
+    assert laid(bare, np.concatenate([beside, np.where(bare == 0, 5.0, noise)]))
+
+
+def test_what_a_module_keeps_of_a_run_is_forgotten() -> None:
+    module: dict[str, Any] = {"__name__": "planted"}
+    code = """
+        import functools
+        NUMBERS, SEEN, LAST = [1], {}, 0
+        @functools.lru_cache
+        def cached():
+            return []
+        def defend(record):
+            global LAST, new
+            LAST = new = record
+            NUMBERS.append(record)
+            SEEN[0] = record
+            cached().append(record)
+        """
+    exec(textwrap.dedent(code), module)
+    numbers, forget = module["NUMBERS"], forgetting(module["defend"])
+    module["defend"](7)
+    assert (module["SEEN"], module["cached"]()) == ({0: 7}, [7])
+    forget()
+    assert (module["NUMBERS"], module["SEEN"], module["LAST"], module["cached"]()) == ([1], {}, 0, [])
+    assert module["NUMBERS"] is numbers
+    assert "new" not in module
 
 
 def test_a_trial_is_short_and_one_verdict_stands_for_every_epsilon() -> None:

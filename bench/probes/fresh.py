@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.probes import server
 from bench.probes.doors import Seen
-from bench.probes.finding import SURE, Finding, alike, echo, normal, spread, tail
+from bench.probes.finding import LEAST, SURE, Finding, alike, echo, normal, spread, tail
 from bench.probes.trial import Run
 
 MOST = 12  # sums of a run that are held against each other
 LONGEST, MANY = 20_000, 1000  # numbers that are laid along themselves, and of which none are equal by chance
 TIES = 2
+SAME = 1e-8  # of a squared cosine: what rounding leaves
 ASKED = 50, 200  # rows and columns
 MECHANISM = "Gaussian mechanism"
 Noise = NDArray[np.float64]
@@ -28,7 +30,34 @@ def fresh(one: Run, other: Run) -> list[Finding]:
     mine, theirs = (_replayed(one.seen, seed) for seed in range(2))
     found += _wrong(MECHANISM, _of_sums(one.seen, alone=True) + mine, _of_sums(other.seen, alone=False) + theirs)
     found += _wrong("server", _of_rounds(one.seen, alone=True), _of_rounds(other.seen, alone=False))
+    if _bare(other):
+        found.append("what it lets out holds the noise of the Gaussian mechanism: draw that from a stream of its own")
     return [Finding("fresh", what) for what in dict.fromkeys(found)]
+
+
+def _bare(opened: Run) -> bool:
+    """Whether the noise of a sum stands alone in what is let out, anywhere, at any scale."""
+    shown = [a.ravel() for a in (*opened.held.values(), *opened.let_out.values()) if a.dtype.kind == "f"]
+    for one in opened.seen.summed[:MOST]:
+        # Where a sum is nothing, its noise is what may be let out.
+        noise = np.where(one.values == 0, 0.0, one.noised - one.values).ravel()
+        for array in shown:
+            size = min(noise.size, array.size)
+            if np.count_nonzero(noise[:size]) > LEAST and laid(noise[:size], array[:LONGEST]):
+                return True
+    return False
+
+
+def laid(noise: Noise, along: NDArray[Any]) -> bool:
+    """Whether numbers are, up to a factor, those of a stretch of others."""
+    from scipy import signal
+
+    along = along.astype(np.float64)
+    if not np.isfinite(along).all() or not along.any():
+        return False
+    product = signal.correlate(along, noise, "valid", "fft")
+    energy = signal.correlate(along**2, (noise != 0) * 1.0, "valid", "fft") * float(noise @ noise)
+    return bool((product**2 > (1 - SAME) * energy)[energy > SAME * energy.max()].any())
 
 
 def _of_sums(seen: Seen, *, alone: bool) -> list[Noise]:

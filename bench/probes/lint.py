@@ -49,6 +49,8 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
             why = " ".join(f"{type(error).__name__}: {error}".split())
             what = f"it fails on records that it should take ({why}): repair that, then probe again"
             found.append(Finding("trial", what))
+        finally:
+            trial.forget()
     return tuple(dict.fromkeys(found))
 
 
@@ -148,3 +150,6 @@ def _neighbours(base: Run, trial: Trial) -> Iterator[tuple[Run, bool]]:
         yield trial.run(records.more(base.private, one), like=base), False
     if base.seen.averaged:
         yield trial.run(records.replaced(base.private, ones[0]), like=base), True
+    if base.private is trial.plain and len(base.private):  # in front, where it may keep out all that is like it
+        first = records.replaced(base.private, records.middle(base.private, int(base.private.y[0])), 0)
+        yield trial.run(first, like=base), True

@@ -36,9 +36,9 @@ def extreme(records: Examples, kind: str, seed: int) -> Examples:
     return Examples(x, np.zeros(1, int), records.classes)
 
 
-def middle(public: Examples, label: int) -> Examples:
-    """One record in the midst of public ones: among few that lie elsewhere it decides what is said of them all."""
-    return Examples(public.x.mean(0, keepdims=True), np.array([label]), public.classes)
+def middle(records: Examples, label: int) -> Examples:
+    """One record in the midst of others: among few that lie elsewhere it decides what is said of them all."""
+    return Examples(records.x.mean(0, keepdims=True), np.array([label]), records.classes)
 
 
 def more(records: Examples, added: Examples) -> Examples:

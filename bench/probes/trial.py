@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,7 @@ class Trial:
     public: Examples
     probes: NDArray[np.float32]
     seed: int
+    forget: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, choice: Choice, data: Data, seed: int) -> Trial:
@@ -62,10 +65,11 @@ class Trial:
             found: Release = choice.component.function(private, public, seed=seed, **choice.settings)
             return found
 
-        return cls(defend, plain, public, probes, derive(seed, "probes"))
+        return cls(defend, plain, public, probes, derive(seed, "probes"), forgetting(choice.component.function))
 
     def run(self, private: Examples, *, blindfold: bool = True, again: str = "", like: Run | None = None) -> Run:
         """Train on `private`, and ask for everything. again: names another seed; like: see `watching`."""
+        self.forget()
         seed = derive(self.seed, again) if again else self.seed
         with _limited(), watching(blindfold=blindfold, like=like.seen if like else None) as seen:
             release = self.defend(private, self.public, seed)
@@ -100,6 +104,28 @@ class Trial:
                 labels = [likely[0].argmin(1), likely[1].argmax(1)]
         found = [Examples(x, y, other.classes) for x, y in zip(sets, labels, strict=True)]
         return found if run.release.predict or sets[0] is not other.x else found[:1]
+
+
+def forgetting(function: Callable[..., Any]) -> Callable[[], None]:
+    """What makes the module of a function as it is now: what it kept of one run would stand for the records of all."""
+    module: dict[str, Any] = getattr(function, "__globals__", {})
+    then = {name: value for name, value in module.items() if not name.startswith("__")}
+    content: dict[str, Any] = {k: copy.copy(v) for k, v in then.items() if type(v) in (dict, set, list)}
+
+    def forget() -> None:
+        for name in [name for name in module if not name.startswith("__") and name not in then]:
+            del module[name]
+        module.update(then)
+        for name, value in then.items():
+            if type(value) is list:
+                value[:] = content[name]
+            elif name in content:
+                value.clear()
+                value.update(content[name])
+            elif hasattr(value, "cache_clear") and getattr(value, "__module__", None) == module["__name__"]:
+                value.cache_clear()
+
+    return forget
 
 
 def check(release: object) -> None:

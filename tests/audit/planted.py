@@ -22,10 +22,12 @@ def groups() -> dict[str, tuple[Any, ...]]:
     """What is right, and what is planted: for the bar, more of that sort, and what was made up later."""
     from planted import BAR, CORRECT, MORE
     from planted_defenses import BESIDE, RIGHT
+    from planted_fresh import FRESH
     from planted_right import ALSO_RIGHT
     from planted_steps import STEPS
 
-    return {"right": (*CORRECT, *RIGHT, *ALSO_RIGHT), "bar": BAR, "more": MORE, "beside": BESIDE, "steps": STEPS}
+    right = (*CORRECT, *RIGHT, *ALSO_RIGHT)
+    return {"right": right, "bar": BAR, "more": MORE, "beside": BESIDE, "steps": STEPS, "fresh": FRESH}
 
 
 def row(name: str, first: int, runs: int, whole: bool) -> str:

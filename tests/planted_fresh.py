@@ -1,0 +1,354 @@
+"""More mistakes, most of them written down before the probes were read; each docstring says why the claim is broken."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from planted import CLAIMS, Bug, parted, recipe, released, small
+from planted_defenses import SYNTHETIC, sigma, units
+
+from bench import accounting, engine, mechanism, nets
+from bench.aggregation import Policy
+from bench.data import Examples
+from bench.federated import Plan, federation
+from bench.nets import VAE
+from bench.randomness import derive, stream
+from bench.registry import defense
+from bench.release import Release
+from bench.synthesis import decoder, generator
+from bench.training import train
+
+Array = np.ndarray[Any, Any]
+GENERATES = {"publishes": {"decode", "generate", "synthetic"}, "private": True}
+
+
+def flat(examples: Examples) -> Array:
+    """Features as rows."""
+    return np.asarray(examples.x.reshape(len(examples), -1), np.float64)
+
+
+def by_class(examples: Examples, rows: Array) -> Array:
+    """Sums of rows over the records of each class."""
+    return np.asarray(np.eye(examples.classes)[examples.y].T @ rows)
+
+
+def once(noise: float, uses: int = 1) -> Any:
+    """What so many noised sums over all records cost."""
+    return accounting.training_event(1.0, noise, uses)
+
+
+def nearest(means: Array, spent: Any, seen: Any = lambda x: units(x.reshape(len(x), -1))) -> Release:
+    """The class of whose direction a record has most."""
+    means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+    return Release(spent, predict=lambda x: np.eye(len(means))[(seen(x) @ means.T).argmax(1)])
+
+
+# Sums of one's own
+
+
+@defense("joint_sums", **CLAIMS)
+def joint_sums(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Class sums beside class counts with the noise of either: a record moves both, by sqrt 2 together."""
+    noise = sigma(epsilon, len(private), 1)
+    sums = by_class(private, np.column_stack([units(flat(private)), np.ones(len(private))]))
+    sums = mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
+    return nearest(sums[:, :-1] / np.maximum(sums[:, -1:], 1), once(noise))
+
+
+def above(examples: Examples, public: Examples) -> Array:
+    """Features as 0 and 1, cut at the public medians."""
+    return (flat(examples) > np.median(flat(public), axis=0)).astype(int)
+
+
+def tabled(private: Examples, public: Examples, pairs: Any, length: float, noise: float, seed: int) -> Release:
+    """Noisy tables of pairs of features, and records in which each pair is drawn from its table."""
+    x = above(private, public)
+    tables = np.stack([np.bincount(2 * x[:, i] + x[:, j], minlength=4) for i, j in pairs])
+    tables = np.maximum(mechanism.gaussian(tables, length, noise, stream(seed, "noise")), 1e-9)
+    rng, made = stream(seed, "synthetic"), np.full((500, x.shape[1]), 0.5)
+    for (i, j), table in zip(pairs, tables, strict=True):
+        cells = rng.choice(4, 500, p=table / table.sum())
+        made[:, i], made[:, j] = cells // 2, cells % 2
+    y = rng.integers(private.classes, size=500)
+    return Release(once(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
+
+
+@defense("pairwise_tables", **SYNTHETIC)
+def pairwise_tables(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Eight tables, each with the noise of one, accounted once: a record is in all, and moves them by sqrt 8."""
+    pairs = [(2 * k, 2 * k + 1) for k in range(8)]
+    return tabled(private, public, pairs, 1.0, sigma(epsilon, len(private), 1), seed)
+
+
+@defense("chosen_pairs", **SYNTHETIC)
+def chosen_pairs(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Tables of the pairs that vary together most among private records: which those are leaves without noise."""
+    found = np.triu(np.abs(np.cov(flat(private), rowvar=False)), 1)
+    pairs = [np.unravel_index(k, found.shape) for k in np.argsort(-found, axis=None)[:8]]
+    return tabled(private, public, pairs, 8**0.5, sigma(epsilon, len(private), 1), seed)
+
+
+@defense("observed_cells", **SYNTHETIC)
+def observed_cells(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """A histogram with noise on the cells that occur: a cell is there, or is not, with the one record in it."""
+    noise, digits = sigma(epsilon, len(private), 1), 2 ** np.arange(10)
+    cells, counts = np.unique(above(private, public)[:, :10] @ digits, return_counts=True)
+    noisy = np.maximum(mechanism.gaussian(counts, 1.0, noise, stream(seed, "noise")), 1e-9)
+    rng, made = stream(seed, "synthetic"), np.full((500, int(np.prod(private.shape))), 0.5)
+    made[:, :10] = rng.choice(cells, 500, p=noisy / noisy.sum())[:, None] // digits % 2
+    y = rng.integers(private.classes, size=500)
+    return Release(once(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
+
+
+@defense("clear_votes", **CLAIMS)
+def clear_votes(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """PATE that spares the noise where nine in ten teachers agree: a vote more or less decides that in the clear."""
+    from defenses.pate import VOTE, _votes, assigned, histogram
+
+    asked = public[:40]
+    noise = sigma(epsilon, len(private), len(asked))
+    parts = [private[rows] for rows in assigned(private, 10, seed)]
+    votes = histogram(_votes(parts, asked.x, seed, 20, 0.01), private.classes)
+    noisy = mechanism.gaussian(votes, VOTE, noise, stream(seed, "noise"))
+    labels = np.where(votes.max(1) >= 9, votes.argmax(1), noisy.argmax(1))
+    voted = Examples(asked.x, labels, private.classes)
+    return nearest(by_class(voted, units(flat(voted))), once(noise, len(asked)))
+
+
+@defense("half_sums", **CLAIMS)
+def half_sums(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Sums added up in half precision: their rounding moves by more than the one record does."""
+    noise, x = sigma(epsilon, len(private), 1), units(flat(private)).astype(np.float16)
+    own = [x[private.y == k] for k in range(private.classes)]
+    sums = np.stack([np.add.accumulate(rows, dtype=np.float16)[-1:].sum(0) for rows in own])
+    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), once(noise))
+
+
+@defense("directions", **CLAIMS)
+def directions(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Class sums made unit vectors, with the 1/n of a mean: a small class, or a short sum, turns much further."""
+    noise, each = sigma(epsilon, len(private), 1), len(private) / private.classes
+    sums = by_class(private, units(flat(private)))
+    sums = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+    return nearest(mechanism.gaussian(sums, 1 / each, noise, stream(seed, "noise")), once(noise))
+
+
+@defense("ranks", **CLAIMS)
+def ranks(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """A copula's ranks in place of values: a record moves the ranks of all that lie above it."""
+    from scipy.stats import rankdata
+
+    noise = sigma(epsilon, len(private), 1)
+    sums = by_class(private, units(rankdata(flat(private), axis=0) / max(1, len(private))))
+    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), once(noise))
+
+
+@defense("own_bandwidth", **CLAIMS)
+def own_bandwidth(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """DP-MERF with the median distance of private records for its kernel: the bandwidth leaves without noise."""
+    from scipy.spatial.distance import pdist
+
+    noise, width = sigma(epsilon, len(private), 1), np.median(pdist(flat(private)))
+    waves = stream(0, "waves").standard_normal((flat(private).shape[1], 100)) / width
+
+    def features(x: Any) -> Array:
+        phase = x.reshape(len(x), -1) @ waves
+        return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
+
+    sums = by_class(private, features(private.x))
+    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), once(noise), features)
+
+
+@defense("noise_of_records", **CLAIMS)
+def noise_of_records(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Noise seeded by the records, so that runs repeat: who has all but one of them tries that one and knows."""
+    noise, content = sigma(epsilon, len(private), 1), derive(0, np.sort(flat(private), axis=None).tobytes().hex())
+    sums = by_class(private, units(flat(private)))
+    return nearest(mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(content)), once(noise))
+
+
+# Around `train`
+
+
+@defense("rounded_shares", **GENERATES)
+def rounded_shares(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Classes as frequent as among private records, to a tenth: where a record tips the rounding it is seen."""
+    shares = np.bincount(private.y, minlength=private.classes) / max(1, len(private))
+    shares = np.maximum(np.round(shares, 1), 1e-3)
+    net = VAE(private.shape, (8,), 2, classes=private.classes)
+    [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
+    decode = decoder(nets.decoder(net, fit.weights), private.shape, private.classes)
+    generate = generator(decode, shares / shares.sum())
+    return Release(fit.spent, decode=decode, generate=generate, synthetic=generate(500, derive(seed, "synthetic")))
+
+
+@defense("chosen_features", **CLAIMS)
+def chosen_features(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Trained on the ten features that tell classes apart best among private records: a choice without noise."""
+    x = flat(private)
+    apart = np.abs((x - x.mean(0)).T @ (private.y - private.y.mean())) / np.maximum(x.std(0), 1e-9)
+    best = np.sort(np.argsort(-apart)[:10])
+    seen = Examples(x[:, best], private.y, private.classes)
+    one = recipe(seen, len(private), epsilon)
+    made = released(train(one, [seen], [derive(seed, "small")]), one.net)
+    return Release(made.spent, predict=lambda x: made.predict(x.reshape(len(x), -1)[:, best]))  # type: ignore[misc]
+
+
+@defense("rare_left_out", **CLAIMS)
+def rare_left_out(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Classes of fewer than 20 private records are never answered: the twentieth is seen."""
+    kept = np.bincount(private.y, minlength=private.classes) >= 20
+    one = recipe(private, len(private), epsilon)
+    made = released(train(one, [private], [derive(seed, "small")]), one.net)
+    return Release(made.spent, predict=lambda x: made.predict(x) * kept)  # type: ignore[misc]
+
+
+@defense("updates_too", publishes={"predict", "join", "updates"}, private=True)
+def updates_too(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """The server's noise hides clients from each other; their updates, which it never covers, are out as well."""
+    noise = sigma(epsilon, len(private), 2)
+    plan = Plan(clients=3, classes_each=private.classes, hidden=(8,), rounds=2, local_steps=2)
+    made = federation(private, plan, seed, policy=Policy(clip=1.0, noise_multiplier=noise))
+    return made.release(once(noise, 2))
+
+
+# In what ships
+
+
+def padding_counts() -> AbstractContextManager[Any]:
+    """Which rows of a lot are padding is forgotten: the first record counts once for each."""
+    import tensorflow as tf
+
+    right = engine._clipped
+
+    def clipped(*asked: Any) -> Any:
+        plain = right(*asked)
+        return lambda bx, by, draw, present: plain(bx, by, draw, tf.ones_like(present))
+
+    return patch.object(engine, "_clipped", clipped)
+
+
+def lots_twice() -> AbstractContextManager[Any]:
+    """Every lot serves two steps: who is in it is in both, which independent lots would seldom let happen."""
+    right = engine.poisson_rows
+
+    def twice(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
+        return np.repeat(right(rates, sizes, generators, (steps + 1) // 2), 2, axis=0)[:steps]
+
+    return patch.object(engine, "poisson_rows", twice)
+
+
+def same_for_each_variable() -> AbstractContextManager[Any]:
+    """Each variable's noise begins the stream anew: the difference of two gradients' numbers has none."""
+    from bench.optimizer import SeededGaussianSumQuery, normals
+
+    def wrong(query: Any, sums: Any, state: Any) -> Any:
+        import tensorflow as tf
+
+        def own(v: Any) -> Any:
+            drawn = normals(1, v.shape.num_elements() // len(query._keys), query._keys, query.step)[:, 0]
+            return v + tf.reshape(drawn * tf.reshape(state.stddev, [-1, 1]), v.shape)
+
+        return [own(v) for v in sums], state, None
+
+    return patch.object(SeededGaussianSumQuery, "get_noised_result", wrong)
+
+
+# Made up after the probes were read
+
+
+@defense("noised_when_asked", publishes={"generate"}, private=True)
+def noised_when_asked(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Each call of a generator noises the private sums anew, one use is accounted: a mean of many has none."""
+    noise = sigma(epsilon, len(private), 1)
+    sums = by_class(private, units(flat(private)))
+
+    def generate(n: int, again: int) -> Examples:
+        noisy = mechanism.gaussian(sums, 1.0, noise, stream(seed, again))
+        y = np.arange(n) % private.classes
+        return Examples(np.clip(noisy, 0, 1)[y].reshape(-1, *private.shape), y, private.classes)
+
+    return Release(once(noise), generate=generate)
+
+
+@defense("published_noise", **CLAIMS)
+def published_noise(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """One seed for all: the random features that are let out begin with the very numbers of the noise."""
+    noise, width = sigma(epsilon, len(private), 1), flat(private).shape[1]
+    waves = np.random.default_rng(seed).standard_normal((width, 100))
+
+    def features(x: Any) -> Array:
+        phase = x.reshape(len(x), -1) @ waves / width
+        return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
+
+    sums = by_class(private, features(private.x))
+    return nearest(mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(seed)), once(noise), features)
+
+
+CENTRE: dict[int, Array] = {}
+
+
+@defense("fitted_once", **CLAIMS)
+def fitted_once(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Centred by the first records that it ever met, which a dictionary of its module keeps."""
+    noise, centre = sigma(epsilon, len(private), 1), CENTRE.setdefault(0, flat(private).mean(0))
+    sums = by_class(private, units(flat(private) - centre))
+    noisy = mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
+    return nearest(noisy, once(noise), lambda x: units(x.reshape(len(x), -1) - centre))
+
+
+@defense("near_ones_dropped", **CLAIMS)
+def near_ones_dropped(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Near-duplicates of an earlier record are dropped: a record can push out many that are far from each other."""
+    from scipy.spatial.distance import cdist
+
+    near = cdist(flat(private), flat(private)) < np.quantile(cdist(flat(public), flat(public)), 0.05)
+    kept: list[int] = []
+    for i in range(len(private)):
+        if not near[i, kept].any():
+            kept.append(i)
+    one = recipe(private, len(private), epsilon)
+    return released(train(one, [private[np.array(kept, int)]], [derive(seed, "small")]), one.net)
+
+
+def growing_clip() -> AbstractContextManager[Any]:
+    """A clip that is raised with the steps, and noise that is not."""
+    import tensorflow as tf
+
+    from bench.optimizer import PoissonDPAdam
+
+    right = PoissonDPAdam.clipped_sums
+
+    def wrong(made: Any, *asked: Any, **more: Any) -> Any:
+        return [v * (1 + tf.cast(made.iterations, tf.float32)) for v in right(made, *asked, **more)]
+
+    return patch.object(PoissonDPAdam, "clipped_sums", wrong)
+
+
+FRESH = (
+    Bug("sums and counts with the noise of one", joint_sums),
+    Bug("eight tables with the noise of one", pairwise_tables),
+    Bug("pairs chosen by clear covariances", chosen_pairs),
+    Bug("noise on the cells that occur", observed_cells),
+    Bug("votes in the clear where teachers agree", clear_votes),
+    Bug("sums in half precision", half_sums),
+    Bug("directions with the noise of means", directions),
+    Bug("ranks among private records", ranks),
+    Bug("the bandwidth of private distances", own_bandwidth),
+    Bug("noise seeded by the records", noise_of_records),
+    Bug("shares of classes to a tenth", rounded_shares),
+    Bug("features chosen by private correlations", chosen_features),
+    Bug("rare classes left out", rare_left_out),
+    Bug("updates beside the server's noise", updates_too),
+    Bug("padding of a lot counts", parted, padding_counts),
+    Bug("each lot in two steps", small, lots_twice),
+    Bug("each variable's noise from the beginning", small, same_for_each_variable),
+    Bug("noise drawn anew whenever asked", noised_when_asked),
+    Bug("noise that is let out as features", published_noise),
+    Bug("fitted once, kept in the module", fitted_once),
+    Bug("near-duplicates dropped", near_ones_dropped),
+    Bug("a clip that grows", small, growing_clip),
+)
