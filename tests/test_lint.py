@@ -17,11 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import components
-from planted import BAR, CLAIMS, CORRECT, MORE, Bug, small
-from planted_defenses import BESIDE, RIGHT, units
-from planted_fresh import FRESH
-from planted_right import ALSO_RIGHT
-from planted_steps import STEPS
+from planted import GROUPS
+from planted.beside import units
+from planted.bug import CLAIMS, Bug, small
 from scipy import stats
 
 from bench import accounting, measuring
@@ -47,7 +45,7 @@ from bench.registry import Crossing, Registry, Request, defense
 from bench.release import Release
 from bench.store import Store
 
-BUGS = {bug.name: bug for bug in (*BAR, *MORE, *BESIDE, *STEPS, *FRESH)}
+BUGS = {bug.name: bug for group in GROUPS for bug in GROUPS[group] if group != "right"}
 # Of those that were planted later one for each thing that probes look at; the others are slow in sum alone.
 OFTEN = {
     "noise from a buffer of 50 draws", "noise of a step is the last one's, a place further",
@@ -61,7 +59,7 @@ OFTEN = {
     "Laplace noise in the mechanism", "trained on: classes of some size", "synthetic: snapped to private values",
     "noise that is let out as features", "fitted once, kept in the module", "near-duplicates dropped",
 }  # fmt: skip
-LATER = {bug.name for bug in (*BESIDE, *STEPS, *FRESH)} - OFTEN
+LATER = {bug.name for group in ("beside", "steps", "fresh") for bug in GROUPS[group]} - OFTEN
 
 
 # The bugs
@@ -88,7 +86,7 @@ QUICK_ONES = {
     "bug",
     [
         pytest.param(bug, id=bug.name, marks=[pytest.mark.slow] if bug.name not in QUICK_ONES else [])
-        for bug in (*CORRECT, *RIGHT, *ALSO_RIGHT)
+        for bug in GROUPS["right"]
     ],
 )
 def test_what_is_right_is_not_flagged(bug: Bug, cancer: Data) -> None:

@@ -13,29 +13,17 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-
-
-def groups() -> dict[str, tuple[Any, ...]]:
-    """What is right, and what is planted: for the bar, more of that sort, and what was made up later."""
-    from planted import BAR, CORRECT, MORE
-    from planted_defenses import BESIDE, RIGHT
-    from planted_fresh import FRESH
-    from planted_right import ALSO_RIGHT
-    from planted_steps import STEPS
-
-    right = (*CORRECT, *RIGHT, *ALSO_RIGHT)
-    return {"right": right, "bar": BAR, "more": MORE, "beside": BESIDE, "steps": STEPS, "fresh": FRESH}
 
 
 def row(name: str, first: int, runs: int, whole: bool) -> str:
     """One line of the table: of so many runs how many were flagged, and by what first."""
     from conftest import split
+    from planted import GROUPS
 
-    [bug] = [bug for group in groups().values() for bug in group if bug.name == name]
-    right, said = bug in groups()["right"], Counter[str]()
+    [bug] = [bug for group in GROUPS.values() for bug in group if bug.name == name]
+    right, said = bug in GROUPS["right"], Counter[str]()
     for seed in range(first, first + runs):
         found = bug.found(split("breast_cancer", seed), seed, whole=whole or right, most=100 if right else 1)
         said[found[0].probe if found else ""] += 1
@@ -46,14 +34,16 @@ def row(name: str, first: int, runs: int, whole: bool) -> str:
 
 def main() -> None:
     """Read the words, print the table."""
+    from planted import GROUPS
+
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--runs", type=int, default=100)
     words.add_argument("--first", type=int, default=0, help="the first seed")
     words.add_argument("--jobs", type=int, default=1)
     words.add_argument("--whole", action="store_true", help="the whole linter for every bug")
-    words.add_argument("--only", choices=tuple(groups()), help="one group of rows")
+    words.add_argument("--only", choices=tuple(GROUPS), help="one group of rows")
     given = words.parse_args()
-    names = [bug.name for group, bugs in groups().items() if given.only in (None, group) for bug in bugs]
+    names = [bug.name for group, bugs in GROUPS.items() if given.only in (None, group) for bug in bugs]
     print("| | planted | flagged | first by |\n|---|---|---|---|", flush=True)
     # A process a row: TensorFlow keeps every program that it ever compiled.
     spawn = multiprocessing.get_context("spawn")

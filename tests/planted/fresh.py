@@ -7,8 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from planted import CLAIMS, Bug, parted, recipe, released, small
-from planted_defenses import SYNTHETIC, sigma, units
 
 from bench import accounting, engine, mechanism, nets
 from bench.aggregation import Policy
@@ -20,6 +18,8 @@ from bench.registry import defense
 from bench.release import Release
 from bench.synthesis import decoder, generator
 from bench.training import train
+from planted.beside import SYNTHETIC, sigma, units
+from planted.bug import CLAIMS, Bug, parted, recipe, released, small
 
 Array = np.ndarray[Any, Any]
 GENERATES = {"publishes": {"decode", "generate", "synthetic"}, "private": True}

@@ -8,11 +8,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from planted import Bug, _dense_gradients, lots, noised, small
-from planted_defenses import averaged, counted
 
 from bench import engine
 from defenses.federated_client_dp import federated_client_dp
+from planted.beside import averaged, counted
+from planted.bug import Bug, dense_gradients, lots, noised, small
 
 # Clipping
 
@@ -26,7 +26,7 @@ def each(change: Callable[[list[Any], Any], list[Any]]) -> AbstractContextManage
     def onepass(loss: Any, sites: Any, tape: Any, clip: Any) -> Any:
         if loss.shape.rank == 2:
             return right(loss, sites, tape, clip)
-        return change(_dense_gradients(sites, tape.gradient(loss, [s.z for s in sites])), clip)
+        return change(dense_gradients(sites, tape.gradient(loss, [s.z for s in sites])), clip)
 
     return patch.object(optimizer, "onepass_clipped_sums", onepass)
 

@@ -1,103 +1,24 @@
-"""Defenses that claim DP: a few that are right, and people's mistakes, planted in them or in the optimizer."""
+"""The mistakes that the linter must find, as people make them in a defense or the optimizer, and more of the sort."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
 from bench import accounting, engine, nets
-from bench.component import Choice
-from bench.data import Data, Examples, record_keys
-from bench.layers import Single
-from bench.nets import Classifier, Published
-from bench.probes.doors import watching
-from bench.probes.lint import Finding, lint, replays
+from bench.data import Examples, record_keys
 from bench.randomness import derive
 from bench.registry import defense
 from bench.release import Release
-from bench.training import Fit, Recipe, private_training, train
-
-CLAIMS = {"publishes": {"predict"}, "private": True}
-
-
-def recipe(private: Examples, n: int, epsilon: float, net: nets.Net | None = None, **changes: Any) -> Recipe:
-    """A short one of a small classifier, calibrated for `n` records."""
-    rate, steps = 0.2, 4
-    privacy = private_training(epsilon, n, rate, steps, 1.0)
-    made = net or Classifier(private.shape, private.classes, (8,), "tanh")
-    plan = {"steps": steps, "rate": rate, "batch_size": rate * n, "learning_rate": 0.1, "privacy": privacy}
-    return Recipe(made, **{**plan, **changes})
-
-
-def released(fits: list[Fit], net: nets.Net, spent: Any = None) -> Release:
-    """The mean of classifiers, out as a predictor."""
-    models = [nets.build(net, Single()) for _ in fits]
-    for model, fit in zip(models, fits, strict=True):
-        model.set_weights(fit.weights)
-    each = [nets.mapping(model, "softmax") for model in models]
-    return Release(spent or fits[0].spent, predict=lambda x: np.mean([predict(x) for predict in each], axis=0))
-
-
-@defense("small", **CLAIMS)
-def small(
-    private: Examples,
-    public: Examples,
-    *,
-    seed: int,
-    epsilon: float = 8.0,
-    engine: str = "onepass",
-    activation: str = "tanh",
-) -> Release:
-    """Right: a small classifier, trained by the one door."""
-    net = Classifier(private.shape, private.classes, (8,), activation)
-    one = recipe(private, len(private), epsilon, net, engine=engine)
-    return released(train(one, [private], [derive(seed, "small")]), one.net)
-
-
-@defense("parted", **CLAIMS)
-def parted(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: two classifiers on disjoint halves, by a hash of the record."""
-    halves = _halves(private)
-    one = recipe(private, len(private), epsilon)
-    fits = train(one, [private[rows] for rows in halves], [derive(seed, k) for k in range(2)])
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], halves))
-
-
-@defense("sampling", publishes={"decode"}, private=True)
-def sampling(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a small VAE."""
-    net = nets.VAE(private.shape, (8,), 2)
-    [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
-    model = nets.decoder(net, fit.weights)
-    return Release(fit.spent, decode=Published(model, nets.mapping(model)))
-
-
-def _halves(private: Examples) -> list[np.ndarray[Any, Any]]:
-    side = np.array([key[0] % 2 for key in record_keys(private)], int)
-    return [np.flatnonzero(side == k) for k in range(2)]
-
+from bench.training import train
+from planted.bug import CLAIMS, Bug, dense_gradients, halves, lots, noised, parted, recipe, released, sampling, small
 
 # In the optimizer
-
-
-def noised(change: Callable[[Any, Any, Any], Any]) -> AbstractContextManager[Any]:
-    """Each noised sum is change(sum, what it should be, the query)."""
-    from bench.optimizer import SeededGaussianSumQuery
-
-    right = SeededGaussianSumQuery.get_noised_result
-
-    def wrong(query: Any, sums: Any, state: Any) -> Any:
-        out, *rest = right(query, sums, state)
-        return [change(a, b, query) for a, b in zip(sums, out, strict=True)], *rest
-
-    return patch.object(SeededGaussianSumQuery, "get_noised_result", wrong)
 
 
 def no_noise() -> AbstractContextManager[Any]:
@@ -120,19 +41,6 @@ def doubled() -> AbstractContextManager[Any]:
     return patch.object(clipping, "clip_factors", lambda squares, clip: right(squares, 2 * clip))
 
 
-def _dense_gradients(sites: Any, deltas: Any) -> list[Any]:
-    """Per-record gradients (n, *variable) of dense layers, kernels and biases in turn."""
-    import tensorflow as tf
-
-    pairs = []
-    for site, d in zip(sites, deltas, strict=True):
-        if d.shape.rank == 2:
-            pairs.append((tf.einsum("np,nq->npq", site.a, d), d))
-        else:  # of models side by side
-            pairs.append((tf.einsum("knp,knq->nkpq", site.a, d), tf.transpose(d, (1, 0, 2))[:, :, None]))
-    return [g for pair in pairs for g in pair]
-
-
 def in_pairs() -> AbstractContextManager[Any]:
     """num_microbatches at half of the lot: the mean gradient of every two records is clipped, in either engine."""
     import tensorflow as tf
@@ -150,7 +58,7 @@ def in_pairs() -> AbstractContextManager[Any]:
         return [2 * total for total in right([means(g) for g in gradients], clip, *rest)]
 
     def onepass(loss: Any, sites: Any, tape: Any, clip: Any) -> Any:
-        gradients = _dense_gradients(sites, tape.gradient(loss, [s.z for s in sites]))
+        gradients = dense_gradients(sites, tape.gradient(loss, [s.z for s in sites]))
         return vectorized(gradients, clip, loss.shape.rank == 2)
 
     both = {"vectorized_clipped_sums": vectorized, "onepass_clipped_sums": onepass}
@@ -207,7 +115,7 @@ def second_pass() -> AbstractContextManager[Any]:
                 losses, a, z = forward(bx, by, draw)
                 losses = tf.where(present, losses, 0.0)
             sites = [clipping.site(*each) for each in zip(layers, a, z, strict=True)]
-            gradients = _dense_gradients(sites, tape.gradient(losses, z))
+            gradients = dense_gradients(sites, tape.gradient(losses, z))
             squares = tf.add_n([clipping._square_of_record(g, 1) for g in gradients])
             factors = tf.where(present, clipping.clip_factors(squares, optimizer._l2_norm_clip), 0.0)
             with tf.GradientTape() as tape:
@@ -270,25 +178,10 @@ def clipped_mean() -> AbstractContextManager[Any]:
     from bench import optimizer
 
     def onepass(loss: Any, sites: Any, tape: Any, clip: Any) -> Any:
-        sums = [tf.reduce_sum(g, 0) for g in _dense_gradients(sites, tape.gradient(loss, [s.z for s in sites]))]
+        sums = [tf.reduce_sum(g, 0) for g in dense_gradients(sites, tape.gradient(loss, [s.z for s in sites]))]
         return list(tf.clip_by_global_norm(sums, clip)[0])
 
     return patch.object(optimizer, "onepass_clipped_sums", onepass)
-
-
-def lots(draw: Callable[[float, int, np.random.Generator, int], Any]) -> AbstractContextManager[Any]:
-    """Rows of a lot are draw(rate, n, generator, number of the lot)."""
-
-    def rows(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
-        drawn = [[draw(*own, t) for own in zip(rates, sizes, generators, strict=True)] for t in range(steps)]
-        width = max(1, max(len(r) for step in drawn for r in step))
-        out = np.full((steps, len(sizes), width), -1, np.int32)
-        for t, step in enumerate(drawn):
-            for k, r in enumerate(step):
-                out[t, k, : len(r)] = r
-        return out
-
-    return patch.object(engine, "poisson_rows", rows)
 
 
 def fixed_size() -> AbstractContextManager[Any]:
@@ -352,9 +245,9 @@ def own_loop(private: Examples, public: Examples, *, seed: int, epsilon: float =
 @defense("class_by_class", **CLAIMS)
 def class_by_class(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """A training a half, each started with the seed of the release."""
-    halves, one = _halves(private), recipe(private, len(private), epsilon)
-    fits = [train(one, [private[rows]], [derive(seed, "half")])[0] for rows in halves]
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], halves))
+    parts, one = halves(private), recipe(private, len(private), epsilon)
+    fits = [train(one, [private[rows]], [derive(seed, "half")])[0] for rows in parts]
+    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], parts))
 
 
 @defense("overlapping", **CLAIMS)
@@ -441,40 +334,6 @@ def means(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
     return Release(event, predict=lambda x: np.eye(private.classes)[(x @ sums > 0).astype(int)])
 
 
-@dataclass(frozen=True)
-class Bug:
-    """A mistake: in a defense of its own, or in what ships while this one is tried."""
-
-    name: str
-    defense: Any
-    planted: Callable[[], AbstractContextManager[Any]] = nullcontext
-    options: tuple[tuple[str, Any], ...] = ()
-    whole: bool = False  # where the probes of trainings alone do not meet it
-
-    @property
-    def choice(self) -> Choice:
-        """What is probed."""
-        return Choice(self.defense.component, dict(self.options))
-
-    @property
-    def deep(self) -> bool:
-        """Whether it is in the optimizer, where it shows in every training."""
-        return self.planted is not nullcontext
-
-    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[Finding, ...]:
-        """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
-        with self.planted():
-            if whole or self.whole or not self.deep:
-                return lint(self.choice, data, seed, most=most)
-            with watching(blindfold=True) as seen:
-                self.defense(data.private, data.public, seed=seed, **dict(self.options))
-            return tuple(itertools.islice(replays(seen.trained, seed), most))
-
-
-CORRECT = (
-    Bug("small", small), Bug("small, vectorized", small, options=(("engine", "vectorized"),)), Bug("parted", parted),
-    Bug("sampling", sampling),
-)  # fmt: skip
 BAR = (
     Bug("no noise", small, no_noise),
     Bug("noise divided by the batch", small, divided_noise),
@@ -489,6 +348,7 @@ BAR = (
     Bug("a partial batch divided by its own size", small, own_size),
     Bug("second forward pass of a sampling layer", sampling, second_pass),
 )
+
 MORE = (
     Bug("noise on the last layer alone", small, last_layer_alone),
     Bug("the root of the noise", small, square_root),

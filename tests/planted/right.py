@@ -7,8 +7,6 @@ from typing import Any
 
 import dp_accounting as dp
 import numpy as np
-from planted import CLAIMS, Bug, recipe, released
-from planted_defenses import Array, sigma, units
 
 from bench import accounting, engine, mechanism, nets
 from bench.aggregation import Policy
@@ -21,6 +19,8 @@ from bench.randomness import derive, stream
 from bench.registry import defense
 from bench.release import Release
 from bench.training import Privacy, Recipe, private_training, train
+from planted.beside import Array, sigma, units
+from planted.bug import CLAIMS, Bug, recipe, released
 
 GENERATES = {"publishes": {"generate", "synthetic"}, "private": True}
 BINS = 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from planted import CLAIMS, Bug, recipe, released, sampling, small
+from planted.bug import CLAIMS, Bug, recipe, released, sampling, small
 
 from bench import accounting, mechanism, nets
 from bench.data import Examples, record_keys
