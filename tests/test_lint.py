@@ -28,7 +28,7 @@ from bench.component import Choice
 from bench.data import Data, Examples, Where
 from bench.probes import lint as linter
 from bench.probes import trial, verdicts
-from bench.probes.arrivals import additive, arrivals, dealt, scattered, unmatched
+from bench.probes.arrivals import additive, arrivals, dealt, lost, scattered, unmatched
 from bench.probes.doors import Averaged, Seen, Summed, Trained
 from bench.probes.finding import SURE, Finding, alike, dispersion, echo, spread, tail
 from bench.probes.fresh import laid
@@ -310,6 +310,13 @@ def test_a_record_may_stand_in_several_parts_but_no_part_goes_by_places() -> Non
     other, dark = turned(some), [one.x[:, 0] < 0.7 for one in (some, turned(some))]
     assert not dealt(parted(some, some[dark[0]]), parted(other, other[dark[1]]))
     assert dealt(parted(some[::2], some[1::2]), parted(other[::2], other[1::2]))
+
+
+def test_who_goes_with_others_is_counted_once_over_all_parts() -> None:
+    some = Examples(np.random.default_rng(0).random((20, 2)), np.zeros(20, int), 2)
+    assert lost(parted(some, some[:10]), parted(some[2:], some[2:10])) == 2
+    assert lost(parted(some[:10], some[10:]), parted(some[1:11], some[11:])) == 2
+    assert lost(parted(some), parted(some, some)) == math.inf
 
 
 def test_what_two_records_do_adds_up_in_a_sum_of_records() -> None:

@@ -142,6 +142,15 @@ def beyond(before: Seen, touched: Touched) -> bool:
     return any(far > before.summed[i].l2_sensitivity * (1 + TOLERANCE) for i, far in touched.summed)
 
 
+def lost(before: Seen, after: Seen) -> float:
+    """The most different rows that went from all parts of a training together."""
+    if _counts(before) != _counts(after):
+        return math.inf
+    pairs = [zip(a.parts, b.parts, strict=True) for a, b in zip(before.trained, after.trained, strict=True)]
+    gone = [np.concatenate([alone(*parts) for parts in one]) for one in pairs]
+    return max((len(np.unique(rows, axis=0)) for rows in gone), default=0)
+
+
 def additive(before: Seen, *exchanged: Seen) -> bool:
     """Whether two records change each sum by what each does alone, as where it is one of records.
 

@@ -11,7 +11,7 @@ from bench.data import Data, Examples
 from bench.errors import Doubt, UserError
 from bench.probes import records, replay
 from bench.probes.account import account
-from bench.probes.arrivals import Touched, additive, arrivals, beyond, crowded, dealt, placed, scattered
+from bench.probes.arrivals import Touched, additive, arrivals, beyond, crowded, dealt, lost, placed, scattered
 from bench.probes.blindfold import blindfold
 from bench.probes.doors import Seen, Trained
 from bench.probes.finding import Finding
@@ -26,6 +26,8 @@ from bench.probes.trial import Run, Trial
 from bench.probes.update import update
 
 __all__ = ["Finding", "lint", "replays"]
+
+SEVERAL = 8  # records that are exchanged at once
 
 
 def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Finding, ...]:
@@ -94,6 +96,12 @@ def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[Finding],
 def _exchanged(base: Run, trial: Trial) -> list[Touched]:
     """What records far out take part in that stand in the places of others; none where that changes more than them."""
     far = [records.extreme(base.private, kind, trial.seed) for kind in records.NEIGHBOURS]
+    for one in far:  # several at once, for a threshold among equal records moves for no single one
+        some = base.private
+        for place in range(SEVERAL):
+            some = records.replaced(some, one, place)
+        if lost(base.seen, trial.run(some, like=base).seen) > SEVERAL:
+            return []
     places, seen, touches = (0, len(base.private) // 2), list[Seen](), list[Touched]()
     for place, one in itertools.product(places, far):
         seen.append(trial.run(records.replaced(base.private, one, place), like=base).seen)
