@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from planted.bug import CLAIMS, Bug, recipe, released, sampling, small
 
 from bench import accounting, mechanism, nets
 from bench.data import Examples, record_keys
@@ -15,6 +14,7 @@ from bench.randomness import derive, stream
 from bench.registry import defense
 from bench.release import Release
 from bench.training import train
+from planted.bug import CLAIMS, Bug, recipe, released, sampling, small
 
 SYNTHETIC = {"publishes": {"synthetic"}, "private": True}
 Array = np.ndarray[Any, Any]
