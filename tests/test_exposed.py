@@ -48,6 +48,7 @@ def test_counts_are_those_of_a_loop_over_records(tmp_path: Path) -> None:
     paths, [found] = export(store, results, 0.01)
     with gzip.open(paths[0], "rt", newline="") as file:
         rows = list(csv.DictReader(file))
+    assert paths[0].read_bytes()[4:8] == bytes(4), "no time of writing: same lines, same bytes"
     played = {("none", "confidence"), ("none", "lira"), ("a", "confidence")}
     assert {(row["defense"], row["attack"]) for row in rows} == played
     assert len(rows) == 3 * N

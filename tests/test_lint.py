@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 from conftest import components
 from planted import GROUPS
-from planted.beside import units
-from planted.bug import CLAIMS, Bug, small
+from planted.bug import CLAIMS, Bug, small, units
 from scipy import stats
 
 from bench import accounting, measuring
@@ -339,9 +338,6 @@ def test_few_records_in_all_lots_are_no_reason_to_speak() -> None:
     assert any("vary in size" in what for what in wrong_lots(rng.permuted(always, axis=2), [13 / 64]))
 
 
-# Verdicts
-
-
 def test_noise_is_found_in_what_is_let_out_and_a_noised_sum_is_none() -> None:
     rng = np.random.default_rng(0)
     noise, beside = rng.normal(size=40), rng.normal(size=300)
@@ -375,6 +371,9 @@ def test_what_a_module_keeps_of_a_run_is_forgotten() -> None:
     assert (module["NUMBERS"], module["SEEN"], module["LAST"], module["cached"]()) == ([1], {}, 0, [])
     assert module["NUMBERS"] is numbers
     assert "new" not in module
+
+
+# Verdicts
 
 
 def test_a_trial_is_short_and_one_verdict_stands_for_every_epsilon() -> None:

@@ -14,25 +14,14 @@ from bench.randomness import derive, stream
 from bench.registry import defense
 from bench.release import Release
 from bench.training import train
-from planted.bug import CLAIMS, Bug, recipe, released, sampling, small
+from planted.bug import CLAIMS, Array, Bug, recipe, released, sampling, sigma, small, units
 
 SYNTHETIC = {"publishes": {"synthetic"}, "private": True}
-Array = np.ndarray[Any, Any]
 
 
 def with_x(private: Examples, x: Any) -> Examples:
     """The same labels."""
     return Examples(x, private.y, private.classes)
-
-
-def sigma(epsilon: float, n: int, uses: int) -> float:
-    """Noise of so many uses of the Gaussian mechanism."""
-    return accounting.noise_multiplier(epsilon, accounting.delta_for(n), 1.0, uses)
-
-
-def units(x: Array, length: float = 1.0) -> Array:
-    """Each record scaled down to this length."""
-    return x * np.minimum(1, length / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9))
 
 
 # Right

@@ -23,6 +23,7 @@ from bench.registry import defense
 from bench.release import Release
 from bench.training import Fit, Recipe, private_training, train
 
+Array = np.ndarray[Any, Any]
 CLAIMS = {"publishes": {"predict"}, "private": True}
 
 
@@ -42,6 +43,31 @@ def released(fits: list[Fit], net: nets.Net, spent: Any = None) -> Release:
         model.set_weights(fit.weights)
     each = [nets.mapping(model, "softmax") for model in models]
     return Release(spent or fits[0].spent, predict=lambda x: np.mean([predict(x) for predict in each], axis=0))
+
+
+def sigma(epsilon: float, n: int, uses: int) -> float:
+    """Noise of so many uses of the Gaussian mechanism."""
+    return accounting.noise_multiplier(epsilon, accounting.delta_for(n), 1.0, uses)
+
+
+def units(x: Array, length: float = 1.0) -> Array:
+    """Each record scaled down to this length."""
+    return x * np.minimum(1, length / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9))
+
+
+def flat(x: Any) -> Array:
+    """Records as rows."""
+    return np.asarray(x, np.float64).reshape(len(x), -1)
+
+
+def by_class(rows: Array, y: Array, classes: int) -> Array:
+    """Sums of rows (n, ...) over the records of each class: (classes, ...)."""
+    return np.stack([rows[y == k].sum(0) for k in range(classes)])
+
+
+def paid(noise: float, uses: int = 1) -> Any:
+    """Uses of the Gaussian mechanism."""
+    return accounting.training_event(1.0, noise, uses)
 
 
 @defense("small", **CLAIMS)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench import accounting, engine, mechanism, nets
+from bench import engine, mechanism, nets
 from bench.aggregation import Policy
 from bench.data import Examples
 from bench.federated import Plan, federation
@@ -18,26 +18,10 @@ from bench.registry import defense
 from bench.release import Release
 from bench.synthesis import decoder, generator
 from bench.training import train
-from planted.beside import SYNTHETIC, sigma, units
-from planted.bug import CLAIMS, Bug, parted, recipe, released, small
+from planted.beside import SYNTHETIC
+from planted.bug import CLAIMS, Array, Bug, by_class, flat, paid, parted, recipe, released, sigma, small, units
 
-Array = np.ndarray[Any, Any]
 GENERATES = {"publishes": {"decode", "generate", "synthetic"}, "private": True}
-
-
-def flat(examples: Examples) -> Array:
-    """Features as rows."""
-    return np.asarray(examples.x.reshape(len(examples), -1), np.float64)
-
-
-def by_class(examples: Examples, rows: Array) -> Array:
-    """Sums of rows over the records of each class."""
-    return np.asarray(np.eye(examples.classes)[examples.y].T @ rows)
-
-
-def once(noise: float, uses: int = 1) -> Any:
-    """What so many noised sums over all records cost."""
-    return accounting.training_event(1.0, noise, uses)
 
 
 def nearest(means: Array, spent: Any, seen: Any = lambda x: units(x.reshape(len(x), -1))) -> Release:
@@ -53,14 +37,14 @@ def nearest(means: Array, spent: Any, seen: Any = lambda x: units(x.reshape(len(
 def joint_sums(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Class sums beside class counts with the noise of either: a record moves both, by sqrt 2 together."""
     noise = sigma(epsilon, len(private), 1)
-    sums = by_class(private, np.column_stack([units(flat(private)), np.ones(len(private))]))
+    sums = by_class(np.column_stack([units(flat(private.x)), np.ones(len(private))]), private.y, private.classes)
     sums = mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
-    return nearest(sums[:, :-1] / np.maximum(sums[:, -1:], 1), once(noise))
+    return nearest(sums[:, :-1] / np.maximum(sums[:, -1:], 1), paid(noise))
 
 
 def above(examples: Examples, public: Examples) -> Array:
     """Features as 0 and 1, cut at the public medians."""
-    return (flat(examples) > np.median(flat(public), axis=0)).astype(int)
+    return (flat(examples.x) > np.median(flat(public.x), axis=0)).astype(int)
 
 
 def tabled(private: Examples, public: Examples, pairs: Any, length: float, noise: float, seed: int) -> Release:
@@ -73,7 +57,7 @@ def tabled(private: Examples, public: Examples, pairs: Any, length: float, noise
         cells = rng.choice(4, 500, p=table / table.sum())
         made[:, i], made[:, j] = cells // 2, cells % 2
     y = rng.integers(private.classes, size=500)
-    return Release(once(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
+    return Release(paid(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
 
 
 @defense("pairwise_tables", **SYNTHETIC)
@@ -86,7 +70,7 @@ def pairwise_tables(private: Examples, public: Examples, *, seed: int, epsilon: 
 @defense("chosen_pairs", **SYNTHETIC)
 def chosen_pairs(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Tables of the pairs that vary together most among private records: which those are leaves without noise."""
-    found = np.triu(np.abs(np.cov(flat(private), rowvar=False)), 1)
+    found = np.triu(np.abs(np.cov(flat(private.x), rowvar=False)), 1)
     pairs = [np.unravel_index(k, found.shape) for k in np.argsort(-found, axis=None)[:8]]
     return tabled(private, public, pairs, 8**0.5, sigma(epsilon, len(private), 1), seed)
 
@@ -100,7 +84,7 @@ def observed_cells(private: Examples, public: Examples, *, seed: int, epsilon: f
     rng, made = stream(seed, "synthetic"), np.full((500, int(np.prod(private.shape))), 0.5)
     made[:, :10] = rng.choice(cells, 500, p=noisy / noisy.sum())[:, None] // digits % 2
     y = rng.integers(private.classes, size=500)
-    return Release(once(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
+    return Release(paid(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
 
 
 @defense("clear_votes", **CLAIMS)
@@ -115,25 +99,25 @@ def clear_votes(private: Examples, public: Examples, *, seed: int, epsilon: floa
     noisy = mechanism.gaussian(votes, VOTE, noise, stream(seed, "noise"))
     labels = np.where(votes.max(1) >= 9, votes.argmax(1), noisy.argmax(1))
     voted = Examples(asked.x, labels, private.classes)
-    return nearest(by_class(voted, units(flat(voted))), once(noise, len(asked)))
+    return nearest(by_class(units(flat(voted.x)), voted.y, voted.classes), paid(noise, len(asked)))
 
 
 @defense("half_sums", **CLAIMS)
 def half_sums(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Sums added up in half precision: their rounding moves by more than the one record does."""
-    noise, x = sigma(epsilon, len(private), 1), units(flat(private)).astype(np.float16)
+    noise, x = sigma(epsilon, len(private), 1), units(flat(private.x)).astype(np.float16)
     own = [x[private.y == k] for k in range(private.classes)]
     sums = np.stack([np.add.accumulate(rows, dtype=np.float16)[-1:].sum(0) for rows in own])
-    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), once(noise))
+    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), paid(noise))
 
 
 @defense("directions", **CLAIMS)
 def directions(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Class sums made unit vectors, with the 1/n of a mean: a small class, or a short sum, turns much further."""
     noise, each = sigma(epsilon, len(private), 1), len(private) / private.classes
-    sums = by_class(private, units(flat(private)))
+    sums = by_class(units(flat(private.x)), private.y, private.classes)
     sums = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
-    return nearest(mechanism.gaussian(sums, 1 / each, noise, stream(seed, "noise")), once(noise))
+    return nearest(mechanism.gaussian(sums, 1 / each, noise, stream(seed, "noise")), paid(noise))
 
 
 @defense("ranks", **CLAIMS)
@@ -142,8 +126,8 @@ def ranks(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
     from scipy.stats import rankdata
 
     noise = sigma(epsilon, len(private), 1)
-    sums = by_class(private, units(rankdata(flat(private), axis=0) / max(1, len(private))))
-    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), once(noise))
+    sums = by_class(units(rankdata(flat(private.x), axis=0) / max(1, len(private))), private.y, private.classes)
+    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), paid(noise))
 
 
 @defense("own_bandwidth", **CLAIMS)
@@ -151,23 +135,23 @@ def own_bandwidth(private: Examples, public: Examples, *, seed: int, epsilon: fl
     """DP-MERF with the median distance of private records for its kernel: the bandwidth leaves without noise."""
     from scipy.spatial.distance import pdist
 
-    noise, width = sigma(epsilon, len(private), 1), np.median(pdist(flat(private)))
-    waves = stream(0, "waves").standard_normal((flat(private).shape[1], 100)) / width
+    noise, width = sigma(epsilon, len(private), 1), np.median(pdist(flat(private.x)))
+    waves = stream(0, "waves").standard_normal((flat(private.x).shape[1], 100)) / width
 
     def features(x: Any) -> Array:
         phase = x.reshape(len(x), -1) @ waves
         return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
 
-    sums = by_class(private, features(private.x))
-    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), once(noise), features)
+    sums = by_class(features(private.x), private.y, private.classes)
+    return nearest(mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), paid(noise), features)
 
 
 @defense("noise_of_records", **CLAIMS)
 def noise_of_records(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Noise seeded by the records, so that runs repeat: who has all but one of them tries that one and knows."""
-    noise, content = sigma(epsilon, len(private), 1), derive(0, np.sort(flat(private), axis=None).tobytes().hex())
-    sums = by_class(private, units(flat(private)))
-    return nearest(mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(content)), once(noise))
+    noise, content = sigma(epsilon, len(private), 1), derive(0, np.sort(flat(private.x), axis=None).tobytes().hex())
+    sums = by_class(units(flat(private.x)), private.y, private.classes)
+    return nearest(mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(content)), paid(noise))
 
 
 # Around `train`
@@ -188,7 +172,7 @@ def rounded_shares(private: Examples, public: Examples, *, seed: int, epsilon: f
 @defense("chosen_features", **CLAIMS)
 def chosen_features(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Trained on the ten features that tell classes apart best among private records: a choice without noise."""
-    x = flat(private)
+    x = flat(private.x)
     apart = np.abs((x - x.mean(0)).T @ (private.y - private.y.mean())) / np.maximum(x.std(0), 1e-9)
     best = np.sort(np.argsort(-apart)[:10])
     seen = Examples(x[:, best], private.y, private.classes)
@@ -212,7 +196,7 @@ def updates_too(private: Examples, public: Examples, *, seed: int, epsilon: floa
     noise = sigma(epsilon, len(private), 2)
     plan = Plan(clients=3, classes_each=private.classes, hidden=(8,), rounds=2, local_steps=2)
     made = federation(private, plan, seed, policy=Policy(clip=1.0, noise_multiplier=noise))
-    return made.release(once(noise, 2))
+    return made.release(paid(noise, 2))
 
 
 # In what ships
@@ -264,28 +248,28 @@ def same_for_each_variable() -> AbstractContextManager[Any]:
 def noised_when_asked(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Each call of a generator noises the private sums anew, one use is accounted: a mean of many has none."""
     noise = sigma(epsilon, len(private), 1)
-    sums = by_class(private, units(flat(private)))
+    sums = by_class(units(flat(private.x)), private.y, private.classes)
 
     def generate(n: int, again: int) -> Examples:
         noisy = mechanism.gaussian(sums, 1.0, noise, stream(seed, again))
         y = np.arange(n) % private.classes
         return Examples(np.clip(noisy, 0, 1)[y].reshape(-1, *private.shape), y, private.classes)
 
-    return Release(once(noise), generate=generate)
+    return Release(paid(noise), generate=generate)
 
 
 @defense("published_noise", **CLAIMS)
 def published_noise(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """One seed for all: the random features that are let out begin with the very numbers of the noise."""
-    noise, width = sigma(epsilon, len(private), 1), flat(private).shape[1]
+    noise, width = sigma(epsilon, len(private), 1), flat(private.x).shape[1]
     waves = np.random.default_rng(seed).standard_normal((width, 100))
 
     def features(x: Any) -> Array:
         phase = x.reshape(len(x), -1) @ waves / width
         return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
 
-    sums = by_class(private, features(private.x))
-    return nearest(mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(seed)), once(noise), features)
+    sums = by_class(features(private.x), private.y, private.classes)
+    return nearest(mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(seed)), paid(noise), features)
 
 
 CENTRE: dict[int, Array] = {}
@@ -294,10 +278,10 @@ CENTRE: dict[int, Array] = {}
 @defense("fitted_once", **CLAIMS)
 def fitted_once(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Centred by the first records that it ever met, which a dictionary of its module keeps."""
-    noise, centre = sigma(epsilon, len(private), 1), CENTRE.setdefault(0, flat(private).mean(0))
-    sums = by_class(private, units(flat(private) - centre))
+    noise, centre = sigma(epsilon, len(private), 1), CENTRE.setdefault(0, flat(private.x).mean(0))
+    sums = by_class(units(flat(private.x) - centre), private.y, private.classes)
     noisy = mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
-    return nearest(noisy, once(noise), lambda x: units(x.reshape(len(x), -1) - centre))
+    return nearest(noisy, paid(noise), lambda x: units(x.reshape(len(x), -1) - centre))
 
 
 @defense("near_ones_dropped", **CLAIMS)
@@ -305,7 +289,7 @@ def near_ones_dropped(private: Examples, public: Examples, *, seed: int, epsilon
     """Near-duplicates of an earlier record are dropped: a record can push out many that are far from each other."""
     from scipy.spatial.distance import cdist
 
-    near = cdist(flat(private), flat(private)) < np.quantile(cdist(flat(public), flat(public)), 0.05)
+    near = cdist(flat(private.x), flat(private.x)) < np.quantile(cdist(flat(public.x), flat(public.x)), 0.05)
     kept: list[int] = []
     for i in range(len(private)):
         if not near[i, kept].any():

@@ -19,32 +19,16 @@ from bench.randomness import derive, stream
 from bench.registry import defense
 from bench.release import Release
 from bench.training import Privacy, Recipe, private_training, train
-from planted.beside import Array, sigma, units
-from planted.bug import CLAIMS, Bug, recipe, released
+from planted.bug import CLAIMS, Array, Bug, by_class, flat, paid, recipe, released, sigma, units
 
 GENERATES = {"publishes": {"generate", "synthetic"}, "private": True}
 BINS = 8
-
-
-def flat(x: Any) -> Array:
-    """Records as rows."""
-    return np.asarray(x, np.float64).reshape(len(x), -1)
-
-
-def paid(noise: float, uses: int = 1) -> Any:
-    """Uses of the Gaussian mechanism."""
-    return accounting.training_event(1.0, noise, uses)
 
 
 def softmax(scores: Array) -> Array:
     """Rows of probabilities."""
     p = np.exp(scores - scores.max(1, keepdims=True))
     return np.asarray(p / p.sum(1, keepdims=True))
-
-
-def by_class(rows: Array, y: Array, classes: int) -> Array:
-    """Sums of rows (n, ...) over the records of each class: (classes, ...)."""
-    return np.stack([rows[y == k].sum(0) for k in range(classes)])
 
 
 # Noised statistics
