@@ -189,5 +189,6 @@ def publish(
         if (store.root / AUDITS).is_dir():
             page.write(store, registry)
         compare.save()
+        store.keep_read()
     table.show(board, wanted=wanted)
     return any(row.claim.violated for section in filter(wanted, board.sections) for row in section.rows)

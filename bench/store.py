@@ -8,6 +8,7 @@ import gc
 import hashlib
 import io
 import json
+import marshal
 import math
 import os
 import re
@@ -18,7 +19,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.util import cache_from_source
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ PROBES = "probes"  # the folder of what `bench.probes` found of defenses
 SCORES = "scores"  # the folder of what `bench.audit` keeps of scores that were handed in
 AUDITS = "audits"  # the folder of what `bench.audit` finds of our own defenses
 _DAY = 86_400.0
+_SEAL = 16  # bytes
 _NUMBERS = frozenset({int, float})
 _DIGITS = 300  # of whole numbers that every float can hold
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -230,8 +232,7 @@ class Store:
     """A folder of results: <data>/<defense>/<attack>/<seed>.json, and .local/ for what concerns this checkout only."""
 
     root: Path
-    # What this process has read: by path, the state of the file and the cell that it held.
-    _known: dict[str, tuple[tuple[int, ...], Result]] = field(default_factory=dict, compare=False, repr=False)
+    _unkept: set[str] = field(default_factory=set, compare=False, repr=False)  # paths that no earlier process has read
 
     @property
     def _local(self) -> Path:
@@ -284,7 +285,34 @@ class Store:
             warnings.warn(f"{path} is left out ({error}): delete it or run its cell again.", Doubt, stacklevel=3)
             return None
         self._known[path] = state, result
+        self._unkept.add(path)
         return result
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[tuple[int, ...], Result]]:
+        """By path, the state of a file and the cell in it: what this process has read, and what earlier ones kept."""
+        with suppress(OSError):
+            kept = memoryview((self._local / "read").read_bytes())
+            if kept[:_SEAL] == self._seal(kept[_SEAL:]):
+                found = marshal.loads(kept[_SEAL:])  # only what `keep_read` packed gets here
+                return {path: (state, Result(**values)) for path, (state, values) in found.items()}
+        return {}
+
+    def keep_read(self) -> None:
+        """Spare the next process what this one has read: parsing thousands of cells took longer than their table."""
+        if not self._unkept:
+            return
+        known = {path: (state, vars(one)) for path, (state, one) in self._known.items() if os.path.exists(path)}
+        packed = marshal.dumps(known)
+        with suppress(UserError):  # where nothing can be written, they are parsed again next time
+            write(self._local / "read", self._seal(packed) + packed)
+            self._unkept.clear()
+
+    def _seal(self, packed: bytes | memoryview) -> bytes:
+        """Stands for the bytes, for who wrote them and for where: another reader might see something else in a file."""
+        sealed = hashlib.blake2b(_reader() + os.fsencode(self.root), digest_size=_SEAL)
+        sealed.update(packed)
+        return sealed.digest()
 
     def save_sheet(self, cell: Key, rows: Mapping[str, NDArray[Any]]) -> None:
         """Keep a cell's pictures, uint8 (n, height, width, colours) by name; beside weights, as they show records."""
@@ -437,7 +465,7 @@ def _folder(label: str) -> str:
 
 
 def _state(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_ctime_ns, found.st_size  # anybody can set the time that a file was modified
 
 
 def _is_id(text: str) -> bool:

@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from pathlib import Path
 from types import MappingProxyType
@@ -440,6 +441,109 @@ def test_unreadable_files_are_named_and_skipped(tmp_path):
         assert "delete it or run its cell again" in str(caught[0].message)
         with pytest.warns(Doubt):
             assert here.load("digits", cell().defense, "lira", 1) is None
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The seeds of the cells that were parsed, in order."""
+    found, whole = [], Result.from_json
+    monkeypatch.setattr(Result, "from_json", lambda data: found.append(whole(data)) or found[-1])
+    return found
+
+
+def kept(root: Path) -> Store:
+    """A store of three cells that another process has read and kept."""
+    here = Store(root)
+    for seed in range(3):
+        write(here.path("digits", cell().defense, "lira", seed), cell(seed).to_json())
+    assert [one.seed for one in here.results()] == [0, 1, 2]
+    here.keep_read()
+    return here
+
+
+def test_what_was_read_before_is_not_parsed_again(tmp_path, parsed):
+    before = kept(tmp_path).results()
+    parsed.clear()
+    here = Store(tmp_path)
+    assert here.results() == before
+    assert here.load(before[1].data, before[1].defense, before[1].attack, 1) == before[1]
+    assert parsed == []
+    time_of = (tmp_path / ".local" / "read").stat().st_mtime_ns
+    here.keep_read()  # nothing is new: nothing is written
+    assert (tmp_path / ".local" / "read").stat().st_mtime_ns == time_of
+
+
+def in_place(path: Path, data: bytes) -> None:
+    """An edit that leaves everything of a file as it was that whoever edits can choose."""
+    before = path.stat()
+    time.sleep(0.05)  # the clock of a file system ticks
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_size) == (before.st_ino, before.st_size)
+
+
+@pytest.mark.parametrize("put", [write, in_place])
+def test_a_cell_that_changed_is_parsed_again(tmp_path, parsed, put):
+    path = kept(tmp_path).path("digits", cell().defense, "lira", 1)
+    parsed.clear()
+    put(path, cell(1, digest="e").to_json())
+    here = Store(tmp_path)
+    assert [one.digest for one in here.results()] == ["d", "e", "d"]
+    here.keep_read()
+    assert [one.digest for one in Store(tmp_path).results()] == ["d", "e", "d"]
+    assert [one.seed for one in parsed] == [1, 1]  # `to_json` reads what it wrote
+
+
+def test_a_cell_that_is_gone_stays_gone(tmp_path):
+    here = kept(tmp_path)
+    here.path("digits", cell().defense, "lira", 1).unlink()
+    assert [one.seed for one in Store(tmp_path).results()] == [0, 2]
+    assert Store(tmp_path).load("digits", cell().defense, "lira", 1) is None
+    before = (tmp_path / ".local" / "read").stat().st_size
+    write(here.path("digits", cell().defense, "lira", 0), cell(0).to_json())
+    after = Store(tmp_path)
+    after.results()
+    after.keep_read()
+    assert (tmp_path / ".local" / "read").stat().st_size < before  # nor is it kept for ever
+
+
+def test_spoilt_or_foreign_readings_are_not_trusted(tmp_path, parsed, monkeypatch):
+    kept(tmp_path / "results")
+    path = tmp_path / "results" / ".local" / "read"
+    whole = path.read_bytes()
+
+    def parsed_anew(root: Path) -> int:
+        parsed.clear()
+        assert [one.seed for one in Store(root).results()] == [0, 1, 2]
+        return len(parsed)
+
+    for spoilt in (b"", whole[:10], whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b"x" + whole[1:]):
+        path.write_bytes(spoilt)
+        assert parsed_anew(path.parents[1]) == 3
+    path.write_bytes(whole)
+    assert parsed_anew(path.parents[1]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_reader", lambda: b"another")
+        assert parsed_anew(path.parents[1]) == 3
+    path.parents[1].rename(tmp_path / "moved")
+    assert parsed_anew(tmp_path / "moved") == 3
+
+
+def test_readings_are_done_without_where_nothing_can_be_written(tmp_path, monkeypatch):
+    def refuse(path, data):
+        raise UserError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", refuse)
+        (tmp_path / ".local").mkdir()
+        here = Store(tmp_path)
+        cells = here.path("digits", cell().defense, "lira", 0)
+        cells.parent.mkdir(parents=True)
+        cells.write_bytes(cell().to_json())
+        assert here.results() == [cell()]
+        here.keep_read()
+    here.keep_read()  # as soon as it can
+    assert (tmp_path / ".local" / "read").is_file()
 
 
 def test_dot_folders_are_not_read(tmp_path):
