@@ -33,6 +33,7 @@ class Budget:
         self._store, self._fresh, self._clock = store, fresh, clock
         self._end = clock() + seconds
         self._costs: dict[tuple[str, str, str, int], float] = {}
+        self._doubt: dict[tuple[str, str], float] | None = None  # of the board as it is, until a cell is measured
 
     def turns(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
         """Cells of one training at a time, each at most once; what one turn measured decides the next."""
@@ -51,6 +52,8 @@ class Budget:
             for cell in turn:
                 if result := self._store.load(*cell.name):
                     past.add(result)
+                    if self._fresh(result):
+                        self._doubt = None
 
     def allows(self, cell: Cell) -> bool:
         """Whether a cell of the last turn will still end in time; its training is paid for."""
@@ -69,11 +72,21 @@ class Budget:
 
     def _further(self, left: Sequence[Cell], past: Past) -> Iterator[Group]:
         """Groups of all that is left, those of undecided rows first."""
-        doubt = _doubt(self._store, self._fresh)
+        doubt = self._doubt = _doubt(self._store, self._fresh) if self._doubt is None else self._doubt
         groups = [_cheap_first(cells, past) for cells in _by(left, lambda cell: (*_pair(cell)[:2], cell.seed))]
         yield from sorted(
             groups, key=lambda group: (-doubt.get(_pair(group.cells[0])[:2], 0.0), bool(group.unknown), group.seconds)
         )
+
+
+def foreseen(seconds: float, cells: Sequence[Cell], store: Store, fresh: Callable[[Result], bool]) -> list[Cell]:
+    """What a run would take in that time, were every estimate right; what it finds on the way may change the order."""
+    past, spent = Past(store), [0.0]
+    found: list[Cell] = []
+    for turn in Budget(seconds, store, fresh, lambda: sum(spent)).turns(cells):
+        found += turn
+        spent.append(past.group(turn).seconds)
+    return found
 
 
 def _first(left: Sequence[Cell], numbered: set[Pair], past: Past) -> list[Group]:

@@ -24,6 +24,7 @@ from bench.errors import UserError, complain
 from bench.reading import Verbs, add_reader, discover, publish, stored
 
 if TYPE_CHECKING:
+    from bench.cells import Cell
     from bench.figures import Plan
     from bench.registry import Registry, Request
     from bench.runner import Outcome
@@ -63,6 +64,7 @@ def add_plan(verbs: Verbs) -> argparse.ArgumentParser:
     """The parser of `plan`."""
     purpose = "say what `run` with the same words would do, and what it would take"
     plan: argparse.ArgumentParser = verbs.add_parser("plan", allow_abbrev=False, help=purpose)
+    plan.add_argument("--budget", metavar="TIME", help="as of `run`: only what it would get to by these estimates")
     return add_accepting(add_words(plan, _plan))
 
 
@@ -210,10 +212,16 @@ def _plan(arguments: argparse.Namespace) -> int:
     asked = request(registry, given, parts)
     note_unplayable(asked)
 
-    from bench import plan
+    from bench import budget, plan
+    from bench.cells import freshness
     from bench.store import Store
 
-    print("\n".join(plan.lines(plan.make(asked, Store(asked.results)))))
+    store = Store(asked.results)
+
+    def within(cells: list[Cell]) -> list[Cell]:
+        return cells if asked.budget is None else budget.foreseen(asked.budget, cells, store, freshness(registry))
+
+    print("\n".join(plan.lines(plan.make(asked, store, within))))
     return 0
 
 

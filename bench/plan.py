@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -146,20 +146,23 @@ class Row:
     groups: tuple[Group, ...]
 
 
-def make(request: Request, store: Store) -> list[Row]:
-    """What `bench run` would do; what cannot be played is left out."""
+def make(request: Request, store: Store, within: Callable[[list[Cell]], list[Cell]] = list) -> list[Row]:
+    """What `bench run` would do; what cannot be played is left out. within: which of these cells a budget gets to."""
     past, machine = Past(store), None if request.accept_published else store.known_machine
+    every = asked(request.crossings)
+    todo = [cell for cell in every if not stored(cell, store, machine)]
+    missing, taken = ({cell.name for cell in cells} for cells in (todo, within(todo)))
     rows: dict[tuple[str, str], list[Cell]] = {}
-    for cell in asked(request.crossings):
+    for cell in every:
         rows.setdefault((cell.data.label, cell.defense.label), []).append(cell)
     found = []
     for (data, defense), cells in rows.items():
-        left: dict[int, list[Cell]] = {}
+        groups: dict[int, list[Cell]] = {}
         for cell in cells:
-            if not stored(cell, store, machine):
-                left.setdefault(cell.seed, []).append(cell)
-        done = len(cells) - sum(map(len, left.values()))
-        found.append(Row(data, defense, len(cells), done, tuple(map(past.group, left.values()))))
+            if cell.name in taken:
+                groups.setdefault(cell.seed, []).append(cell)
+        done = sum(cell.name not in missing for cell in cells)
+        found.append(Row(data, defense, len(cells), done, tuple(map(past.group, groups.values()))))
     return found
 
 
@@ -176,7 +179,9 @@ def lines(rows: Sequence[Row]) -> list[str]:
         words = [word.ljust(width) for word, width in zip(line[left], widths[left], strict=True)]
         words += [word.rjust(width) for word, width in zip(line[right], widths[right], strict=True)]
         said.append("  ".join(words).rstrip())
-    return [*said, *_how([group for row in rows for group in row.groups])]
+    groups = [group for row in rows for group in row.groups]
+    beyond = sum(row.asked - row.stored for row in rows) - sum(len(group.cells) for group in groups)
+    return [*said, *_how(groups, beyond)]
 
 
 def _words(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -194,13 +199,15 @@ def minutes(groups: Sequence[Group]) -> str:
     return known if not unknown else "unknown" if unknown == cells else f"at least {known}"
 
 
-def _how(groups: Sequence[Group]) -> list[str]:
+def _how(groups: Sequence[Group], beyond: int) -> list[str]:
     if not groups:
-        return ["Nothing is left to measure."]
+        return [f"None of {beyond} cells ends within the budget." if beyond else "Nothing is left to measure."]
     costs = [cost for group in groups for cost in group.costs]
     bases = Counter(cost.basis for cost in costs)
     told = ", ".join(f"{bases[basis]} by {basis}" for basis in BASES if bases[basis])
     found = [f"Estimates of cells: {told}."]
+    if beyond:
+        found.append(f"The budget leaves {beyond} more cells; what is found on the way may change which these are.")
     if elsewhere := sum(cost.elsewhere for cost in costs):
         found.append(f"{elsewhere} of these past cells come from another machine, which may be faster or slower.")
     if any(cost.basis == ITSELF and not cost.elsewhere for cost in costs):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from cells import cell as made
 
+from bench import budget as budgets
 from bench import plan
-from bench.budget import Budget
+from bench.budget import Budget, foreseen
 from bench.cells import Cell, asked, code, freshness, versions
 from bench.choosing import choose, duration
 from bench.cli import main
@@ -359,6 +360,48 @@ def test_further_seeds_go_to_rows_that_overlap_another_the_widest_interval_first
     taken = [turn[0].split("/")[0] for turn in turns(store, registry, left, 1e6)]
     assert taken[:2] == ["wall", "shield"]
     assert sorted(taken[2:]) == ["constant", "none"]
+
+
+@pytest.mark.parametrize("seconds", [5.5, 18.0, 24.0, 1e6])
+def test_a_plan_foresees_what_a_budget_takes(store: Store, registry: Registry, seconds: float) -> None:
+    costs = {"none": 10.0, "wall": 5.0, "shield": 500.0}
+    cells = by_hand(store, registry, costs, {"confidence": 1.0, "spear": 300.0})
+    taken = {name for turn in turns(store, registry, cells, seconds) for name in turn}
+    found = foreseen(seconds, cells, store, freshness(registry))
+    assert {f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in found} == taken
+    one = crossing(registry, " ".join(costs), "confidence spear", seeds=(0, 1))
+    rows = plan.make(Request((one,), store.root, Where()), store, lambda cells: found)
+    assert sum(len(group.cells) for row in rows for group in row.groups) == len(found)
+    assert {row.stored for row in rows} == {0}
+    beyond = len(cells) - len(found)
+    assert (f"The budget leaves {beyond} more cells" in " ".join(plan.lines(rows))) == (0 < beyond < len(cells))
+    assert (plan.lines(rows)[-1] == f"None of {beyond} cells ends within the budget.") == (not found)
+
+
+def test_plan_takes_a_budget(
+    store: Store, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_hand(store, registry, {"shield": 20.0, "wall": 5.0}, {"spear": 2.0})
+    words = ["plan", f"--plugin={plugin}", f"--results={store.root}", "--defense=shield", "--defense=wall"]
+    words += ["--attack=spear", "--seeds=0,1"]
+    for budget, left in (([], 4), (["--budget=37s"], 3), (["--budget=1h"], 4)):
+        assert main([*words, *budget]) == 0
+        total = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("total"))
+        assert total.split()[1:4] == ["4", "0", str(left)]
+
+
+@pytest.mark.parametrize(("fresh", "looked"), [(False, 1), (True, 2)])
+def test_the_board_is_looked_at_again_only_when_it_has_changed(
+    store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch, fresh: bool, looked: int
+) -> None:
+    cells = asked([crossing(registry, "shield wall", "spear", seeds=(0, 1))])
+    for cell in cells:
+        past(store, cell, 5.0, 1.0, fresh=not cell.seed)
+    count = []
+    monkeypatch.setattr(budgets, "_doubt", lambda *_: count.append(1) or {})
+    for [cell] in Budget(1e6, store, freshness(registry), Clock()).turns([one for one in cells if one.seed]):
+        past(store, cell, 5.0, 1.0, fresh=fresh)
+    assert len(count) == looked
 
 
 @pytest.mark.parametrize(("words", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), (" 2h ", 7200)])

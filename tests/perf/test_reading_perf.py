@@ -53,7 +53,9 @@ def seconds(run: Callable[[], object]) -> float:
     return process_time() - start
 
 
-@pytest.mark.parametrize(("what", "bar"), [("results", 4.0), ("again", 2.0), ("fresh", 4.5), ("plan", 5.5), ("board", 10.0)])
+@pytest.mark.parametrize(
+    ("what", "bar"), [("results", 4.0), ("again", 2.0), ("fresh", 4.5), ("plan", 5.5), ("board", 10.0)]
+)
 def test_reading_cells_over_parsing_their_json(benchmark: Any, tmp_path: Path, what: str, bar: float) -> None:
     registry = discover()
     one = crossing(registry)
