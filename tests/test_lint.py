@@ -12,6 +12,7 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,9 @@ from bench.probes.doors import Averaged, Seen, Summed, Trained
 from bench.probes.finding import SURE, Finding, alike, dispersion, echo, spread, tail
 from bench.probes.fresh import laid
 from bench.probes.held import held
-from bench.probes.lint import lint
+from bench.probes.lint import _crowded, lint
 from bench.probes.quick import QUICK, probed, short
-from bench.probes.records import turned
+from bench.probes.records import sparse, turned
 from bench.probes.replay import canaries
 from bench.probes.sampler import _wrong as wrong_lots
 from bench.probes.sensitivity import pairs as lots
@@ -316,6 +317,25 @@ def test_who_goes_with_others_is_counted_once_over_all_parts() -> None:
     assert lost(parted(some, some[:10]), parted(some[2:], some[2:10])) == 2
     assert lost(parted(some[:10], some[10:]), parted(some[1:11], some[11:])) == 2
     assert lost(parted(some), parted(some, some)) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        (lambda some: some.x, False),
+        (lambda some: some.x * (2 if len(some) > 50 else 1), False),  # how many there are is public
+        (lambda some: some.x / len(some), False),
+        (lambda some: some.x * (2 if np.bincount(some.y).min() > 20 else 1), True),
+        (lambda some: some.x - some.x.mean(), True),
+        (lambda some: some.x - some.x.mean() if len(some) > 50 else some.x, True),
+    ],
+)
+def test_rows_may_follow_from_how_many_there_are_and_not_from_how_many_of_a_class(rule: Any, wrong: bool) -> None:
+    def run(private: Examples, like: object = None) -> SimpleNamespace:
+        return SimpleNamespace(private=private, seen=parted(Examples(rule(private), private.y, 2)))
+
+    few: Any = run(sparse(Examples(np.zeros((1, 3)), np.zeros(1, int), 2)))
+    assert bool(_crowded(few, SimpleNamespace(run=run))) == wrong  # type: ignore[arg-type]
 
 
 def test_what_two_records_do_adds_up_in_a_sum_of_records() -> None:
