@@ -15,6 +15,7 @@ from typing import NoReturn, TextIO
 from bench import __version__
 from bench.auditing import add_audit
 from bench.errors import Doubt, UserError, complain, nearest
+from bench.forgetting import forgetting
 from bench.measuring import add_check, add_control, add_figure, add_plan, add_run
 from bench.reading import add_exposed, add_list, add_plot, add_score, add_table, add_why
 from bench.testing import add_test
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _show_doubts()
             arguments = _parse(_read(sys.argv[1:] if argv is None else argv))
             verb: Callable[[argparse.Namespace], int] = arguments.does
-            code = verb(arguments)
+            with forgetting():
+                code = verb(arguments)
         sys.stdout.flush()
     except UserError as error:
         complain(str(error))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from bench.data import Data
+from bench.forgetting import forgetting
 from bench.kit.trying import small as split
 from bench.probes.quick import quick  # noqa: F401 - for the test modules
 from bench.registry import Registry, discover
@@ -36,6 +38,13 @@ def seeded() -> None:
     """Once a test has made TensorFlow deterministic, Keras starts no layer without a seed: in no test that follows."""
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.random.set_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forgetting() -> Iterator[None]:
+    """As every command does: else a worker has 9 GB at the end."""
+    with forgetting():
+        yield
 
 
 @pytest.fixture
