@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import cli
 from bench.data import Examples
 from bench.engine import tensorflow
 from bench.forgetting import _collecting, forgetting
@@ -61,3 +62,16 @@ def test_a_gradient_of_ones_own_is_not_forgotten() -> None:
         with graph.as_default():  # symbolic: by the name that was registered
             [found] = tf.gradients(graph.outputs[0], graph.inputs[0])
     assert found is not None
+
+
+def test_every_command_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    others, found = gc.callbacks.count(_collecting), list[int]()
+
+    def add(verbs: Any) -> Any:
+        parser = verbs.add_parser("table")
+        parser.set_defaults(does=lambda _: found.append(gc.callbacks.count(_collecting)) or 0)
+        return parser
+
+    monkeypatch.setitem(cli.VERBS, "table", add)
+    assert cli.main(["table"]) == 0
+    assert found == [others + 1]
