@@ -8,7 +8,6 @@ import gc
 import hashlib
 import io
 import json
-import marshal
 import math
 import os
 import re
@@ -292,10 +291,10 @@ class Store:
     def _known(self) -> dict[str, tuple[tuple[int, ...], Result]]:
         """By path, the state of a file and the cell in it: what this process has read, and what earlier ones kept."""
         with suppress(OSError):
-            kept = memoryview((self._local / "read").read_bytes())
-            if kept[:_SEAL] == self._seal(kept[_SEAL:]):
-                found = marshal.loads(kept[_SEAL:])  # only what `keep_read` packed gets here
-                return {path: (state, Result(**values)) for path, (state, values) in found.items()}
+            kept = (self._local / "read").read_bytes()
+            seal, packed = kept[:_SEAL], kept[_SEAL:]
+            if seal == self._seal(packed):  # so only what `keep_read` packed is parsed, and need not be checked again
+                return {path: (tuple(state), Result(**values)) for path, (state, values) in json.loads(packed).items()}
         return {}
 
     def keep_read(self) -> None:
@@ -303,12 +302,12 @@ class Store:
         if not self._unkept:
             return
         known = {path: (state, vars(one)) for path, (state, one) in self._known.items() if os.path.exists(path)}
-        packed = marshal.dumps(known)
+        packed = json.dumps(known, separators=(",", ":")).encode()
         with suppress(UserError):  # where nothing can be written, they are parsed again next time
             write(self._local / "read", self._seal(packed) + packed)
             self._unkept.clear()
 
-    def _seal(self, packed: bytes | memoryview) -> bytes:
+    def _seal(self, packed: bytes) -> bytes:
         """Stands for the bytes, for who wrote them and for where: another reader might see something else in a file."""
         sealed = hashlib.blake2b(_reader() + os.fsencode(self.root), digest_size=_SEAL)
         sealed.update(packed)
