@@ -72,7 +72,9 @@ class Budget:
 
     def _further(self, left: Sequence[Cell], past: Past) -> Iterator[Group]:
         """Groups of all that is left, those of undecided rows first."""
-        doubt = self._doubt = _doubt(self._store, self._fresh) if self._doubt is None else self._doubt
+        if self._doubt is None:
+            self._doubt = _doubt(self._store, self._fresh)
+        doubt = self._doubt
         groups = [_cheap_first(cells, past) for cells in _by(left, lambda cell: (*_pair(cell)[:2], cell.seed))]
         yield from sorted(
             groups, key=lambda group: (-doubt.get(_pair(group.cells[0])[:2], 0.0), bool(group.unknown), group.seconds)

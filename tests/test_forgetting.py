@@ -61,7 +61,7 @@ def test_a_gradient_of_ones_own_is_not_forgotten() -> None:
         gc.collect()
         with graph.as_default():  # symbolic: by the name that was registered
             [found] = tf.gradients(graph.outputs[0], graph.inputs[0])
-    assert found is not None
+    assert found is not None, "its name was dropped"
 
 
 def test_every_command_forgets(monkeypatch: pytest.MonkeyPatch) -> None:

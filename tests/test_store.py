@@ -445,7 +445,7 @@ def test_unreadable_files_are_named_and_skipped(tmp_path):
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """The seeds of the cells that were parsed, in order."""
+    """The cells that were parsed, in order."""
     found, whole = [], Result.from_json
     monkeypatch.setattr(Result, "from_json", lambda data: found.append(whole(data)) or found[-1])
     return found
