@@ -391,9 +391,27 @@ def test_the_page_keeps_what_people_wrote(store: Store) -> None:
     kept.save(store, "dp_sgd", "digits", finding())
     (store.root / "audits" / page.PLANTED).write_text("## Planted bugs\n\nOne of them.\n")
     text = page.write(store, components()).read_text()
-    assert "| digits | dp_sgd | one step | 8.00 | 1.00 | 0.12 | 7.25 | 4000 | 1.0 | training |" in text
+    assert "| digits | dp_sgd | one step | 8.00 | 1.00 | 0.12 | 7.25 | - | 4000 | 1.0 | training |" in text
     assert text.endswith("\n## Planted bugs\n\nOne of them.\n")
     assert page.write(store, components()).read_text() == text
+
+
+@pytest.mark.parametrize(("mu", "trials"), [(0.05, 20_000), (0.1, 20_000), (0.5, 2_000), (3.0, 200)])
+def test_what_right_code_shows_is_the_middle_of_what_it_shows(store: Store, mu: float, trials: int) -> None:
+    rng, won = np.random.default_rng(7), stats.norm.cdf(mu / math.sqrt(2))
+    bounds = np.array([pairs.mu(wins, trials // 2, ALPHA) for wins in rng.binomial(trials // 2, won, 2_000).tolist()])
+    parts = [{"what": "training", "mu": (0.75 * mu,) * 3, "noise_multiplier": 1 / mu}]
+    kept.save(store, "dp_sgd", "digits", finding(trials=trials, parts=parts))
+    text = page.write(store, components()).read_text()
+    middle = float(text.partition("| 0.75 (")[2].partition(")")[0])
+
+    def halves(share: float) -> bool:
+        """Whether half of the bounds are below and half above, a tenth more or less, as far as two digits say."""
+        return bool((bounds / mu < share - 0.006).mean() < 0.6 and (bounds / mu > share + 0.006).mean() < 0.6)
+
+    assert halves(middle)
+    assert not halves(1.0), "what is claimed is not what is proved"
+    assert not halves(0.7 * middle)
 
 
 # The command
