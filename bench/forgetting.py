@@ -26,10 +26,11 @@ def forgetting() -> Iterator[None]:
 
 
 def _collecting(phase: str, info: Mapping[str, int]) -> None:
-    ops = sys.modules.get("tensorflow.python.framework.ops")
-    if phase != "start" or info["generation"] < 2 or ops is None:
+    if phase != "start" or info["generation"] < 2:
         return
-    registry: dict[str, dict[str, Any]] = ops.gradient_registry._registry
+    ops = sys.modules.get("tensorflow.python.framework.ops")
+    known = getattr(ops, "gradient_registry", None)  # the module may be on its way in: importing collects, too
+    registry: dict[str, dict[str, Any]] = {} if known is None else known._registry
     for name in [name for name, entry in registry.items() if _of_a_sum(entry["type"])]:
         del registry[name]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,15 @@ def test_a_gradient_of_ones_own_is_not_forgotten() -> None:
         with graph.as_default():  # symbolic: by the name that was registered
             [found] = tf.gradients(graph.outputs[0], graph.inputs[0])
     assert found is not None, "its name was dropped"
+
+
+def test_garbage_that_is_collected_while_tensorflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module is there then, and empty; what a callback raises Python prints, over whatever the user reads."""
+    name = "tensorflow.python.framework.ops"
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    _collecting("start", {"generation": 2})
+    monkeypatch.delitem(sys.modules, name)
+    _collecting("start", {"generation": 2})
 
 
 def test_every_command_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
