@@ -41,9 +41,9 @@ HOW = (
     "score: how near the nearest of its samples comes, or how well it is classified. It rests on "
     f"{RESTS_ON['black_box']}.",
     "Of one use: the least mu that is proved of it, as a share of the mu that its noise multiplier claims, and in "
-    "brackets the share that as many trials prove of right code and a canary that takes all of the sensitivity, as often "
-    "more as less. Where that is small, too, a use hides a record so well that it takes more trials to say anything; "
-    "where it is much larger than what was proved, the canary or the luck was poor.",
+    "brackets the share that as many trials prove of right code and a canary that takes all of the sensitivity, as "
+    "often more as less. Where that is small, too, a use hides a record so well that it takes more trials to say "
+    "anything; where it is much larger than what was proved, the canary or the luck was poor.",
     "Audits of one row share its 5 % (Bonferroni), so the largest of them, which the board shows, holds at 95 %. At "
     "most: what a perfect attack could have proved with as many trials. VIOLATION: more is proved than is claimed, of "
     "the whole or of the noise of one step, and a second time with other noise, for at 95 % one right row in twenty "
