@@ -76,4 +76,4 @@ def claim(findings: Iterable[Finding]) -> Claim:
 
 def spell(bound: float) -> str:
     """Two digits, rounded down: nothing that is shown was not proved."""
-    return f"{math.floor(bound * 100) / 100:.2f}"
+    return f"{math.floor(bound * 100) / 100:.2f}" if math.isfinite(bound) else "inf"

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -378,13 +379,31 @@ def test_another_row_has_another_fingerprint() -> None:
 def test_a_file_that_holds_no_finding_is_left_out_aloud(store: Store) -> None:
     path = kept.save(store, "dp_sgd", "digits", finding())
     values = json.loads(path.read_bytes())
-    for change in ({"lower": [1.0]}, {"trials": "many"}, {"kind": "whole"}, {"epsilon": "much"}, {"more": 1}):
+    for change in (
+        {"lower": [1.0]},
+        {"lower": ["inf"] * 3},
+        {"most": ["much"] * 3},
+        {"trials": "many"},
+        {"kind": "whole"},
+        {"epsilon": "much"},
+        {"more": 1},
+    ):
         path.write_text(json.dumps(values | {"findings": {"one_step": values["findings"]["one_step"] | change}}))
         with pytest.warns(Doubt, match="is left out .*bench audit"):
             assert kept.load(store, "digits", "dp_sgd") is None
     path.write_text("{")
     with pytest.warns(Doubt, match="bench audit"):
         assert claims.known(store, components())("digits", "dp_sgd").audited == "-"
+
+
+def test_a_perfect_attack_may_prove_anything(store: Store) -> None:
+    """Of hundreds of uses, each proved to be in the clear, the accountant knows no finite epsilon."""
+    kept.save(store, "dp_sgd", "digits", replace(finding(), most=(math.inf, 7.25, 7.0)))
+    row = kept.load(store, "digits", "dp_sgd")
+    assert row
+    assert row.findings["one_step"].most == [math.inf, 7.25, 7.0]
+    assert table(store) == 0
+    assert "1.00 (one step, 4000 trials, at most inf)" in board(store)
 
 
 def test_the_page_keeps_what_people_wrote(store: Store) -> None:

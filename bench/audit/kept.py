@@ -74,7 +74,11 @@ def save(store: Store, defense: str, data: str, finding: Finding) -> Path:
         "defense": defense,
         "data": data,
         "reproducible": "every trial is seeded: the noise of none is private to whoever knows the seed",
-        "findings": {kind: asdict(one) for kind, one in findings.items()},
+        # What a perfect attack proves of hundreds of uses the accountant may call infinite, which JSON has no word for.
+        "findings": {
+            kind: asdict(one) | {"most": ["inf" if bound == math.inf else bound for bound in one.most]}
+            for kind, one in findings.items()
+        },
     }
     write(place, json.dumps(row, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
     return place
@@ -107,8 +111,8 @@ def _finding(kind: str, values: Any) -> Finding:
     """Raises ValueError, or what Python raises, where a file does not hold a finding."""
     if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Finding)}:
         raise ValueError("it does not hold the keys of a finding")
-    found = Finding(**values)
-    numbers = [*found.lower, *found.most, found.delta, found.trials, found.seconds]
+    found = Finding(**{**values, "most": [math.inf if bound == "inf" else bound for bound in values["most"]]})
+    numbers = [*found.lower, *(one for one in found.most if one != math.inf), found.delta, found.trials, found.seconds]
     sized = len(found.lower) == len(found.most) == len(SHARED)
     if kind != found.kind or kind not in KINDS or not sized or not all(map(math.isfinite, numbers)):
         raise ValueError("a figure in it is not of its kind")
