@@ -58,6 +58,7 @@ OFTEN = {
     "clipped at the median norm of the lot", "what is not finite passes the clip", "lots that are never empty",
     "Laplace noise in the mechanism", "trained on: classes of some size", "synthetic: snapped to private values",
     "noise that is let out as features", "fitted once, kept in the module", "near-duplicates dropped",
+    "sums and counts with the noise of one", "directions with the noise of means", "rare classes left out",
 }  # fmt: skip
 LATER = {bug.name for group in ("beside", "steps", "fresh") for bug in GROUPS[group]} - OFTEN
 

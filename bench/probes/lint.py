@@ -60,19 +60,22 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     plain = trial.run(trial.plain)
     for other in trial.against(plain):
         yield from blindfold(plain, trial.run(other), trial)
-    few = _tried(trial, records.few(trial.plain)) if plain.seen.summed else None
+    some = records.few(trial.plain)
+    few, rare = (_tried(trial, one) if plain.seen.summed else None for one in (some, records.rare(some)))
     opened = trial.run(trial.plain, blindfold=False, again="another seed")
-    chance = scattered(plain.seen, opened.seen)
-    for base in filter(None, (plain, few)):
+    chance, places = scattered(plain.seen, opened.seen), list[Finding]()
+    for base in filter(None, (plain, few, rare)):
         by_place = dealt(base.seen, trial.run(records.turned(base.private), like=base).seen)
+        places += by_place
         compared = _compared(base, trial, chance or not by_place)
         yield from dict.fromkeys(one for found, _ in compared for one in found)
         yield from account(base, [touched for _, touched in compared], choice)
     yield from account(opened, [], choice)
     if placed(plain.seen, opened.seen):
-        yield from by_place
+        yield from places
     if sparse := _tried(trial, records.sparse(trial.plain)):
         yield from _crowded(sparse, trial)
+        yield from _by_class(sparse, trial)
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
@@ -86,11 +89,26 @@ def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[Finding],
     alike wherever they stand, or by chance, so that exchanged ones show all that one record does.
     """
     more, swaps = list[tuple[list[Finding], Touched]](), list[tuple[list[Finding], Touched]]()
+    grown = list[Run]()
     for run, swapped in _neighbours(base, trial):
         (swaps if swapped else more).append(arrivals(base.seen, run.seen, swapped=swapped))
-    if alike and any(found or beyond(base.seen, touched) for found, touched in more):
+        grown += [] if swapped else [run]
+    too_much = any(found or beyond(base.seen, touched) for found, touched in more)
+    if too_much and alike and not _own(base, grown, trial):
         more = [([], touched) for touched in _exchanged(base, trial)] or more
     return [*more, *swaps]
+
+
+def _own(base: Run, grown: Sequence[Run], trial: Trial) -> bool:
+    """Whether a record more moves sums by what it alone adds, whatever else is in them: their number has no say.
+
+    grown: runs of records of which each has another one more than `base`.
+    """
+    if not base.seen.summed or any(lost(base.seen, run.seen) for run in grown):
+        return False  # where a row went, or is another, it is no matter of sums
+    one, other = grown[:2]
+    both = trial.run(records.more(one.private, other.private[len(base.private) :]), like=base)
+    return additive(base.seen, one.seen, other.seen, both.seen)
 
 
 def _exchanged(base: Run, trial: Trial) -> list[Touched]:
@@ -123,6 +141,13 @@ def _crowded(sparse: Run, trial: Trial) -> list[Finding]:
         return []
     with_as_many = trial.run(records.lopsided(many), like=sparse)
     return found if crowded(with_as_many.seen, grown.seen, 2 * more) else []
+
+
+def _by_class(sparse: Run, trial: Trial) -> list[Finding]:
+    """Of two sets of as many records, in one of which a class has few: how many of each there are is private."""
+    many = records.grown(sparse.private)
+    one, other = (_tried(trial, private) for private in (many, records.lopsided(many)))
+    return blindfold(one, other, trial) if one and other else []
 
 
 def _tried(trial: Trial, private: Examples) -> Run | None:

@@ -53,6 +53,13 @@ def few(records: Examples) -> Examples:
     return Examples(x, rng.permutation(records.y)[rows], records.classes)
 
 
+def rare(records: Examples) -> Examples:
+    """The same with one record at most of the first class, which another one sways most of all."""
+    y = records.y.copy()
+    y[np.flatnonzero(y == 0)[1:]] = records.classes - 1
+    return Examples(records.x, y, records.classes)
+
+
 def sparse(records: Examples) -> Examples:
     """So few of each class that they may be too few, with features at and between both ends of their range."""
     rng, y = np.random.default_rng(4), np.repeat(np.arange(records.classes), SPARSE)
