@@ -59,6 +59,7 @@ OFTEN = {
     "Laplace noise in the mechanism", "trained on: classes of some size", "synthetic: snapped to private values",
     "noise that is let out as features", "fitted once, kept in the module", "near-duplicates dropped",
     "sums and counts with the noise of one", "directions with the noise of means", "rare classes left out",
+    "half of two classes agree", "one noise for small tables", "the mean of updates clipped",
 }  # fmt: skip
 LATER = {bug.name for group in ("beside", "steps", "fresh") for bug in GROUPS[group]} - OFTEN
 
@@ -80,6 +81,7 @@ def test_a_planted_bug_is_flagged(name: str, cancer: Data) -> None:
 QUICK_ONES = {
     "small", "sums by class", "votes", "a forest of public splits", "public records with noise",
     "descent by the mechanism in lots", "components about a noised sum over n",
+    "half of two classes agree, with noise", "small tables, each with its noise", "updates clipped by hand",
 }  # fmt: skip
 
 

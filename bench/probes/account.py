@@ -43,8 +43,8 @@ def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[Findin
     if worst > claimed * (1 + TOLERANCE) + TOLERANCE:
         found.append(
             f"it claims epsilon {claimed:.4g}, but what one record took part in costs at least {worst:.4g}: account "
-            "the steps, rates and noise that run, each use of the Gaussian mechanism as a step of rate 1, one after "
-            "the other wherever a record is in both"
+            "the steps, rates and noise that run, each use of the Gaussian mechanism as a step of rate 1 (lots drawn "
+            "by hand are not believed: bench.training.train draws some), one after the other where a record is in both"
         )
     return [Finding("account", what) for what in dict.fromkeys(found)]
 

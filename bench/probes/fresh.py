@@ -98,11 +98,15 @@ def _wrong(door: str, mine: list[Noise], theirs: list[Noise]) -> Iterator[str]:
         return
     if whole.size and (normal(whole) < SURE or tail(whole) < SURE):
         yield f"the noise of the {door} is not normal: the account holds for the Gaussian mechanism alone"
-    if any(map(_again, (*mine[:MOST], *theirs[:MOST]))) or (door == MECHANISM and any(map(_ties, mine))):
+    own, foreign = (_figures(noises) if door == MECHANISM else np.zeros(0) for noises in (mine, theirs))
+    within = door == MECHANISM and any(_ties(_figures([noise])) for noise in mine)
+    if within or any(map(_again, (*mine[:MOST], *theirs[:MOST]))):
         yield f"the noise of the {door} comes again within one use of it: draw it for every number"
-    if any(_same(a, b) for own in (mine, theirs) for a, b in itertools.combinations(own[:MOST], 2)):
+    pairs = (pair for noises in (mine, theirs) for pair in itertools.combinations(noises[:MOST], 2))
+    if (_ties(own) and not within) or any(_same(a, b) for a, b in pairs):
         yield f"the noise of the {door} is the same in two places of one release: draw it anew, from one generator"
-    if any(_same(a, b) for a, b in itertools.product(mine[:MOST], theirs[:MOST])):
+    both = np.intersect1d(own, foreign).size >= TIES
+    if both or any(_same(a, b) for a, b in itertools.product(mine[:MOST], theirs[:MOST])):
         yield f"the noise of the {door} is the same for two seeds: hand it a generator that is made from the seed"
 
 
@@ -117,6 +121,11 @@ def _again(noise: Noise) -> bool:
     return echo([(cut, cut)]) < SURE
 
 
-def _ties(noise: Noise) -> bool:
-    """Whether numbers of it are equal, which doubles of few draws are not by chance."""
-    return noise.size < MANY and np.unique(np.round(np.abs(noise), 9)).size <= noise.size - TIES
+def _figures(noises: list[Noise]) -> Noise:
+    """So few that no two are equal by chance, of as many uses as there is room for: nine decimals, without a sign."""
+    figures: Noise = np.round(np.abs(np.concatenate([*noises, []])[:MANY]), 9)
+    return figures
+
+
+def _ties(figures: Noise) -> bool:
+    return np.unique(figures).size <= figures.size - TIES

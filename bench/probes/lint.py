@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bench.component import Choice
 from bench.data import Data, Examples
@@ -28,6 +29,7 @@ from bench.probes.update import update
 __all__ = ["Finding", "lint", "replays"]
 
 SEVERAL = 8  # records that are exchanged at once
+PAIR = 2  # records beside which another one is alone wherever it falls
 
 
 def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Finding, ...]:
@@ -60,11 +62,12 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     plain = trial.run(trial.plain)
     for other in trial.against(plain):
         yield from blindfold(plain, trial.run(other), trial)
+    yield from _in_classes(trial)
     some = records.few(trial.plain)
-    few, rare = (_tried(trial, one) if plain.seen.summed else None for one in (some, records.rare(some)))
+    fewer = (some, records.rare(some), some[:PAIR]) if plain.seen.summed else ()
     opened = trial.run(trial.plain, blindfold=False, again="another seed")
     chance, places = scattered(plain.seen, opened.seen), list[Finding]()
-    for base in filter(None, (plain, few, rare)):
+    for base in filter(None, (plain, *(_tried(trial, one) for one in fewer))):
         by_place = dealt(base.seen, trial.run(records.turned(base.private), like=base).seen)
         places += by_place
         compared = _compared(base, trial, chance or not by_place)
@@ -79,6 +82,16 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
+
+
+def _in_classes(trial: Trial) -> list[Finding]:
+    """The same of several classes where there are two: of two one always has half of all records, votes and trust."""
+    if trial.plain.classes != 2:
+        return []
+    wide = replace(trial, plain=records.classed(trial.plain), public=records.classed(trial.public))
+    plain = _tried(wide, wide.plain)
+    others = [_tried(wide, other) for other in wide.against(plain)] if plain else []
+    return [found for other in others if plain and other for found in blindfold(plain, other, wide)]
 
 
 def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[Finding], Touched]]:
@@ -114,11 +127,12 @@ def _own(base: Run, grown: Sequence[Run], trial: Trial) -> bool:
 def _exchanged(base: Run, trial: Trial) -> list[Touched]:
     """What records far out take part in that stand in the places of others; none where that changes more than them."""
     far = [records.extreme(base.private, kind, trial.seed) for kind in records.NEIGHBOURS]
+    several = min(SEVERAL, len(base.private))
     for one in far:  # several at once, for a threshold among equal records moves for no single one
         some = base.private
-        for place in range(SEVERAL):
+        for place in range(several):
             some = records.replaced(some, one, place)
-        if lost(base.seen, trial.run(some, like=base).seen) > SEVERAL:
+        if lost(base.seen, trial.run(some, like=base).seen) > several:
             return []
     places, seen, touches = (0, len(base.private) // 2), list[Seen](), list[Touched]()
     for place, one in itertools.product(places, far):

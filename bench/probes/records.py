@@ -13,6 +13,7 @@ from bench.data import Examples
 
 NEIGHBOURS = ("binary", "ones", "zeros", "copied")
 FEW = 40
+CLASSES = 10  # where there are two, and more are tried
 SPARSE, GROWN = 3, 30  # of each class: fewer than what people call enough, and by how many more it becomes more
 
 
@@ -58,6 +59,13 @@ def rare(records: Examples) -> Examples:
     y = records.y.copy()
     y[np.flatnonzero(y == 0)[1:]] = records.classes - 1
     return Examples(records.x, y, records.classes)
+
+
+def classed(records: Examples) -> Examples:
+    """The same records in CLASSES classes of equal number, from the darkest to the brightest."""
+    y = np.empty(len(records), int)
+    y[records.x.reshape(len(records), -1).mean(1).argsort(kind="stable")] = np.arange(len(records)) * CLASSES
+    return Examples(records.x, y // max(1, len(records)), CLASSES)
 
 
 def sparse(records: Examples) -> Examples:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.nets import Weights
 from bench.probes.finding import Finding
 from bench.probes.replay import NOISE, Asked
 from bench.probes.steps import Steps, Sums
@@ -14,18 +15,20 @@ from bench.probes.steps import Steps, Sums
 if TYPE_CHECKING:
     from bench.training import Recipe
 
-TAKEN = 12  # steps: whoever picks the best of them seldom picks the last
+TAKEN = 5, 12  # steps of two trainings: whoever returns the best of them seldom returns the last of either
 TOLERANCE = 0.01  # of the largest move of a step; float32 sums are read off moments
 RETURNED = 1e-5  # of the largest weight
 
 
 def update(asked: Asked, steps: Steps, seed: int) -> list[Finding]:
     """Take the first steps of a training with noise, whose `seed` is given; steps: one that has not begun."""
-    recipes = asked.recipes(NOISE, TAKEN)
-    sums, after = [], [steps.variables]
-    for _ in range(TAKEN):
+    recipes = asked.recipes(NOISE)
+    sums, after, led_to = [], [steps.variables], {}
+    for taken in range(1, max(TAKEN) + 1):
         sums.append(steps.step())
         after.append(steps.variables)
+        if taken in TAKEN:
+            led_to[taken] = [np.copy(held) for held in steps.weights]
     what = type(asked.recipe.net).__name__
     batch = np.array([[recipe.batch_size] for recipe in recipes])
     wanted = moves(recipes[0], [one / batch for one in sums])
@@ -38,7 +41,7 @@ def update(asked: Asked, steps: Steps, seed: int) -> list[Finding]:
                     "and all that the optimizer remembers follow from what was clipped and noised",
                 )
             ]
-    if not _returned(asked, recipes, steps, seed):
+    if not all(_returned(asked, taken, weights, seed) for taken, weights in led_to.items()):
         return [
             Finding(
                 "update",
@@ -63,12 +66,12 @@ def moves(recipe: Recipe, gradients: list[Sums]) -> list[Sums]:
     return found
 
 
-def _returned(asked: Asked, recipes: list[Recipe], steps: Steps, seed: int) -> bool:
-    """Whether `train` gives the weights that the same steps led to."""
+def _returned(asked: Asked, taken: int, weights: Weights, seed: int) -> bool:
+    """Whether `train` gives the weights that so many steps led to."""
     from bench.training import train
 
-    fits = train(recipes, [asked.records] * asked.models, asked.seeds(seed))
-    for i, held in enumerate(steps.weights):
+    fits = train(asked.recipes(NOISE, taken), [asked.records] * asked.models, asked.seeds(seed))
+    for i, held in enumerate(weights):
         given = np.stack([fit.weights[i] for fit in fits])
         if not np.abs(given - held).max(initial=0) <= RETURNED * np.abs(held).max(initial=1):
             return False

@@ -57,7 +57,7 @@ def units(x: Array, length: float = 1.0) -> Array:
 
 def flat(x: Any) -> Array:
     """Records as rows."""
-    return np.asarray(x, np.float64).reshape(len(x), -1)
+    return np.asarray(x, np.float64).reshape(len(x), int(np.prod(np.shape(x)[1:])))
 
 
 def by_class(rows: Array, y: Array, classes: int) -> Array:

@@ -18,7 +18,7 @@ from bench.registry import defense
 from bench.release import Release
 from bench.synthesis import decoder, generator
 from bench.training import train
-from planted.beside import SYNTHETIC
+from planted.beside import SYNTHETIC, _hashed, _votes
 from planted.bug import CLAIMS, Array, Bug, by_class, flat, paid, parted, recipe, released, sigma, small, units
 
 GENERATES = {"publishes": {"decode", "generate", "synthetic"}, "private": True}
@@ -298,6 +298,64 @@ def near_ones_dropped(private: Examples, public: Examples, *, seed: int, epsilon
     return released(train(one, [private[np.array(kept, int)]], [derive(seed, "small")]), one.net)
 
 
+# Right where `right` is, and wrong by one line
+
+
+def consensus(name: str, right: bool) -> Any:
+    """PATE on the queries on which half of the teachers agree; where two classes are all, half of them always do."""
+
+    @defense(name, **CLAIMS)
+    def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+        some, noise, rng = public.x[:10], sigma(epsilon, len(private), 20), stream(seed, "noise")
+        votes = _votes(_hashed(private, seed), some)
+        most, out = mechanism.gaussian(votes.max(1), 1.0, noise, rng), mechanism.gaussian(votes, 2**0.5, noise, rng)
+        clear = (most if right else votes.max(1)) >= votes.sum(1) / 2
+        labelled = Examples(some[clear], out[clear].argmax(1), private.classes)
+        return nearest(by_class(units(flat(labelled.x)), labelled.y, private.classes), paid(noise, 20))
+
+    return made
+
+
+def tables(name: str, right: bool) -> Any:
+    """A table a feature, each with noise of its own, or all with the same, which the difference of two has not."""
+
+    @defense(name, **CLAIMS)
+    def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+        x, size = above(private, public), 2 * private.classes
+        noise = sigma(epsilon, len(private), x.shape[1])
+        found = []
+        for j, column in enumerate(x.T):
+            rng = stream(seed, "noise", j if right else 0)
+            found.append(mechanism.gaussian(np.bincount(2 * private.y + column, minlength=size), 1.0, noise, rng))
+        chance = np.log(np.maximum(np.reshape(found, (-1, private.classes, 2)), 1))
+        means = (chance[:, :, 1] - chance[:, :, 0]).T
+        return nearest(means, paid(noise, x.shape[1]))
+
+    return made
+
+
+def by_clients(name: str, right: bool) -> Any:
+    """Federated averaging by hand: each update is clipped, or their mean, which one client may move by the whole."""
+    clients, rounds, clip = 12, 3, 0.5
+
+    @defense(name, **CLAIMS)
+    def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+        noise, parts = sigma(epsilon, len(private), rounds), _hashed(private, seed)
+        means, apart = np.zeros((private.classes, flat(private.x).shape[1])), 1e-9
+
+        def cut(move: Array) -> Array:
+            return move * min(1, clip / max(float(np.linalg.norm(move)), apart))
+
+        for t in range(rounds):
+            rng = stream(seed, "noise", t)
+            moves = [by_class(flat(own.x), own.y, own.classes) / max(1, len(own)) - means for own in parts]
+            sent = sum(map(cut, moves)) if right else clients * cut(np.mean(moves, axis=0))
+            means = means + mechanism.gaussian(np.asarray(sent), 2 * clip, noise, rng) / clients
+        return nearest(means, paid(noise, rounds))
+
+    return made
+
+
 def growing_clip() -> AbstractContextManager[Any]:
     """A clip that is raised with the steps, and noise that is not."""
     import tensorflow as tf
@@ -335,4 +393,7 @@ FRESH = (
     Bug("fitted once, kept in the module", fitted_once),
     Bug("near-duplicates dropped", near_ones_dropped),
     Bug("a clip that grows", small, growing_clip),
+    Bug("half of two classes agree", consensus("half_agree", right=False)),
+    Bug("one noise for small tables", tables("same_tables", right=False)),
+    Bug("the mean of updates clipped", by_clients("mean_clipped", right=False)),
 )

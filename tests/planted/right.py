@@ -20,6 +20,7 @@ from bench.registry import defense
 from bench.release import Release
 from bench.training import Privacy, Recipe, private_training, train
 from planted.bug import CLAIMS, Array, Bug, by_class, flat, paid, recipe, released, sigma, units
+from planted.fresh import by_clients, consensus, tables
 
 GENERATES = {"publishes": {"generate", "synthetic"}, "private": True}
 BINS = 8
@@ -604,4 +605,7 @@ ALSO_RIGHT = (
     Bug("two clients that send halves", two_clients), Bug("a server that asks some clients", asked_clients),
     Bug("public records with noise", jittered), Bug("draws until public records fit", tried_again),
     Bug("public records among the private", mixed_in),
+    Bug("half of two classes agree, with noise", consensus("half_agree_noised", right=True)),
+    Bug("small tables, each with its noise", tables("small_tables", right=True)),
+    Bug("updates clipped by hand", by_clients("each_clipped", right=True)),
 )  # fmt: skip
