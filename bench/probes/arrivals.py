@@ -151,17 +151,18 @@ def lost(before: Seen, after: Seen) -> float:
     return max((len(np.unique(rows, axis=0)) for rows in gone), default=0)
 
 
-def additive(before: Seen, *exchanged: Seen) -> bool:
+def additive(before: Seen, *changed: Seen, records: int = 1) -> bool:
     """Whether two records change each sum by what each does alone, as where it is one of records.
 
-    exchanged: with the one in a place, with the other in another, and with both.
+    changed: with the one, with the other, and with both. records: by whose number what each does may be divided, so
+    that one more changes that by a part of it as small as this.
     """
-    shapes = {tuple(one.values.shape for one in seen.summed) for seen in (before, *exchanged)}
+    shapes = {tuple(one.values.shape for one in seen.summed) for seen in (before, *changed)}
     if len(shapes) > 1:
         return False
-    sums = zip(*(seen.summed for seen in (before, *exchanged)), strict=True)
+    sums = zip(*(seen.summed for seen in (before, *changed)), strict=True)
     return all(
-        np.abs(d.values - b.values - c.values + a.values).max(initial=0) <= TOLERANCE * a.l2_sensitivity
+        np.abs(d.values - b.values - c.values + a.values).max(initial=0) <= TOLERANCE * a.l2_sensitivity / records
         for a, b, c, d in sums
     )
 

@@ -121,7 +121,7 @@ def _own(base: Run, grown: Sequence[Run], trial: Trial) -> bool:
         return False  # where a row went, or is another, it is no matter of sums
     one, other = grown[:2]
     both = trial.run(records.more(one.private, other.private[len(base.private) :]), like=base)
-    return additive(base.seen, one.seen, other.seen, both.seen)
+    return additive(base.seen, one.seen, other.seen, both.seen, records=max(1, len(base.private)))
 
 
 def _exchanged(base: Run, trial: Trial) -> list[Touched]:
