@@ -244,6 +244,28 @@ def test_claims_say_what_the_board_says() -> None:
     assert [figure for figure in figures if figure not in board] == []
 
 
+def test_claims_say_what_audits_proved() -> None:
+    board = (ROOT / "results" / "leaderboard.md").read_text().split("\n## ")[1:]
+    rows = [
+        (part.partition(":")[0].partition(",")[0], *(word.strip(" *") for word in line.split("|")[2:6]))
+        for part in board for line in part.splitlines() if line.startswith("| ")
+    ]  # fmt: skip
+    table = (ROOT / "results" / "claims.md").read_text().partition("| claimed ε 1, ε 8 |")[2]
+    names, _, *lines = table.partition("\n\n")[0].splitlines()
+    data = [word.strip() for word in names.split("|")[:-1]]
+    assert len(lines) * len(data) == 24
+    for line in lines:
+        defense, *cells = (word.strip(" `") for word in line.split("|")[1:-1])
+        for name, cell in zip(data, cells, strict=True):
+            for claimed, proved in zip((1, 8), cell.split(", "), strict=True):
+                assert any(
+                    (where, label.partition(",")[0], audited.split()[0]) == (name, defense, proved)
+                    and abs(float(epsilon) - claimed) < 0.05
+                    for where, label, _, epsilon, audited in rows
+                    if audited[:1].isdigit()
+                ), f"{name}: {defense}, {claimed}"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_configuration_can_be_run(path: Path) -> None:
     """Whatever it names is there, and something of it can be played."""
