@@ -63,8 +63,7 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     for other in trial.against(plain):
         yield from blindfold(plain, trial.run(other), trial)
     yield from _in_classes(trial)
-    some = records.few(trial.plain)
-    fewer = (some, records.rare(some), some[:PAIR]) if plain.seen.summed else ()
+    fewer = _fewer(trial.plain) if plain.seen.summed else []
     opened = trial.run(trial.plain, blindfold=False, again="another seed")
     chance, places = scattered(plain.seen, opened.seen), list[Finding]()
     for base in filter(None, (plain, *(_tried(trial, one) for one in fewer))):
@@ -82,6 +81,13 @@ def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
     yield from fresh(plain, opened)
     yield from server(plain.seen, trial.seed)
     yield from replays([one for seen in (plain.seen, *plain.later.values()) for one in seen.trained], trial.seed)
+
+
+def _fewer(plain: Examples) -> list[Examples]:
+    """Sets of few records, which one more sways more."""
+    few = records.few(plain)
+    rare = records.rare(few)
+    return [few, *([rare] if (rare.y != few.y).any() else []), few[:PAIR]]
 
 
 def _in_classes(trial: Trial) -> list[Finding]:
