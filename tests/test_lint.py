@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from planted import GROUPS
 from planted.bug import CLAIMS, Bug, small, units
 from scipy import stats
 
-from bench import accounting, measuring
+from bench import accounting, engine, measuring
 from bench.aggregation import Policy, Server
 from bench.component import Choice
 from bench.data import Data, Examples, Where
@@ -41,6 +42,7 @@ from bench.probes.sampler import _wrong as wrong_lots
 from bench.probes.sensitivity import pairs as lots
 from bench.probes.server import server
 from bench.probes.trial import forgetting
+from bench.probes.update import TAKEN
 from bench.registry import Crossing, Registry, Request, defense
 from bench.release import Release
 from bench.store import Store
@@ -76,6 +78,19 @@ def test_a_planted_bug_is_flagged(name: str, cancer: Data) -> None:
     assert "\n" not in found.what
     assert ": " in found.what, "a sentence says what is wrong, then what to do"
     assert found.probe != "trial", found.what
+
+
+def test_who_returns_an_earlier_step_of_some_trainings_alone_is_flagged(cancer: Data) -> None:
+    """The best step may be the last one of a training that is tried, so another is tried."""
+    right = engine.fit
+
+    def fit(recipes: Any, parts: Any, *rest: Any) -> Any:
+        spared = recipes[0].privacy is None or recipes[0].steps == max(TAKEN)
+        early = recipes if spared else [replace(one, steps=one.steps - 1) for one in recipes]
+        return right(early, parts, *rest) | {"steps": np.array(recipes[0].steps)}
+
+    [found] = Bug("spared", small, lambda: patch.object(engine, "fit", fit)).found(cancer, 0)
+    assert "returns other weights" in found.what
 
 
 QUICK_ONES = {
