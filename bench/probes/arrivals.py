@@ -154,8 +154,8 @@ def lost(before: Seen, after: Seen) -> float:
 def additive(before: Seen, *changed: Seen, records: int = 1) -> bool:
     """Whether two records change each sum by what each does alone, as where it is one of records.
 
-    changed: with the one, with the other, and with both. records: by whose number what each does may be divided, so
-    that one more changes that by a part of it as small as this.
+    changed: with the one, with the other, and with both. records: how many there are, where what each does may follow
+    from that; one more then changes it by a part as small as one in so many.
     """
     shapes = {tuple(one.values.shape for one in seen.summed) for seen in (before, *changed)}
     if len(shapes) > 1:

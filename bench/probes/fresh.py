@@ -128,4 +128,5 @@ def _figures(noises: list[Noise]) -> Noise:
 
 
 def _ties(figures: Noise) -> bool:
+    """Whether some are equal: of one use, or in two places."""
     return np.unique(figures).size <= figures.size - TIES

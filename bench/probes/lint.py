@@ -91,7 +91,7 @@ def _fewer(plain: Examples) -> list[Examples]:
 
 
 def _in_classes(trial: Trial) -> list[Finding]:
-    """The same of several classes where there are two: of two one always has half of all records, votes and trust."""
+    """The same of several classes where there are two, of which one always has half of all records and votes."""
     if trial.plain.classes != 2:
         return []
     wide = replace(trial, plain=records.classed(trial.plain), public=records.classed(trial.public))
@@ -121,7 +121,8 @@ def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[Finding],
 def _own(base: Run, grown: Sequence[Run], trial: Trial) -> bool:
     """Whether a record more moves sums by what it alone adds, whatever else is in them: their number has no say.
 
-    grown: runs of records of which each has another one more than `base`.
+    What follows from n records and moves with the next one by some amount moves with the one after that by about 1/n of
+    it less, which is what is asked for. grown: runs of records of which each has another one more than `base`.
     """
     if not base.seen.summed or any(lost(base.seen, run.seen) for run in grown):
         return False  # where a row went, or is another, it is no matter of sums
