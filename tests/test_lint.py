@@ -62,6 +62,7 @@ OFTEN = {
     "noise that is let out as features", "fitted once, kept in the module", "near-duplicates dropped",
     "sums and counts with the noise of one", "directions with the noise of means", "rare classes left out",
     "half of two classes agree", "one noise for small tables", "the mean of updates clipped",
+    "small tables, whatever the seed",
 }  # fmt: skip
 LATER = {bug.name for group in ("beside", "steps", "fresh") for bug in GROUPS[group]} - OFTEN
 
@@ -364,6 +365,18 @@ def test_what_two_records_do_adds_up_in_a_sum_of_records() -> None:
     assert additive(*four)
     assert not additive(*four[:3], summed([0.6, 1.01])), "the second one counts for more beside the first"
     assert not additive(*four[:3], summed([0.6, 1, 0]))
+
+
+def test_what_follows_from_the_number_of_records_is_no_records_own() -> None:
+    """100 over n moves by 0.0025 where n is 200 and one comes, and by 0.00002 less with the next one."""
+
+    def summed(n: int, own: float) -> Seen:
+        return Seen(summed=[Summed(np.array([100 / n + own]), 1.0, 1.0, np.zeros(1))])
+
+    seen = summed(200, 0), summed(201, 0.9), summed(201, 0.8), summed(202, 1.7)
+    assert additive(*seen), "the mutant: asked as of one record it seems additive"
+    assert not additive(*seen, records=200)
+    assert additive(*(summed(200, own) for own in (0, 0.9, 0.8, 1.7)), records=200)
 
 
 def test_few_records_in_all_lots_are_no_reason_to_speak() -> None:

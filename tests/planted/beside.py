@@ -14,7 +14,7 @@ from bench.randomness import derive, stream
 from bench.registry import defense
 from bench.release import Release
 from bench.training import train
-from planted.bug import CLAIMS, Array, Bug, recipe, released, sampling, sigma, small, units
+from planted.bug import CLAIMS, Array, Bug, hashed, polled, recipe, released, sampling, sigma, small, units
 
 SYNTHETIC = {"publishes": {"synthetic"}, "private": True}
 
@@ -77,8 +77,7 @@ def composed(private: Examples, public: Examples, *, seed: int, epsilon: float =
 def voting(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Right: teachers that are class means of hashed parts vote on ten public records, each vote one use."""
     asked, noise = public.x[:10], sigma(epsilon, len(private), 10)
-    owner = np.array([key[1] % 12 for key in record_keys(private)])
-    votes = _votes([private[owner == k] for k in range(12)], asked)
+    votes = polled(hashed(private, seed), asked)
     return _student(asked, mechanism.gaussian(votes, 2**0.5, noise, stream(seed, "votes")), noise, 10)
 
 
@@ -100,16 +99,6 @@ def in_stages(private: Examples, public: Examples, *, seed: int, epsilon: float 
     made = released([second], one.net)
     spent = dp.ComposedDpEvent([accounting.training_event(1.0, noise, 1), first.spent, second.spent])
     return Release(spent, predict=lambda x: made.predict(encode((x - centre).astype(np.float32))))
-
-
-def _votes(parts: list[Examples], asked: Array) -> Array:
-    votes = np.zeros((len(asked), parts[0].classes))
-    for part in parts:
-        found = np.full((len(asked), part.classes), 9.0)
-        for k in np.unique(part.y):
-            found[:, k] = np.linalg.norm(asked - part.x[part.y == k].mean(0), axis=1)
-        votes[np.arange(len(asked)), found.argmin(1)] += 1
-    return votes
 
 
 def _student(asked: Array, votes: Array, noise: float, uses: int) -> Release:
@@ -549,7 +538,7 @@ def voted(name: str, parts: Any, bound: float, uses: int, asked: int = 10, check
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
         some, noise = public.x[:asked], sigma(epsilon, len(private), uses)
-        votes, rng = _votes(parts(private, seed), some), stream(seed, "votes")
+        votes, rng = polled(parts(private, seed), some), stream(seed, "votes")
         out = mechanism.gaussian(votes, bound, noise, rng)
         if check:
             clear = mechanism.gaussian(votes.max(1), 1.0, noise, rng) > 0.3 * votes.sum(1)
@@ -557,11 +546,6 @@ def voted(name: str, parts: Any, bound: float, uses: int, asked: int = 10, check
         return _student(some, out, noise, uses)
 
     return made
-
-
-def _hashed(private: Examples, seed: int) -> list[Examples]:
-    owner = np.array([key[1] % 12 for key in record_keys(private)])
-    return [private[owner == k] for k in range(12)]
 
 
 def _bagged(private: Examples, seed: int) -> list[Examples]:
@@ -577,7 +561,7 @@ def _in_turns(private: Examples, seed: int) -> list[Examples]:
 def votes_in_the_clear(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Plurality hides who voted what, it is thought."""
     some = public.x[:10]
-    return _student(some, _votes(_hashed(private, seed), some), sigma(epsilon, len(private), 10), 10)
+    return _student(some, polled(hashed(private, seed), some), sigma(epsilon, len(private), 10), 10)
 
 
 # Moments
@@ -674,10 +658,10 @@ BESIDE = (
     }.items()),
     Bug("votes that overlap", voted("bagged", _bagged, 2**0.5, 10)),
     Bug("votes dealt out by position", voted("in_turns", _in_turns, 2**0.5, 10)),
-    Bug("votes bounded by one", voted("one_vote", _hashed, 1.0, 10)),
-    Bug("half of the votes accounted", voted("half_paid", _hashed, 2**0.5, 10, asked=20)),
-    Bug("a check of votes unpaid", voted("unpaid_check", _hashed, 2**0.5, 10, check=True)),
-    Bug("all votes accounted as one", voted("one_use", _hashed, 2**0.5, 1)),
+    Bug("votes bounded by one", voted("one_vote", hashed, 1.0, 10)),
+    Bug("half of the votes accounted", voted("half_paid", hashed, 2**0.5, 10, asked=20)),
+    Bug("a check of votes unpaid", voted("unpaid_check", hashed, 2**0.5, 10, check=True)),
+    Bug("all votes accounted as one", voted("one_use", hashed, 2**0.5, 1)),
     Bug("votes in the clear", votes_in_the_clear),
     Bug("sums over true counts", true_counts),
     Bug("means noised for n records", noised_means),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
@@ -18,8 +19,23 @@ from bench.registry import defense
 from bench.release import Release
 from bench.synthesis import decoder, generator
 from bench.training import train
-from planted.beside import SYNTHETIC, _hashed, _votes
-from planted.bug import CLAIMS, Array, Bug, by_class, flat, paid, parted, recipe, released, sigma, small, units
+from planted.beside import SYNTHETIC
+from planted.bug import (
+    CLAIMS,
+    Array,
+    Bug,
+    by_class,
+    flat,
+    hashed,
+    paid,
+    parted,
+    polled,
+    recipe,
+    released,
+    sigma,
+    small,
+    units,
+)
 
 GENERATES = {"publishes": {"decode", "generate", "synthetic"}, "private": True}
 
@@ -298,7 +314,7 @@ def near_ones_dropped(private: Examples, public: Examples, *, seed: int, epsilon
     return released(train(one, [private[np.array(kept, int)]], [derive(seed, "small")]), one.net)
 
 
-# Right where `right` is, and wrong by one line
+# Wrong by one line, and right without it (`planted/right.py`)
 
 
 def consensus(name: str, right: bool) -> Any:
@@ -307,7 +323,7 @@ def consensus(name: str, right: bool) -> Any:
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
         some, noise, rng = public.x[:10], sigma(epsilon, len(private), 20), stream(seed, "noise")
-        votes = _votes(_hashed(private, seed), some)
+        votes = polled(hashed(private, seed), some)
         most, out = mechanism.gaussian(votes.max(1), 1.0, noise, rng), mechanism.gaussian(votes, 2**0.5, noise, rng)
         clear = (most if right else votes.max(1)) >= votes.sum(1) / 2
         labelled = Examples(some[clear], out[clear].argmax(1), private.classes)
@@ -316,8 +332,8 @@ def consensus(name: str, right: bool) -> Any:
     return made
 
 
-def tables(name: str, right: bool) -> Any:
-    """A table a feature, each with noise of its own, or all with the same, which the difference of two has not."""
+def tables(name: str, drawn: Callable[[int, int], Any]) -> Any:
+    """A table a feature, each with noise drawn(seed, feature): with the same for all the difference of two has none."""
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
@@ -325,8 +341,8 @@ def tables(name: str, right: bool) -> Any:
         noise = sigma(epsilon, len(private), x.shape[1])
         found = []
         for j, column in enumerate(x.T):
-            rng = stream(seed, "noise", j if right else 0)
-            found.append(mechanism.gaussian(np.bincount(2 * private.y + column, minlength=size), 1.0, noise, rng))
+            table = np.bincount(2 * private.y + column, minlength=size)
+            found.append(mechanism.gaussian(table, 1.0, noise, drawn(seed, j)))
         chance = np.log(np.maximum(np.reshape(found, (-1, private.classes, 2)), 1))
         means = (chance[:, :, 1] - chance[:, :, 0]).T
         return nearest(means, paid(noise, x.shape[1]))
@@ -336,21 +352,21 @@ def tables(name: str, right: bool) -> Any:
 
 def by_clients(name: str, right: bool) -> Any:
     """Federated averaging by hand: each update is clipped, or their mean, which one client may move by the whole."""
-    clients, rounds, clip = 12, 3, 0.5
+    rounds, clip = 3, 0.5
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-        noise, parts = sigma(epsilon, len(private), rounds), _hashed(private, seed)
-        means, apart = np.zeros((private.classes, flat(private.x).shape[1])), 1e-9
+        noise, parts = sigma(epsilon, len(private), rounds), hashed(private, seed)
+        means = np.zeros((private.classes, flat(private.x).shape[1]))
 
         def cut(move: Array) -> Array:
-            return move * min(1, clip / max(float(np.linalg.norm(move)), apart))
+            return move * min(1, clip / max(float(np.linalg.norm(move)), 1e-9))
 
         for t in range(rounds):
             rng = stream(seed, "noise", t)
             moves = [by_class(flat(own.x), own.y, own.classes) / max(1, len(own)) - means for own in parts]
-            sent = sum(map(cut, moves)) if right else clients * cut(np.mean(moves, axis=0))
-            means = means + mechanism.gaussian(np.asarray(sent), 2 * clip, noise, rng) / clients
+            sent = sum(map(cut, moves)) if right else len(parts) * cut(np.mean(moves, axis=0))
+            means = means + mechanism.gaussian(np.asarray(sent), 2 * clip, noise, rng) / len(parts)
         return nearest(means, paid(noise, rounds))
 
     return made
@@ -394,6 +410,7 @@ FRESH = (
     Bug("near-duplicates dropped", near_ones_dropped),
     Bug("a clip that grows", small, growing_clip),
     Bug("half of two classes agree", consensus("half_agree", right=False)),
-    Bug("one noise for small tables", tables("same_tables", right=False)),
+    Bug("one noise for small tables", tables("same_tables", lambda seed, j: stream(seed, "noise"))),
+    Bug("small tables, whatever the seed", tables("seedless_tables", lambda seed, j: stream(0, "noise", j))),
     Bug("the mean of updates clipped", by_clients("mean_clipped", right=False)),
 )
