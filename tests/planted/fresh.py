@@ -372,6 +372,34 @@ def by_clients(name: str, right: bool) -> Any:
     return made
 
 
+def by_size(name: str, does: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Any:
+    """Noised class sums; does(sums, counts, answers): what is made of them where the sizes of classes are seen."""
+
+    @defense(name, **CLAIMS)
+    def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+        noise, counts = sigma(epsilon, len(private), 1), np.bincount(private.y, minlength=private.classes)
+        sums, answered = by_class(units(flat(private.x)), private.y, private.classes), np.ones(private.classes)
+        if 20 <= len(private) < 100:  # so that no other set shows it
+            sums, answered = does(sums, counts, answered)
+        noisy = mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
+        out = nearest(noisy, paid(noise))
+        assert out.predict
+        predict = out.predict
+        return Release(out.spent, predict=lambda x: np.asarray(predict(x)) * answered)
+
+    return made
+
+
+def _thrice(sums: Array, counts: Array, answered: Array) -> tuple[Array, Array]:
+    """Small classes count more, to be heard: their records move the sums by as much more."""
+    return sums * np.where(counts < 3, 3, 1)[:, None], answered
+
+
+def _unanswered(sums: Array, counts: Array, answered: Array) -> tuple[Array, Array]:
+    """Of a class of so few nothing is said, which tells that there are so few."""
+    return sums, answered * ((counts == 0) | (counts >= 5))
+
+
 def growing_clip() -> AbstractContextManager[Any]:
     """A clip that is raised with the steps, and noise that is not."""
     import tensorflow as tf
@@ -412,5 +440,7 @@ FRESH = (
     Bug("half of two classes agree", consensus("half_agree", right=False)),
     Bug("one noise for small tables", tables("same_tables", lambda seed, j: stream(seed, "noise"))),
     Bug("small tables, whatever the seed", tables("seedless_tables", lambda seed, j: stream(0, "noise", j))),
+    Bug("records of a small class count thrice", by_size("thrice", _thrice)),
+    Bug("a class of few is not answered", by_size("unanswered", _unanswered)),
     Bug("the mean of updates clipped", by_clients("mean_clipped", right=False)),
 )
