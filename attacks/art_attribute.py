@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.errors import UserError
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.randomness import stream
+from bench.core.release import Release
 from bench.games import ATTRIBUTE, Missing
-from bench.randomness import stream
-from bench.registry import attack
-from bench.release import Release
 
 # "nn" would need PyTorch; with "rf" and "knn" ART asks for each value by itself and takes "none of them" for the first.
 LEARNERS = ("lr", "gb", "dt", "svm")

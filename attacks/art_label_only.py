@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples, record_keys
-from bench.errors import UserError
+from bench.core.component import attack
+from bench.core.dataset import Examples, record_keys
+from bench.core.errors import UserError
+from bench.core.randomness import derive
+from bench.core.release import Map, Release
 from bench.games import MEMBERSHIP, Targets
-from bench.randomness import derive
-from bench.registry import attack
-from bench.release import Map, Release
 
 RULES = ("gap", "boundary")
 BATCH = 4096

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.errors import UserError
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.registry import attack
-from bench.release import Release
 
 LEARNERS = ("rf", "gb", "lr", "dt", "knn", "svm")  # "nn" would need PyTorch
 INPUTS = ("prediction", "loss")

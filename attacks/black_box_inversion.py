@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.engine import tensorflow
-from bench.errors import UserError
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.randomness import stream
+from bench.core.release import Map, Release
+from bench.dp.training_loop import tensorflow
 from bench.games import INVERSION, Wanted
-from bench.inverse import trained_decoder
-from bench.inverting import canvas, check_search, doubt_unsure, total_variation
-from bench.randomness import stream
-from bench.registry import attack
-from bench.release import Map, Release
+from bench.models.code_decoder import trained_decoder
+from bench.models.inversion_search import canvas, check_search, doubt_unsure, total_variation
 
 METHODS = ("trained", "finite_differences")
 LEAST = 1e-4  # of a probability: what lies below is the last digits of the model's output

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.distances import log_density, log_distance, principal
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.registry import attack
-from bench.release import Release
+from bench.models.distances import log_density, log_distance, principal
 
 
 @attack("code_distance", game=MEMBERSHIP, needs={"encode"}, floor=0.65)

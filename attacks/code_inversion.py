@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.randomness import stream
+from bench.core.release import Release
+from bench.dp.networks import mapping
 from bench.games import INVERSION, Wanted
-from bench.inverse import trained_decoder
-from bench.inverting import doubt_unsure, search, wanted_loss
-from bench.nets import mapping
-from bench.randomness import stream
-from bench.registry import attack
-from bench.release import Release
+from bench.models.code_decoder import trained_decoder
+from bench.models.inversion_search import doubt_unsure, search, wanted_loss
 
 
 @attack("code_inversion", game=INVERSION, needs={"model", "encode"}, floor=0.8)

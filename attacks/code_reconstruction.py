@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.distances import TINY
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.randomness import derive
+from bench.core.release import Map, Release
 from bench.games import MEMBERSHIP, Targets
-from bench.inverse import trained_decoder
-from bench.randomness import derive
-from bench.registry import attack
-from bench.release import Map, Release
+from bench.models.code_decoder import trained_decoder
+from bench.models.distances import TINY
 
 
 @attack("code_reconstruction", game=MEMBERSHIP, needs={"encode", "retrain"}, floor=0.58)

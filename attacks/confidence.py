@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.registry import attack
-from bench.release import Release
 
 
 @attack("confidence", game=MEMBERSHIP, needs={"predict"}, floor=0.9)

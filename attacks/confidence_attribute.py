@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.errors import UserError, nearest
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError, nearest
+from bench.core.release import Release
 from bench.games import ATTRIBUTE, Missing
-from bench.imputing import even, impute
-from bench.registry import attack
-from bench.release import Release
+from bench.models.attribute_imputer import even, impute
 
 PRIORS = ("imputed", "marginal", "even")
 

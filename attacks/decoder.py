@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.errors import UserError
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.randomness import stream
+from bench.core.release import Release
 from bench.games import INVERSION, Wanted
-from bench.inverse import trained_decoder
-from bench.inverting import canvas, search, total_variation
-from bench.randomness import stream
-from bench.registry import attack
-from bench.release import Release
+from bench.models.code_decoder import trained_decoder
+from bench.models.inversion_search import canvas, search, total_variation
 
 METHODS = ("trained", "searched")
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.distances import log_density, principal
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.randomness import derive
+from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.randomness import derive
-from bench.registry import attack
-from bench.release import Release
-from bench.synthesis import check_samples
+from bench.models.distances import log_density, principal
+from bench.models.vae_generator import check_samples
 
 
 @attack("domias", game=MEMBERSHIP, needs={"generate"}, floor=0.8)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.randomness import derive, stream
+from bench.core.release import Release
+from bench.dp.networks import mapping
 from bench.games import INVERSION, Wanted
-from bench.inverting import doubt_unsure, search, wanted_loss
-from bench.nets import mapping
-from bench.priors import prior
-from bench.randomness import derive, stream
-from bench.registry import attack
-from bench.release import Release
+from bench.models.image_prior import prior
+from bench.models.inversion_search import doubt_unsure, search, wanted_loss
 
 
 @attack("generator_inversion", game=INVERSION, needs={"model"}, floor=0.8)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.randomness import derive, stream
+from bench.core.release import Release
+from bench.dp.networks import mapping
 from bench.games import INVERSION, Wanted
-from bench.inverting import canvas, doubt_unsure, search, total_variation, wanted_loss
-from bench.nets import mapping
-from bench.randomness import derive, stream
-from bench.registry import attack
-from bench.release import Release
+from bench.models.inversion_search import canvas, doubt_unsure, search, total_variation, wanted_loss
 
 
 @attack("gradient_inversion", game=INVERSION, needs={"model"}, floor=0.8)

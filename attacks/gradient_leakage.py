@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.engine import tensorflow
-from bench.errors import UserError
-from bench.federated import Seen
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.randomness import stream
+from bench.core.release import Release
+from bench.dp.training_loop import tensorflow
 from bench.games import INVERSION, Wanted
-from bench.inverting import canvas, search, total_variation
-from bench.randomness import stream
-from bench.registry import attack
-from bench.release import Release
+from bench.models.federated.protocol import Seen
+from bench.models.inversion_search import canvas, search, total_variation
 
 
 @attack("gradient_leakage", game=INVERSION, needs={"updates"}, floor=0.6)

@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.aggregation import largest, norm
-from bench.data import Examples
-from bench.engine import tensorflow
-from bench.errors import UserError
-from bench.federated import Config, Reply, Terms
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.images import SIDE
+from bench.core.randomness import derive, stream
+from bench.core.release import Release
+from bench.dp.networks import Weights
+from bench.dp.training_loop import tensorflow
 from bench.games import GAN_LEAKAGE, Insider
-from bench.nets import Weights
-from bench.pictures import SIDE
-from bench.priors import Prior, prior
-from bench.randomness import derive, stream
-from bench.recognition import evaluation_network
-from bench.registry import attack
-from bench.release import Release
+from bench.models.evaluation_network import evaluation_network
+from bench.models.federated.protocol import Config, Reply, Terms
+from bench.models.federated.server import largest, norm
+from bench.models.image_prior import Prior, prior
 
 BATCH = 64
 CANDIDATES = 20  # pictures that are made for each that is handed in

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.registry import attack
-from bench.release import Release
-from bench.shadows import ask, check_alike, train_shadows
+from bench.games.shadow_models import ask, check_alike, train_shadows
 
 MANY = 64  # shadows from which on a record has a variance of its own (Carlini et al. 2022, section VI-C)
 LEAST = 1e-6  # of a standard deviation: what single precision tells apart

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.engine import tensorflow
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.randomness import stream
+from bench.core.release import Release
+from bench.dp.networks import mapping
+from bench.dp.training_loop import tensorflow
 from bench.games import INVERSION, Wanted
-from bench.inverting import check_search, doubt_unsure
-from bench.nets import mapping
-from bench.randomness import stream
-from bench.registry import attack
-from bench.release import Release
+from bench.models.inversion_search import check_search, doubt_unsure
 
 ARRIVED = 0.9  # probability of the wanted class that ends a search
 

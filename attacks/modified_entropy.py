@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.registry import attack
-from bench.release import Release
 
 LEAST = 1e-30
 AS_MANY = 10.0  # records' worth of trust in what holds for all classes, where a class has few known records

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.errors import UserError
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.registry import attack
-from bench.release import Release
-from bench.shadows import TURNS, ask, check_alike, share, train_shadows
+from bench.games.shadow_models import TURNS, ask, check_alike, share, train_shadows
 
 LEAST = 1e-30
 Array = NDArray[np.float64]

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.distances import nearest
-from bench.engine import tensorflow
-from bench.errors import UserError
+from bench.core.component import attack
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.randomness import derive, stream
+from bench.core.release import Release
+from bench.dp.networks import Published
+from bench.dp.training_loop import tensorflow
 from bench.games import MEMBERSHIP, Targets
-from bench.nets import Published
-from bench.randomness import derive, stream
-from bench.reference import reference_decoder
-from bench.registry import attack
-from bench.release import Release
+from bench.models.distances import nearest
+from bench.models.reference_generator import reference_decoder
 
 AT_ONCE = 4096  # records whose codes are sought side by side
 EXACT = 1e-6  # a squared error below which float32 pixels are the same

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench import accounting
-from bench.classifier import uniform
-from bench.data import Examples
-from bench.registry import defense
-from bench.release import Release
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.release import Release
+from bench.dp import accounting
+from bench.models.classifier import uniform
 
 
 @defense("constant", publishes={"predict"}, private=True, assumes=("the set of labels",))

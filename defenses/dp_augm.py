@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bench import encoding, nets
-from bench.classifier import batch_rate
-from bench.data import Examples
-from bench.registry import defense
-from bench.release import Release
-from bench.training import Recipe, private_training
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.release import Release
+from bench.dp import networks
+from bench.dp.train import Recipe, private_training
+from bench.models import published_encoder
+from bench.models.classifier import batch_rate
 
 
 @defense(
@@ -44,7 +45,7 @@ def dp_augm(
     guarantee (Theorem 1).
     """
     rate = batch_rate(len(private), batch_size)
-    net = nets.Autoencoder(private.shape, hidden, code_dim, activation)
+    net = networks.Autoencoder(private.shape, hidden, code_dim, activation)
     privacy = private_training(epsilon, len(private), rate, steps, l2_norm_clip)
     recipe = Recipe(
         net,
@@ -60,5 +61,5 @@ def dp_augm(
         clip_networks=clip_networks,
         engine=engine,
     )
-    encode, spent = encoding.trained(recipe, private, seed, "dp_augm: autoencoder")
-    return encoding.downstream(encode, spent, public, seed, steps=classifier_steps, what="dp_augm: classifier")
+    encode, spent = published_encoder.trained(recipe, private, seed, "dp_augm: autoencoder")
+    return published_encoder.downstream(encode, spent, public, seed, steps=classifier_steps, what="dp_augm: classifier")

@@ -6,13 +6,13 @@ model meets the sum over all records, not over those of a class.
 
 from __future__ import annotations
 
-from bench import nets
-from bench.data import Examples
-from bench.randomness import derive
-from bench.registry import defense
-from bench.release import Release
-from bench.synthesis import check_samples, decoder, downstream, generator, public_shares, vae
-from bench.training import Recipe, private_training, train
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.randomness import derive
+from bench.core.release import Release
+from bench.dp import networks
+from bench.dp.train import Recipe, private_training, train
+from bench.models.vae_generator import check_samples, decoder, downstream, generator, public_shares, vae
 
 
 @defense(
@@ -68,7 +68,7 @@ def dp_cvaegm(
         engine=engine,
     )
     [fit] = train(recipe, [private], [derive(seed, "vae")], "dp_cvaegm: VAE")
-    decode = decoder(nets.decoder(net, fit.weights), private.shape, private.classes)
+    decode = decoder(networks.decoder(net, fit.weights), private.shape, private.classes)
     generate = generator(decode, public_shares(public))
     trained = downstream(
         generate,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bench.data import Examples
-from bench.embedding import BANDWIDTH, Kernel, Matched, embedding_recipe, median_distance, rows
-from bench.errors import UserError
-from bench.pictures import is_picture
-from bench.randomness import derive
-from bench.registry import defense
-from bench.release import Release
-from bench.synthesis import binary_features, check_samples, decoder, downstream, generator, vae
-from bench.training import Recipe, train
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.images import is_picture
+from bench.core.randomness import derive
+from bench.core.release import Release
+from bench.dp.train import Recipe, train
+from bench.models.mean_embedding import BANDWIDTH, Kernel, Matched, embedding_recipe, median_distance, rows
+from bench.models.vae_generator import binary_features, check_samples, decoder, downstream, generator, vae
 
 
 @defense(

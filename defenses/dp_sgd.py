@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bench import features as fixed
-from bench import nets
-from bench.classifier import batch_rate, classify
-from bench.data import Examples
-from bench.layers import check_layers
-from bench.registry import defense
-from bench.release import Release
-from bench.training import Recipe, private_training
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.release import Release
+from bench.dp import networks
+from bench.dp.layers import check_layers
+from bench.dp.train import Recipe, private_training
+from bench.models import scattering as fixed
+from bench.models.classifier import batch_rate, classify
 
 
 @defense(
@@ -48,7 +48,7 @@ def dp_sgd(
     seen, layers = (fixed.scattered(private), ()) if scattered else (private, hidden)
     rate = batch_rate(len(private), batch_size)
     recipe = Recipe(
-        nets.Classifier(seen.shape, seen.classes, layers, activation),
+        networks.Classifier(seen.shape, seen.classes, layers, activation),
         steps,
         rate,
         max(1.0, rate * len(private)),
@@ -62,4 +62,4 @@ def dp_sgd(
     )
     trained = classify(seen, seed, recipe, "dp_sgd: classifier")
     model = fixed.before(trained.model, private.shape) if scattered else trained.model
-    return Release(trained.fit.spent, predict=nets.mapping(model, after="softmax"), model=model)
+    return Release(trained.fit.spent, predict=networks.mapping(model, after="softmax"), model=model)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench import accounting, nets
-from bench.data import Examples
-from bench.randomness import derive
-from bench.registry import defense
-from bench.release import Release
-from bench.synthesis import check_samples, decoder, downstream, generator, public_shares, vae
-from bench.training import Recipe, private_training, train
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.randomness import derive
+from bench.core.release import Release
+from bench.dp import accounting, networks
+from bench.dp.train import Recipe, private_training, train
+from bench.models.vae_generator import check_samples, decoder, downstream, generator, public_shares, vae
 
 
 @defense(
@@ -72,7 +72,7 @@ def dp_vaegm(
     )
     seeds = [derive(seed, "vae", k) for k in range(classes)]
     fits = train(recipe, [private[part] for part in parts], seeds, f"dp_vaegm: {classes} VAEs")
-    decode = decoder(nets.routed(net, [fit.weights for fit in fits]), private.shape, classes)
+    decode = decoder(networks.routed(net, [fit.weights for fit in fits]), private.shape, classes)
     generate = generator(decode, public_shares(public))
     trained = downstream(
         generate,

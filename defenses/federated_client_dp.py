@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bench import accounting
-from bench.aggregation import Policy
-from bench.data import Examples
-from bench.errors import UserError
-from bench.federated import Plan, federation
-from bench.registry import defense
-from bench.release import Release
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.release import Release
+from bench.dp import accounting
+from bench.models.federated.protocol import Plan, federation
+from bench.models.federated.server import Policy
 
 
 @defense(

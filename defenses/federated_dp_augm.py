@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import math
 
-from bench import accounting, encoding, nets
-from bench.aggregation import Policy
-from bench.classifier import batch_rate
-from bench.data import Examples
-from bench.engine import tensorflow
-from bench.errors import UserError, nearest
-from bench.federated import Plan, federation
-from bench.nets import Autoencoder
-from bench.registry import defense
-from bench.release import Release
-from bench.training import Recipe, private_training
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.errors import UserError, nearest
+from bench.core.release import Release
+from bench.dp import accounting, networks
+from bench.dp.networks import Autoencoder
+from bench.dp.train import Recipe, private_training
+from bench.dp.training_loop import tensorflow
+from bench.models import published_encoder
+from bench.models.classifier import batch_rate
+from bench.models.federated.protocol import Plan, federation
+from bench.models.federated.server import Policy
 
 ENCODERS = ("dp", "random")
 
@@ -69,11 +70,11 @@ def federated_dp_augm(
         privacy=private_training(encoder_epsilon, len(private), rate, encoder_steps, l2_norm_clip),
     )
     if encoder == "dp":
-        encode, _ = encoding.trained(recipe, private, seed, "federated_dp_augm: autoencoder")
+        encode, _ = published_encoder.trained(recipe, private, seed, "federated_dp_augm: autoencoder")
     else:
-        encode = encoding.untrained(net, seed)
-    centre, spread = encoding.spread(encode, public)
+        encode = published_encoder.untrained(net, seed)
+    centre, spread = published_encoder.spread(encode, public)
     scale = tensorflow().keras.layers.Rescaling(1 / spread, -centre / spread)
-    scaled = nets.published(nets.chained(encode.model, scale))
+    scaled = networks.published(networks.chained(encode.model, scale))
     made = federation(private, plan, seed, policy=Policy(norm_bound), encode=scaled)
     return made.release(accounting.no_privacy())

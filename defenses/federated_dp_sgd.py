@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from bench import accounting
-from bench.aggregation import Policy
-from bench.data import Examples
-from bench.federated import Plan, federation
-from bench.registry import defense
-from bench.release import Release
-from bench.training import private_training
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.release import Release
+from bench.dp import accounting
+from bench.dp.train import private_training
+from bench.models.federated.protocol import Plan, federation
+from bench.models.federated.server import Policy
 
 
 @defense(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench import accounting
-from bench.classifier import classify, standard
-from bench.data import Examples
-from bench.registry import defense
-from bench.release import Release
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.release import Release
+from bench.dp import accounting
+from bench.models.classifier import classify, standard
 
 
 @defense("none", publishes={"predict", "model"})

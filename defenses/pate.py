@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import accounting, mechanism, nets
-from bench import features as fixed
-from bench.classifier import classify, standard
-from bench.data import Examples, record_keys
-from bench.errors import UserError
-from bench.layers import Single
-from bench.randomness import derive, stream
-from bench.registry import defense
-from bench.release import Release
-from bench.training import Recipe, train
+from bench.core.component import defense
+from bench.core.dataset import Examples, record_keys
+from bench.core.errors import UserError
+from bench.core.randomness import derive, stream
+from bench.core.release import Release
+from bench.dp import accounting, gaussian_mechanism, networks
+from bench.dp.layers import Single
+from bench.dp.train import Recipe, train
+from bench.models import scattering as fixed
+from bench.models.classifier import classify, standard
 
 # One record changes one teacher, and so takes one vote from one class and gives it to another; the largest count moves
 # by one vote at most.
@@ -65,9 +65,9 @@ def pate(
     parts = [own[rows] for rows in assigned(private, teachers, seed)]
     votes = histogram(_votes(parts, seen.x, seed, steps, learning_rate), private.classes)
     rng = stream(seed, "noise")
-    labels = mechanism.gaussian(votes, VOTE, noise, rng).argmax(1)
+    labels = gaussian_mechanism.gaussian(votes, VOTE, noise, rng).argmax(1)
     if threshold:
-        clear = mechanism.gaussian(votes.max(1), LARGEST, noise, rng) >= threshold * teachers
+        clear = gaussian_mechanism.gaussian(votes.max(1), LARGEST, noise, rng) >= threshold * teachers
         seen, labels = seen[clear], labels[clear]
 
     labelled = replace(seen, y=labels)
@@ -75,7 +75,7 @@ def pate(
     student = classify(labelled, derive(seed, "student"), recipe, "pate: student")
     model = fixed.before(student.model, private.shape) if scatter else student.model
     spent = accounting.training_event(1.0, noise, looks * asked)
-    return Release(spent, predict=nets.mapping(model, after="softmax"), model=model)
+    return Release(spent, predict=networks.mapping(model, after="softmax"), model=model)
 
 
 def _check(teachers: int, queries: int, threshold: float) -> None:
@@ -117,11 +117,11 @@ def _votes(
     more than one vote. So all of its records are in each step, and their gradients are added up and not divided by a
     number of records: to Adam it makes no difference. (What is left is rounding, since they train as one program.)
     """
-    net = nets.Classifier(parts[0].shape, parts[0].classes, ())
+    net = networks.Classifier(parts[0].shape, parts[0].classes, ())
     seeds = [derive(seed, "teacher", k) for k in range(len(parts))]
     fits = train(Recipe(net, steps, 1.0, 1.0, learning_rate), parts, seeds, f"pate: {len(parts)} teachers")
-    model = nets.build(net, Single())
-    logits, votes = nets.mapping(model), []
+    model = networks.build(net, Single())
+    logits, votes = networks.mapping(model), []
     for fit in fits:
         model.set_weights(fit.weights)
         votes.append(logits(x).argmax(1))

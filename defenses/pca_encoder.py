@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import accounting, encoding, mechanism, nets
-from bench.data import Examples
-from bench.errors import UserError
-from bench.layers import check_layers
-from bench.randomness import stream
-from bench.registry import defense
-from bench.release import Release
-from bench.training import private_training
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.randomness import stream
+from bench.core.release import Release
+from bench.dp import accounting, gaussian_mechanism, networks
+from bench.dp.layers import check_layers
+from bench.dp.train import private_training
+from bench.models import published_encoder
 
 MOST = 4096  # features, of which the matrix is a square
 
@@ -55,12 +56,14 @@ def pca_encoder(
     if privacy:
         moments = noisy(moments, clip, noise, stream(seed, "noise"))
     kernel = components(moments, min(code_dim, features))
-    model, _ = nets.part(
+    model, _ = networks.part(
         lambda layers, x: layers.dense(layers.flatten(x), kernel.shape[1]), private.shape, [kernel, -centre @ kernel]
     )
     spent = accounting.training_event(1.0, noise, 1)
     what = "pca_encoder: classifier"
-    return encoding.downstream(nets.published(model), spent, public, seed, steps=classifier_steps, what=what)
+    return published_encoder.downstream(
+        networks.published(model), spent, public, seed, steps=classifier_steps, what=what
+    )
 
 
 def second_moments(x: NDArray[Any], l2_norm_clip: float) -> NDArray[Any]:
@@ -80,7 +83,7 @@ def noisy(moments: NDArray[Any], l2_norm_clip: float, noise_multiplier: float, r
     """
     upper = np.triu_indices(len(moments))
     weights = np.where(upper[0] == upper[1], 1.0, np.sqrt(2.0))
-    drawn = mechanism.gaussian(moments[upper] * weights, l2_norm_clip**2, noise_multiplier, rng) / weights
+    drawn = gaussian_mechanism.gaussian(moments[upper] * weights, l2_norm_clip**2, noise_multiplier, rng) / weights
     out = np.zeros_like(moments)
     out[upper] = drawn
     return out + np.triu(out, 1).T

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench import accounting
-from bench.classifier import classify, standard
-from bench.data import Examples
-from bench.randomness import derive
-from bench.registry import defense
-from bench.release import Release
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.randomness import derive
+from bench.core.release import Release
+from bench.dp import accounting
+from bench.models.classifier import classify, standard
 
 
 @defense("public_only", publishes={"predict", "model"}, private=True, assumes=("the set of labels",))

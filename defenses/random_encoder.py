@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bench import accounting, encoding, nets
-from bench.data import Examples
-from bench.registry import defense
-from bench.release import Release
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.release import Release
+from bench.dp import accounting, networks
+from bench.models import published_encoder
 
 
 @defense("random_encoder", publishes={"predict", "model", "encode"}, private=True, assumes=("the set of labels",))
@@ -23,6 +24,6 @@ def random_encoder(
 
     Options are those of dp_augm.
     """
-    encode = encoding.untrained(nets.Autoencoder(private.shape, hidden, code_dim, activation), seed)
+    encode = published_encoder.untrained(networks.Autoencoder(private.shape, hidden, code_dim, activation), seed)
     what = "random_encoder: classifier"
-    return encoding.downstream(encode, accounting.no_access(), public, seed, steps=classifier_steps, what=what)
+    return published_encoder.downstream(encode, accounting.no_access(), public, seed, steps=classifier_steps, what=what)

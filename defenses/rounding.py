@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 
-from bench.answers import answering
-from bench.data import Examples
-from bench.errors import UserError
-from bench.registry import defense
-from bench.release import Release
+from bench.core.component import defense
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.release import Release
+from bench.models.output_perturbation import answering
 
 
 @defense("rounding", publishes={"predict"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.store import Result
+from bench.store.store import Result
 
 NEEDED = 1000
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import Data
-from bench.forgetting import forgetting
-from bench.kit.trying import small as split
-from bench.probes.quick import quick  # noqa: F401 - for the test modules
-from bench.registry import Registry, discover
+from bench.conformance.short_runs import small as split
+from bench.core.dataset import Data
+from bench.dp.graph_cleanup import forgetting
+from bench.lint.short_options import quick  # noqa: F401 - for the test modules
+from bench.runner.registry import Registry, discover
 
 
 @cache

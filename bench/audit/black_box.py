@@ -11,11 +11,11 @@ from functools import partial
 import numpy as np
 
 from bench.audit.canary import joined
-from bench.audit.doors import Say, Sides
-from bench.data import Examples
-from bench.errors import UserError
-from bench.randomness import derive
-from bench.release import Release
+from bench.audit.replayed_mechanisms import Say, Sides
+from bench.core.dataset import Examples
+from bench.core.errors import UserError
+from bench.core.randomness import derive
+from bench.core.release import Release
 
 SAMPLES = 2000  # drawn of each release that generates
 AT_ONCE = 10  # defenses that train as one program: more fit no memory where one is many models
@@ -24,7 +24,7 @@ Run = Callable[[Examples, int], Release]
 
 def scores(run: Run, private: Examples, record: Examples, pairs: int, seed: int, say: Say) -> Sides:
     """Of `pairs` releases of private records with `record` among them and of as many without it, (pairs,) each."""
-    from bench.training import together
+    from bench.dp.train import together
 
     found: list[float] = []
     both = joined([private, record])

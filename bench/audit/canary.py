@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Examples
-from bench.nets import Weights
-from bench.probes.doors import Trained
-from bench.probes.steps import Steps
-from bench.training import Privacy, Recipe
+from bench.core.dataset import Examples
+from bench.dp.networks import Weights
+from bench.dp.train import Privacy, Recipe
+from bench.lint.instrumentation import Trained
+from bench.lint.white_box_steps import Steps
 
 BASE = 4  # records that stand beside the canary; more of them change no sum but by what they add themselves
 REAL = 8  # real candidates, each with its own label and with another

@@ -1,7 +1,7 @@
 """The questions that attacks answer: one file a game."""
 
+from bench.core.game import Challenge, Game
 from bench.games.attribute import ATTRIBUTE, Missing
-from bench.games.game import Challenge, Game
 from bench.games.gan_leakage import GAN_LEAKAGE, Insider
 from bench.games.inversion import INVERSION, Wanted
 from bench.games.membership import MEMBERSHIP, Targets

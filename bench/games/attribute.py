@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import metrics
-from bench.data import Attribute, Data, Examples
-from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game, of_others
-from bench.imputing import impute
-from bench.release import Map
+from bench.core.dataset import Attribute, Data, Examples
+from bench.core.errors import Doubt, UserError
+from bench.core.game import Challenge, Game, of_others
+from bench.core.release import Map
+from bench.games import metrics
+from bench.models.attribute_imputer import impute
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,7 @@ def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
     return impute(*targets.known(challenge.public), targets.records, len(targets.values), seed)
 
 
-def _judge(
-    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
-) -> dict[str, Any]:
+def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
     truth: Truth = challenge.secret
     values = len(challenge.targets.values)
     guesses = [_guess(scores, len(truth.value), values, rng) for scores in (answer, blind)]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import metrics
-from bench.data import Data, Examples
-from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game, mislabelled, pictures_in
-from bench.pictures import eight_bits
-from bench.similarity import ssim
+from bench.core.dataset import Data, Examples
+from bench.core.errors import Doubt, UserError
+from bench.core.game import Challenge, Game, mislabelled, pictures_in
+from bench.core.images import eight_bits
+from bench.games import metrics
+from bench.models.ssim import ssim
 
 PICTURES = 100  # that are asked for
 NEAR = 500  # private and public records of the class, each, among which the nearest is looked for
@@ -63,17 +63,15 @@ def _challenge(data: Data, rng: np.random.Generator) -> Challenge:
 
 def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
     """What a generator gives that saw the insider's own records alone: the same prior from which an attack starts."""
-    from bench.priors import prior
+    from bench.models.image_prior import prior
 
     targets = challenge.targets
     return prior(targets.own, seed).sample(targets.n, seed)
 
 
-def _judge(
-    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
-) -> dict[str, Any]:
+def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
     """How many of the pictures an evaluation network takes for the victim's class; how alike they are to records."""
-    from bench.recognition import evaluation_network
+    from bench.models.evaluation_network import evaluation_network
 
     targets, secret = challenge.targets, challenge.secret
     answer = pictures_in(answer, (targets.n, *targets.shape))

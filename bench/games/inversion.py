@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import metrics
-from bench.data import Data, Examples
-from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game, mislabelled, pictures_in
-from bench.pictures import eight_bits
-from bench.similarity import own_ssim, ssim
+from bench.core.dataset import Data, Examples
+from bench.core.errors import Doubt, UserError
+from bench.core.game import Challenge, Game, mislabelled, pictures_in
+from bench.core.images import eight_bits
+from bench.games import metrics
+from bench.models.ssim import own_ssim, ssim
 
 if TYPE_CHECKING:
-    from bench.release import Release
+    from bench.core.release import Release
 
 PICTURES = 40  # that are asked for, or one a class where there are more classes
 CLASSES = 200  # that are asked about at most, chosen at random
@@ -103,7 +103,7 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
 
     Pictures of one class are no independent trials, so the classes are the units of every interval.
     """
-    from bench.recognition import evaluation_network
+    from bench.models.evaluation_network import evaluation_network
 
     wanted, secret = challenge.targets, challenge.secret
     answer = pictures_in(answer, (len(wanted.labels), *wanted.shape))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import metrics
-from bench.data import Data, Examples, record_keys
-from bench.errors import Doubt, UserError
-from bench.games.game import Challenge, Game, of_others
+from bench.core.dataset import Data, Examples, record_keys
+from bench.core.errors import Doubt, UserError
+from bench.core.game import Challenge, Game, of_others
+from bench.games import metrics
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ def _told_apart(x: NDArray[Any], member: NDArray[Any], held: NDArray[Any], seed:
     return total / 2
 
 
-def _judge(
-    answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator
-) -> dict[str, Any]:
+def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
     secret = challenge.secret
     found = metrics.auc(answer, secret)
     blindly = metrics.auc(blind, secret, spread=CROSS_FITTED)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from bench.audit import one_run, ranks, rates
+from bench.audit.bounds import clopper_pearson, one_run, rank
 
 TRIALS, DELTA, ALPHA = 20_000, 1e-5, 0.05
 
@@ -18,12 +18,12 @@ TRIALS, DELTA, ALPHA = 20_000, 1e-5, 0.05
 def bounds(mu: float, rng: np.random.Generator) -> list[float]:
     """Of one audit: gaussian_dp, beta_binomial, clopper_pearson and one_run, each on trials of its own kind."""
     half = TRIALS // 2
-    rules = ranks.rules(np.sort(rng.normal(mu, 1, half)), np.sort(rng.normal(0, 1, half)))
+    rules = rank.rules(np.sort(rng.normal(mu, 1, half)), np.sort(rng.normal(0, 1, half)))
     coins = rng.random(TRIALS) < 0.5
     return [
-        ranks.epsilon_of_mu(ranks.mu(rules, ALPHA), DELTA),
-        ranks.epsilon(rules, DELTA, ALPHA),
-        rates.epsilon(rates.at_ranks(rules, ALPHA), DELTA),
+        rank.epsilon_of_mu(rank.mu(rules, ALPHA), DELTA),
+        rank.epsilon(rules, DELTA, ALPHA),
+        clopper_pearson.epsilon(clopper_pearson.at_ranks(rules, ALPHA), DELTA),
         one_run.bound(rng.normal(0, 1, TRIALS) + mu * coins, coins, DELTA, ALPHA, rng),
     ]
 
@@ -38,6 +38,6 @@ def row(epsilon: float, mu: float, repeats: int) -> str:
 
 if __name__ == "__main__":
     for epsilon in (1, 2, 4):
-        mu = optimize.brentq(lambda mu, epsilon=epsilon: ranks.epsilon_of_mu(mu, DELTA) - epsilon, 0.01, 5)
+        mu = optimize.brentq(lambda mu, epsilon=epsilon: rank.epsilon_of_mu(mu, DELTA) - epsilon, 0.01, 5)
         print(row(epsilon, float(mu), 200), flush=True)
     print(row(0, 0.0, 2_000))

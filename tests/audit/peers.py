@@ -1,4 +1,4 @@
-"""What jax_privacy's CanaryScoreAuditor says of the scores below; `tests/test_audit.py` holds ours to it.
+"""What jax_privacy's CanaryScoreAuditor says of the scores below; `tests/audit/test_bounds.py` holds ours to it.
 
     python3.11 -m venv /tmp/jp && /tmp/jp/bin/pip install jax-privacy==2.0.0
     /tmp/jp/bin/python tests/audit/peers.py > tests/audit/peers.json

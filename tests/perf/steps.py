@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from bench import engine, nets
-from bench.data import Examples
-from bench.layers import Single
-from bench.training import Privacy, Recipe
+from bench.core.dataset import Examples
+from bench.dp import networks, training_loop
+from bench.dp.layers import Single
+from bench.dp.train import Privacy, Recipe
 
 STEPS = 20
 
 
 @dataclass(frozen=True)
-class Tutorial(nets.Classifier):
+class Tutorial(networks.Classifier):
     """The small convolutional network of TensorFlow Privacy's MNIST tutorial."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
@@ -33,8 +33,8 @@ class Tutorial(nets.Classifier):
         return [layers.dense(layers.dense(layers.flatten(h), 32, "relu"), self.classes)]
 
 
-NETS: dict[str, nets.Net] = {
-    "autoencoder": nets.Autoencoder((784,), (400,), 128),
+NETS: dict[str, networks.Net] = {
+    "autoencoder": networks.Autoencoder((784,), (400,), 128),
     "cnn": Tutorial((28, 28, 1), 10),
 }
 
@@ -44,7 +44,7 @@ def records(shape: tuple[int, ...], n: int = 10_000) -> Examples:
     return Examples(rng.random((n, *shape), np.float32) ** 6, rng.integers(0, 10, n), 10)
 
 
-def recipe(net: nets.Net, batch: int, n: int = 10_000, **changed: Any) -> Recipe:
+def recipe(net: networks.Net, batch: int, n: int = 10_000, **changed: Any) -> Recipe:
     return Recipe(net, STEPS, batch / n, float(batch), 1e-3, **changed)
 
 
@@ -53,13 +53,15 @@ def ours(made: Recipe, parts: Sequence[Examples], start: Sequence[Any] | None = 
 
     Warm already, but where it is told what weights to start from.
     """
-    own = [engine.streams(k) for k in range(len(parts))]
-    model = engine.build(made.net, [s.start for s in own])
+    own = [training_loop.streams(k) for k in range(len(parts))]
+    model = training_loop.build(made.net, [s.start for s in own])
     if start:
         model.set_weights(start)
-    run, iterations, _ = engine._program([made] * len(parts), model, *engine.pad(parts), own)
+    run, iterations, _ = training_loop._program([made] * len(parts), model, *training_loop.pad(parts), own)
     sizes, generators = [len(part) for part in parts], [s.batches for s in own]
-    rows = engine.tensorflow().constant(engine.poisson_rows([made.rate] * len(parts), sizes, generators, made.steps))
+    rows = training_loop.tensorflow().constant(
+        training_loop.poisson_rows([made.rate] * len(parts), sizes, generators, made.steps)
+    )
 
     def steps(k: int = STEPS) -> None:
         run(rows[:k])
@@ -70,10 +72,10 @@ def ours(made: Recipe, parts: Sequence[Examples], start: Sequence[Any] | None = 
     return steps, model
 
 
-def keras(net: nets.Net, part: Examples, batch: int) -> Callable[[], None]:
+def keras(net: networks.Net, part: Examples, batch: int) -> Callable[[], None]:
     """Twenty ordinary Keras steps: a traced loop, fixed batches, Keras' own Adam and a mean loss."""
-    tf = engine.tensorflow()
-    model, optimizer = nets.build(net, Single()), tf.keras.optimizers.Adam(1e-3)
+    tf = training_loop.tensorflow()
+    model, optimizer = networks.build(net, Single()), tf.keras.optimizers.Adam(1e-3)
     x, y = tf.constant(part.x), tf.constant(part.y)
     rng = np.random.default_rng(1)
     rows = tf.constant(np.stack([rng.permutation(len(part))[:batch] for _ in range(STEPS)]))

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from cells import cell as made
 
-from bench import plan
-from bench.cells import Cell, asked, code, freshness, versions
-from bench.choosing import choose_all
-from bench.data import Where
-from bench.reading import publish
-from bench.registry import Crossing, Registry, Request, discover
-from bench.store import Store
+from bench.cli.read_commands import publish
+from bench.core.dataset import Where
+from bench.report import cost_estimate
+from bench.runner.cell import Cell, asked, code, freshness, versions
+from bench.runner.registry import Crossing, Registry, Request, discover
+from bench.runner.selection import choose_all
+from bench.store.store import Store
 
 SEEDS = tuple(range(24))
 
@@ -65,7 +65,7 @@ def test_reading_cells_over_parsing_their_json(benchmark: Any, tmp_path: Path, w
     def work() -> None:
         store = Store(tmp_path)  # a new one has read nothing yet
         if what == "plan":
-            rows = plan.make(Request((one,), tmp_path, Where()), store)
+            rows = cost_estimate.make(Request((one,), tmp_path, Where()), store)
             assert sum(row.stored for row in rows) == len(cells)
             return
         if what == "board":

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.audit import report
-from bench.audit.scores import load
+from bench.audit import score_audit
+from bench.audit.score_file import load
 
 MILLION = 1_000_000
 
@@ -39,7 +39,7 @@ def test_judging_a_million_scores_over_sorting_them(benchmark: Any, tmp_path: Pa
 
     def both() -> None:
         start = process_time()
-        report.audit(load(path))
+        score_audit.audit(load(path))
         middle = process_time()
         np.argsort(scores, kind="stable")
         pairs.append((middle - start, process_time() - middle))

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import runner
-from bench.data import Where
+from bench.core.component import Choice
+from bench.core.dataset import Where
 from bench.games import MEMBERSHIP
-from bench.registry import Choice, discover
+from bench.runner import run
+from bench.runner.registry import discover
 
 
 def test_lira_with_64_shadows_on_digits(benchmark: Any, request: pytest.FixtureRequest) -> None:
@@ -21,7 +22,7 @@ def test_lira_with_64_shadows_on_digits(benchmark: Any, request: pytest.FixtureR
         pytest.skip("a timing: pytest tests/perf --benchmark-enable")
     found = discover()
     data = found.data["digits"].function(Where(), np.random.default_rng(0))
-    release = runner.release(data, Choice(found.defenses["none"]), 0)
+    release = run.release(data, Choice(found.defenses["none"]), 0)
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     lira = found.attacks["lira"].function
     benchmark.pedantic(lambda: lira(release, challenge.targets, challenge.public, seed=0, shadows=64), rounds=1)

@@ -22,10 +22,10 @@ from peers import Task, tf_privacy
 from peers import records as dark
 from steps import NETS, keras, ours, recipe, records
 
-from bench import training
-from bench.data import Examples
-from bench.nets import VAE, Classifier
-from bench.training import Privacy, Recipe
+from bench.core.dataset import Examples
+from bench.dp import train
+from bench.dp.networks import VAE, Classifier
+from bench.dp.train import Privacy, Recipe
 
 PRIVATE = Privacy(1.0, 1.0)
 
@@ -107,9 +107,9 @@ def test_one_by_one_over_together(benchmark: Any, made: Recipe, models: int, rec
 
     def one_by_one() -> None:
         for k, part in enumerate(parts):
-            training.train(made, [part], [k])
+            train.train(made, [part], [k])
 
-    assert ratio(benchmark, one_by_one, partial(training.train, made, parts, range(models)), 2) >= bar
+    assert ratio(benchmark, one_by_one, partial(train.train, made, parts, range(models)), 2) >= bar
 
 
 def test_the_reference_over_one_pass_through_training(benchmark: Any) -> None:
@@ -122,8 +122,8 @@ def test_the_reference_over_one_pass_through_training(benchmark: Any) -> None:
 
 
 def test_tensorflows_own_normals_over_ours(benchmark: Any) -> None:
-    from bench.engine import tensorflow
-    from bench.optimizer import normals
+    from bench.dp.optimizer import normals
+    from bench.dp.training_loop import tensorflow
 
     tf, size = tensorflow(), 730_512  # the weights of the autoencoder
     theirs = tf.function(lambda step: tf.random.stateless_normal([size], tf.stack([step, step]), alg="philox"))
@@ -135,11 +135,11 @@ def test_tensorflows_own_normals_over_ours(benchmark: Any) -> None:
 
 def test_a_plain_step_in_xla_over_one_without(benchmark: Any) -> None:
     """Why XLA is not used: where this falls below 1 by much, think again."""
-    from bench import engine, nets
-    from bench.layers import Single
+    from bench.dp import networks, training_loop
+    from bench.dp.layers import Single
 
-    tf, net = engine.tensorflow(), NETS["autoencoder"]
-    model, x = nets.build(net, Single()), tf.constant(records(net.shape, 256).x)
+    tf, net = training_loop.tensorflow(), NETS["autoencoder"]
+    model, x = networks.build(net, Single()), tf.constant(records(net.shape, 256).x)
 
     def gradients() -> Any:
         with tf.GradientTape() as tape:
@@ -153,7 +153,7 @@ def test_a_plain_step_in_xla_over_one_without(benchmark: Any) -> None:
 
 def test_a_product_in_half_precision_over_one_in_single(benchmark: Any) -> None:
     """Why mixed precision is not used on a CPU: as above."""
-    from bench.engine import tensorflow
+    from bench.dp.training_loop import tensorflow
 
     tf = tensorflow()
     rng = np.random.default_rng(0)

@@ -1,0 +1,129 @@
+"""Lower bounds on epsilon, and on mu of Gaussian DP, from independent trials and guessing rules that are fixed by rank.
+
+"In: all that score above all but j of the n held-out" has a false positive rate U that is Beta(j + 1, n - j), whatever
+the scores are distributed like (stochastically at most that with ties). A mechanism whose trade-off curve allows a true
+positive rate g(U) at most then lets at most Binomial(m, g(U)) of the m held-in trials be caught. Nothing in this is
+unknown, so how probable a count is under a claim is one integral; and as no threshold is chosen, every trial counts.
+Two tails of Clopper and Pearson (`rates`) allow for the worst of both rates at once, and so prove less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+STEP = 4  # each rule allows a fourth of the false alarms of the one before
+TINY = 1e-14  # probability of what the integral leaves out at either end
+PANELS, MOST_PANELS, NODES = 5, 100, 40  # of the integral, for sides of equal length; nodes of each
+
+
+class Rule(NamedTuple):
+    """ "Ours: what scores beyond all but `allowed` of the `other` trials" caught this many of its `own`."""
+
+    caught: int
+    own: int
+    allowed: int
+    other: int
+
+
+class Curve(NamedTuple):
+    """A trade-off curve seen from above: the most that may be caught at a false positive rate; all from `full` on."""
+
+    most: Callable[[NDArray[Any]], NDArray[Any]]
+    full: float
+
+
+def rules(held_in: NDArray[Any], held_out: NDArray[Any]) -> list[Rule]:
+    """What rules of a fixed set of ranks caught, from above and from below; scores sorted, larger = more member."""
+    found = []
+    for own, other in ((held_in, held_out), (-held_out[::-1], -held_in[::-1])):
+        n = len(other)
+        allowed = np.unique([0, *(n // STEP**i for i in range(1, n.bit_length()))])
+        caught = len(own) - np.searchsorted(own, other[n - 1 - allowed], "right")
+        found += [Rule(int(c), len(own), int(j), n) for c, j in zip(caught, allowed, strict=True)]
+    return found
+
+
+def perfect(held_in: int, held_out: int) -> list[Rule]:
+    """What one rule, from above or from below, catches where every trial is told apart: nothing proves more."""
+    return [Rule(held_in, held_in, 0, held_out), Rule(held_out, held_out, 0, held_in)]
+
+
+def epsilon(rules: list[Rule], delta: float, alpha: float) -> float:
+    """The largest epsilon that a rule rules out, wrong with probability alpha at most over all rules (Bonferroni)."""
+
+    def curve(epsilon: float) -> Curve:
+        return Curve(lambda u: np.exp(epsilon) * u + delta, (1 - delta) * math.exp(-epsilon))
+
+    return _largest(rules, curve, alpha)
+
+
+def mu(rules: list[Rule], alpha: float) -> float:
+    """The largest mu of Gaussian DP that a rule rules out, like `epsilon`. Dong, Roth, Su (2022)."""
+    from scipy import special
+
+    return _largest(rules, lambda mu: Curve(lambda u: np.asarray(special.ndtr(special.ndtri(u) + mu)), 1.0), alpha)
+
+
+def epsilon_of_mu(mu: float, delta: float) -> float:
+    """The epsilon at which a mu-GDP mechanism has this delta > 0. Dong, Roth, Su (2022), corollary 2.13."""
+    from scipy import optimize, special
+
+    def excess(epsilon: float) -> float:
+        first = float(special.log_ndtr(mu / 2 - epsilon / mu))
+        second = epsilon + float(special.log_ndtr(-mu / 2 - epsilon / mu))
+        return first + math.log(-math.expm1(min(second - first, -1e-300))) - math.log(delta)
+
+    if mu == 0 or excess(0.0) <= 0:
+        return 0.0
+    most = mu * mu / 2 + mu * math.sqrt(2 * math.log(1 / delta))  # there the first term alone is below delta
+    return float(optimize.brentq(excess, 0.0, most, xtol=1e-12))
+
+
+def p_value(rule: Rule, curve: Curve) -> float:
+    """How probable it is at most, under the curve, that the rule catches as many as it did."""
+    from scipy import special
+
+    caught, own, allowed, other = rule
+    if not caught:
+        return 1.0
+    a, b = allowed + 1, other - allowed
+    low, high = float(special.betaincinv(a, b, TINY)), float(special.betainccinv(a, b, TINY))
+    high = min(high, curve.full)  # a corner of the curve is no place for nodes: beyond it everything is caught
+    if high <= low:
+        return 1.0
+    share, weights = _nodes(min(MOST_PANELS, math.ceil(PANELS * math.sqrt(1 + own / other))))
+    u = low + (high - low) * share
+    density = np.exp((a - 1) * np.log(u) + (b - 1) * np.log1p(-u) - special.betaln(a, b)) * (high - low)
+    inside = weights @ (density * special.betainc(caught, own - caught + 1, np.minimum(curve.most(u), 1.0)))
+    return min(1.0, float(inside) + float(special.betaincc(a, b, high)))
+
+
+def _largest(rules: list[Rule], curve: Callable[[float], Curve], alpha: float) -> float:
+    from scipy import optimize
+
+    best = 0.0
+    for rule in rules:
+
+        def excess(claim: float, rule: Rule = rule) -> float:
+            return p_value(rule, curve(claim)) - alpha / len(rules)
+
+        if excess(best) < 0:  # else this rule proves no more than the best so far
+            most = max(1.0, 2 * best)
+            while excess(most) < 0:
+                most *= 2
+            best = float(optimize.brentq(excess, best, most, xtol=1e-9))
+    return best
+
+
+@cache
+def _nodes(panels: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Places and weights of Gauss and Legendre's rule on each of the panels that make up 0 to 1."""
+    points, weights = np.polynomial.legendre.leggauss(NODES)  # type: ignore[no-untyped-call]
+    places = (np.arange(panels)[:, None] + (points + 1) / 2) / panels
+    return places.ravel(), np.tile(weights / (2 * panels), panels)

@@ -1,0 +1,1 @@
+"""The nouns that every other package speaks of: records, releases, games, components. NumPy only."""

@@ -1,0 +1,148 @@
+"""Data sets of the user's own: `--data my.csv,label=target`, scaled by what is public alone."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from bench.core.component import Choice, Component, Option
+from bench.core.dataset import Data, Examples, Where, first, record_keys
+from bench.core.errors import Doubt, UserError, nearest
+from bench.data.user_file_parser import Records, bounds_file, parse
+
+LABEL = {".csv": "label", ".npz": "y"}
+
+
+def is_file(name: str) -> bool:
+    """Whether a data set's name is that of a file of records."""
+    return Path(name).suffix in LABEL
+
+
+def component(name: str) -> Component:
+    """A file of records before anybody opened it, which is all that its stored cells need.
+
+    Its options: the label's column, sizes (0: a half, a quarter, a quarter), what attribute inference asks about (the
+    first column of categories), and the digest of the content.
+    """
+    options: dict[str, Option] = {"label": LABEL[Path(name).suffix]}
+    options |= {"private": 0, "holdout": 0, "public": 0, "attribute": "", "content": ""}
+    one_line = "Records of your own."
+    load = partial(_load, Path(name))
+    return Component(Path(name).name, "data", load, MappingProxyType(options), one_line, Path(__file__))
+
+
+def _load(
+    path: Path,
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    label: str,
+    content: str,
+    private: int,
+    holdout: int,
+    public: int,
+    attribute: str,
+) -> Data:
+    records = _read(path, content, label)
+    return split(path.name, records, rng, private=private, holdout=holdout, public=public, attribute=attribute)
+
+
+def choice(word: str, given: Mapping[str, Option]) -> Choice:
+    """The data set in a file. Its name and a digest of what it holds name its cells, never its path.
+
+    Raises UserError for whatever is wrong in it, naming the line, and where `content` was given and it holds another.
+    """
+    path, plain = Path(word), component(word)
+    content = _digest(*_bytes(path))
+    if given.get("content", content) != content:
+        raise UserError(f"{path} has content={content}, not {given['content']}: leave that out to measure it as it is.")
+    label = str(given.get("label", plain.options["label"]))
+    records = _read(path, content, label)
+    asked = str(given.get("attribute", ""))
+    if asked and asked not in records.attributes:
+        raise UserError(f"{path.name} has no categories {asked!r}: {nearest(asked, records.attributes)}")
+
+    has = {"pictures"} if records.pictures else {"attributes"} if records.attributes else set()
+    plain.function.__doc__ = _described(path, records)
+    return Choice(replace(plain, has=frozenset(has)), {**given, "content": content})
+
+
+def _described(path: Path, records: Records) -> str:
+    """The card of a file (`bench.data.card`), from what is in it."""
+    given = bounds_file(path).name if path.suffix == ".csv" else "its arrays low and high"
+    known = [f"the {len(records.labels)} labels", f"what {given} says" if records.given else ""]
+    read_off = f"{records.read_off}, read off the public part" if records.read_off else ""
+    return (
+        f"Records of your own.\n\nSource: {path.name}.\nLicence: yours to know.\n"
+        f"Size: {records.n:,} records, of which {len(records.y):,} are distinct, in {len(records.columns)} columns, "
+        f"{len(records.labels)} classes.\n"
+        f"Assumed public: {'; '.join(filter(None, [*known, read_off]))}.\nCitation: none.\n"
+    )
+
+
+def _digest(data: bytes, bounds: bytes) -> str:
+    """What stands for the content of a file and of the bounds beside it, 12 hex digits."""
+    hashed = hashlib.blake2b(digest_size=6)
+    for part in (data, bounds):
+        hashed.update(len(part).to_bytes(8, "big") + part)
+    return hashed.hexdigest()
+
+
+def _bytes(path: Path) -> tuple[bytes, bytes]:
+    bounds = bounds_file(path)
+    try:
+        return path.read_bytes(), bounds.read_bytes() if path.suffix == ".csv" and bounds.exists() else b""
+    except OSError as error:
+        raise UserError(f"the data {path} cannot be read ({error.strerror}): correct its path.") from error
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, content: str, label: str) -> Records:
+    """Read once in a process, because each seed asks again; `content` tells a file from what it was before."""
+    data, bounds = _bytes(path)
+    if _digest(data, bounds) != content:
+        raise UserError(f"{path} was changed while it was read: run again.")
+    return parse(path, data, bounds, label)
+
+
+def split(
+    name: str, records: Records, rng: np.random.Generator, *, private: int, holdout: int, public: int, attribute: str
+) -> Data:
+    """Split at random; the public part is drawn first, and nothing but it decides how any record is scaled.
+
+    Of records that become the same by that one stays, a public one if there is any. Raises UserError where the records
+    that are left do not suffice.
+    """
+    wanted = public or max(1, len(records.y) // 4)
+    order = rng.permutation(len(records.y))
+    x, attributes = records.encoded(order[: max(1, wanted)])
+    every = Examples(x, records.y, len(records.labels))
+    keys = record_keys(every)
+    seen: dict[bytes, int] = {}
+    for row in order.tolist():
+        seen.setdefault(keys[row], row)
+    rows = np.array(list(seen.values()))
+    n = len(rows)
+    private = private or min(n // 2, n - wanted - (holdout or n // 4))
+    holdout = holdout or min(n // 4, n - wanted - private)
+    if min(private, holdout, wanted) < 1 or private + holdout + wanted > n:
+        raise UserError(
+            f"{name} has {n} records that differ once they are scaled, too few for private={private}, "
+            f"holdout={holdout}, public={wanted}: each must be at least 1 and their sum at most {n}."
+        )
+    if records.read_off:
+        # Its rows are drawn from the file like all others: whether they may be public is for the user to know.
+        warnings.warn(
+            Doubt(f"{name}: taken from its public part, as if everybody knew it: {records.read_off}"), stacklevel=2
+        )
+    ends = np.cumsum([wanted, private, holdout])
+    parts = [every[one] for one in np.split(rows[: ends[-1]], ends[:-1])]
+    asked = attribute or next(iter(attributes), "")
+    return Data(name, parts[1], parts[2], parts[0], first(asked, attributes) if attributes else ())

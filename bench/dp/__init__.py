@@ -1,0 +1,1 @@
+"""Private training: accounting, Poisson batches, clipping, noise, and the training loop."""

@@ -1,0 +1,378 @@
+"""Networks as frozen descriptions, built as one ordinary Keras model or as many with a leading model axis.
+
+A description wires layers through a namespace of `bench.dp.layers`, so both forms come from the same lines.
+Keras is imported inside the functions: describing a network must not cost the import of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core import images
+from bench.dp.layers import Routed, Single, check_layers
+
+Weights = list[NDArray[Any]]
+COARSE = 14  # pictures of this side or more show what they are
+DARK = -2.0  # the logit of a picture's ground before anything is known
+LOUD = 5.0
+
+
+@dataclass(frozen=True)
+class Net:
+    """What `train` needs of a network: how it is wired and what one record's loss is. shape: of one record."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def draws(self) -> int:
+        """Standard normal numbers that one record takes in one step (sampling layers); 0 for none."""
+        return 0
+
+    @property
+    def labels(self) -> int:
+        """Classes whose one-hot labels the network itself takes in; 0 where only the loss reads labels."""
+        return 0
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        """Wire Keras tensors x (…, n, *shape), draw (…, n, draws) and label (…, n, labels) to outputs."""
+        raise NotImplementedError
+
+    def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
+        """Per-record losses (…, n): one number a record, never reduced over records."""
+        raise NotImplementedError
+
+    def start(self, weights: Weights) -> Weights:
+        """Initial weights, out of those that are drawn for any network; of public knowledge alone."""
+        return weights
+
+    def free_loss(self, outputs: list[Any]) -> Any:
+        """Losses (…, n) that train the free layers from draws alone, for networks that have some (`Single.part`)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Classifier(Net):
+    """A classifier: a 5x5 convolution of stride 2 for each of `filters`, then dense layers; loss is cross-entropy."""
+
+    classes: int
+    hidden: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    filters: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_layers((*self.filters, *self.hidden), self.activation)
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        h = x
+        for filters in self.filters:
+            h = layers.conv(h, filters, 5, 2, activation=self.activation)
+        h = layers.flatten(h)
+        for units in self.hidden:
+            h = layers.dense(h, units, self.activation)
+        return [layers.dense(h, self.classes)]
+
+    def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=outputs[0])
+
+
+def bernoulli(logits: Any, x: Any) -> Any:
+    """Negative log-likelihood of features in [0, 1], summed over one record's features."""
+    import tensorflow as tf
+
+    flat = tf.reshape(x, tf.shape(logits))
+    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=flat, logits=logits), -1)
+
+
+@dataclass(frozen=True)
+class Autoencoder(Net):
+    """Dense encoder to `code` numbers in (-1, 1) and the mirrored decoder; loss is the cross-entropy of features."""
+
+    hidden: tuple[int, ...]
+    code: int
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        check_layers((*self.hidden, self.code), self.activation)
+
+    def encode(self, layers: Any, x: Any) -> Any:
+        h = layers.flatten(x)
+        for units in self.hidden:
+            h = layers.dense(h, units, self.activation)
+        return layers.dense(h, self.code, "tanh")
+
+    def decode(self, layers: Any, h: Any) -> Any:
+        for units in reversed(self.hidden):
+            h = layers.dense(h, units, self.activation)
+        return layers.dense(h, math.prod(self.shape))
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        return [self.decode(layers.part("decoder"), self.encode(layers.part("encoder"), x))]
+
+    def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
+        return bernoulli(outputs[0], x)
+
+
+@dataclass(frozen=True)
+class VAE(Net):
+    """A variational autoencoder (Kingma and Welling 2014); loss is reconstruction + `kl_weight` * KL of a record.
+
+    Both terms sit in the per-record loss, because a KL handed to Keras' add_loss gets no gradient under DP training.
+    With `classes` it is conditional (Sohn et al. 2015): encoder and decoder take the one-hot label too. With `waves`
+    the decoder's numbers are those of that many by that many smooth waves, and so are the encoder's with `seen` (see
+    `bench.core.images`): far fewer weights, so far less noise. Pictures are then compared at half their resolution
+    where that leaves enough of them. `hidden` layers are the decoder's, `encoder` the encoder's, by default a linear
+    one.
+    """
+
+    hidden: tuple[int, ...]
+    latent: int
+    activation: str = "relu"
+    kl_weight: float = 1.0
+    classes: int = 0
+    encoder: tuple[int, ...] = ()
+    waves: int = 0
+    seen: int = 0
+    decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_layers((*self.hidden, *self.encoder, self.latent), self.activation)
+
+    @property
+    def draws(self) -> int:
+        """One standard normal number for each latent dimension."""
+        return self.latent
+
+    @property
+    def labels(self) -> int:
+        """Those that it is conditional on."""
+        return self.classes
+
+    @property
+    def halved(self) -> bool:
+        """Whether pictures are compared at half their resolution."""
+        return bool(self.waves) and min(self.shape[:2]) >= 2 * COARSE and not any(n % 2 for n in self.shape[:2])
+
+    def encode(self, layers: Any, x: Any, label: Any = None) -> Any:
+        h = layers.flatten(x)
+        if self.seen:
+            h = layers.product(h, images.waves(self.shape, self.seen).T / math.sqrt(math.prod(self.shape[:2])))
+        h = _beside(h, label)
+        for units in self.encoder:
+            h = layers.dense(h, units, self.activation)
+        return layers.dense(h, 2 * self.latent)  # mean and log variance side by side
+
+    def decode(self, layers: Any, z: Any, shape: tuple[int, ...]) -> Any:
+        """Latent numbers (and labels) to logits of features of records of `shape`."""
+        for units in self.hidden:
+            z = layers.dense(z, units, self.activation)
+        if not self.waves:
+            return layers.dense(z, math.prod(shape))
+        numbers = layers.dense(z, self.waves**2 * self.shape[2])
+        return layers.product(numbers, images.waves(shape, self.waves, self.decay))
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        import tensorflow as tf
+
+        code = self.encode(layers.part("encoder"), x, label)
+        mean, log_variance = code[..., : self.latent], code[..., self.latent :]
+        z = mean + draw * tf.exp(0.5 * log_variance)
+        height, width, *colours = self.shape if self.halved else (0, 0)
+        shape = (height // 2, width // 2, *colours) if self.halved else self.shape
+        return [self.decode(layers.part("decoder"), _beside(z, label), shape), code]
+
+    def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
+        import tensorflow as tf
+
+        logits, code = outputs
+        mean, log_variance = code[..., : self.latent], code[..., self.latent :]
+        kl = 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - log_variance - 1.0, -1)
+        if self.halved:
+            height, width, colours = self.shape
+            lead = tf.shape(x)[:-3]
+            split = tf.concat([lead, [height // 2, 2, width // 2, 2, colours]], 0)
+            x = tf.reduce_mean(tf.reshape(x, split), [-4, -2])
+        return bernoulli(logits, x) + self.kl_weight * kl
+
+    def start(self, weights: Weights) -> Weights:
+        """Waves begin as nothing but a dark picture; labels of a conditional VAE begin loud, so each has own units."""
+        weights = [w.copy() for w in weights]
+        first = 2 * (len(self.encoder) + 1)  # the decoder's first kernel
+        if self.classes:
+            weights[first][self.latent :] *= LOUD
+        if self.waves:
+            weights[-2][:] = 0
+            weights[-1][: self.shape[2]] = DARK if self.halved else 0
+        return weights
+
+
+def _beside(h: Any, label: Any) -> Any:
+    import tensorflow as tf
+
+    return h if label is None else tf.concat([h, label], -1)
+
+
+@dataclass(frozen=True)
+class GAN(Net):
+    """A generative adversarial network (Goodfellow et al. 2014) with dense halves and the non-saturating losses.
+
+    Only the discriminator meets records, each beside a fake that is drawn for it, so only it is clipped and noised; the
+    generator learns from the discriminator and from draws, which is post-processing (Xie et al. 2018).
+    """
+
+    hidden: tuple[int, ...]
+    latent: int
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        check_layers((*self.hidden, self.latent), self.activation)
+
+    @property
+    def draws(self) -> int:
+        """One standard normal number for each latent dimension."""
+        return self.latent
+
+    def generate(self, layers: Any, z: Any) -> Any:
+        for units in reversed(self.hidden):
+            z = layers.dense(z, units, self.activation)
+        return layers.dense(z, math.prod(self.shape), "sigmoid")
+
+    def discriminate(self, layers: Any, h: Any) -> Any:
+        for units in self.hidden:
+            h = layers.dense(h, units, self.activation)
+        return layers.dense(h, 1)
+
+    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+        import tensorflow as tf
+
+        fake = self.generate(layers.part("generator", free=True), draw)
+        # One pass over the pair: a discriminator that is used twice could not be clipped as one.
+        pair = tf.stack([layers.flatten(x), fake], -2)
+        return [self.discriminate(layers.part("discriminator"), pair)[..., 0]]
+
+    def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.softplus(-outputs[0][..., 0]) + tf.nn.softplus(outputs[0][..., 1])
+
+    def free_loss(self, outputs: list[Any]) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.softplus(-outputs[0][..., 1])
+
+
+def build(net: Net, layers: Any) -> Any:
+    """The Keras model of a description: inputs x, then draw and label where the net takes them; outputs a list."""
+    from tensorflow import keras
+
+    x = layers.input(net.shape)
+    draw = layers.input((net.draws,)) if net.draws else None
+    label = layers.input((net.labels,)) if net.labels else None
+    return keras.Model([i for i in (x, draw, label) if i is not None], net.connect(layers, x, draw, label))
+
+
+def part(
+    connect: Callable[[Any, Any], Any], shape: tuple[int, ...], weights: Sequence[NDArray[Any]]
+) -> tuple[Any, int]:
+    """One stretch of a net (say its encoder) as a Keras model, and how many of the leading `weights` it took."""
+    from tensorflow import keras
+
+    x = Single().input(shape)
+    model = keras.Model(x, connect(Single(), x))
+    taken = len(model.get_weights())
+    model.set_weights(list(weights[:taken]))
+    return model, taken
+
+
+def halves(net: Autoencoder, weights: Weights) -> tuple[Any, Any]:
+    """The trained encoder and decoder as Keras models; the decoder ends in logits of features."""
+    encoder, taken = part(net.encode, net.shape, weights)
+    decoder, _ = part(net.decode, (net.code,), weights[taken:])
+    return encoder, decoder
+
+
+def decoder(net: VAE, weights: Weights) -> Any:
+    """The trained decoder as a Keras model: latent numbers (n, latent), then one-hot labels, to logits of features."""
+    taken = 2 * (len(net.encoder) + 1)
+    return part(lambda layers, z: net.decode(layers, z, net.shape), (net.latent + net.classes,), weights[taken:])[0]
+
+
+def routed(net: VAE, fits: Sequence[Weights]) -> Any:
+    """The decoders of a VAE a class as one Keras model: latent numbers (n, latent), then one-hot labels, to logits."""
+    taken = 2 * (len(net.encoder) + 1)
+    layers = range(taken, len(fits[0]), 2)
+    weights = [np.concatenate([np.vstack(fit[i : i + 2]) for fit in fits]) for i in layers]
+
+    def connect(_: Any, code: Any) -> Any:
+        return net.decode(Routed(code[:, net.latent :]), code[:, : net.latent], net.shape)
+
+    return part(connect, (net.latent + len(fits),), weights)[0]
+
+
+def generator(net: GAN, weights: Weights) -> Any:
+    """The trained generator as a Keras model: draws (n, latent) to flat features in (0, 1)."""
+    return part(net.generate, (net.latent,), weights)[0]
+
+
+def standardised(model: Any, centre: NDArray[Any], spread: NDArray[Any]) -> Any:
+    """A Keras model that subtracts `centre` and divides by `spread` before it asks `model`."""
+    from tensorflow import keras
+
+    x = keras.Input(model.input_shape[1:])
+    return keras.Model(x, model(keras.layers.Rescaling(1 / spread, -centre / spread)(x)))
+
+
+def chained(*models: Any) -> Any:
+    """Keras models one after the other, of which the parts can be told."""
+    from tensorflow import keras
+
+    return keras.Sequential([keras.Input(models[0].input_shape[1:]), *models])
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into.
+
+    labels: of a generator's decoder, how many numbers at the end of a code are a one-hot label; those before are latent
+    ones, drawn from the standard normal distribution.
+    """
+
+    model: Any
+    call: Callable[[Any], NDArray[Any]]
+    labels: int = 0
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        return self.call(x)
+
+
+def published(model: Any, after: str | None = None, shape: tuple[int, ...] | None = None) -> Published:
+    """What `mapping` gives, with the model in the open."""
+    return Published(model, mapping(model, after, shape))
+
+
+def mapping(
+    model: Any, after: str | None = None, shape: tuple[int, ...] | None = None
+) -> Callable[[Any], NDArray[Any]]:
+    """A Keras model as a function of arrays, in batches; `after`: "softmax" or "sigmoid"; `shape`: of one output."""
+    import tensorflow as tf
+
+    finish = {None: tf.identity, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[after]
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def call(x: Any) -> Any:
+        return finish(tf.nest.flatten(model(x))[0])  # Keras unwraps a list of one
+
+    def apply(x: NDArray[Any]) -> NDArray[Any]:
+        x = np.asarray(x, np.float32)
+        pieces = [call(tf.constant(x[i : i + 4096])).numpy() for i in range(0, max(len(x), 1), 4096)]
+        out: NDArray[Any] = np.concatenate(pieces)
+        return out if shape is None else out.reshape(len(out), *shape)
+
+    return apply

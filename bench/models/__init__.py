@@ -1,0 +1,1 @@
+"""What several defenses and attacks share."""

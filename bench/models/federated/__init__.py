@@ -1,0 +1,1 @@
+"""Collaborative learning: the protocol and the server."""

@@ -1,0 +1,41 @@
+"""What pictures in general look like, learnt from an adversary's own records: a generator to search in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.dataset import Examples
+from bench.core.randomness import stream
+from bench.dp import networks
+from bench.dp.train import Recipe, train
+from bench.models.classifier import batch_rate
+
+LATENT = 16
+HIDDEN = (256,)
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A generator: `model` maps standard normal numbers (n, latent) to logits of the flat pixels of pictures."""
+
+    model: Any
+    latent: int
+    shape: tuple[int, ...]
+
+    def sample(self, n: int, seed: int) -> NDArray[Any]:
+        """n pictures as they come."""
+        z = stream(seed, "prior").standard_normal((n, self.latent), np.float32)
+        return networks.mapping(self.model, "sigmoid", self.shape)(z)
+
+
+def prior(own: Examples, seed: int, *, steps: int = 2000, batch_size: int = 128) -> Prior:
+    """A variational autoencoder of `own` records (Kingma and Welling 2014), of which the decoder is kept."""
+    net = networks.VAE(own.shape, HIDDEN, LATENT, encoder=HIDDEN)
+    rate = batch_rate(len(own), batch_size)
+    recipe = Recipe(net, steps, rate, max(1.0, rate * len(own)), 2e-3, schedule="cosine")
+    [fit] = train(recipe, [own], [seed], "prior of own records")
+    return Prior(networks.decoder(net, fit.weights), LATENT, own.shape)

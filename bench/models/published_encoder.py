@@ -1,0 +1,60 @@
+"""Encoders that are published, as DP-AuGM's is, and what everybody makes of one (Chen et al. 2018, section 4.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.dataset import Examples
+from bench.core.randomness import derive, stream
+from bench.core.release import Release
+from bench.dp import networks
+from bench.dp.networks import Autoencoder, Published
+from bench.dp.train import Recipe, train
+from bench.dp.training_loop import build
+from bench.models.classifier import classify, standard
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+
+def trained(recipe: Recipe, private: Examples, seed: int, what: str) -> tuple[Published, DpEvent]:
+    """The encoder half of an autoencoder that `recipe` trains: records (n, *shape) to codes (n, code), and its cost."""
+    net = recipe.net
+    assert isinstance(net, Autoencoder)
+    [fit] = train(recipe, [private], [derive(seed, "autoencoder")], what)
+    half, _ = networks.halves(net, fit.weights)
+    return networks.published(half), fit.spent
+
+
+def untrained(net: Autoencoder, seed: int) -> Published:
+    """The same half as it starts, which no record has touched."""
+    start = stream(derive(seed, "autoencoder"), "start")
+    half, _ = networks.halves(net, build(net, [start]).get_weights())
+    return networks.published(half)
+
+
+def spread(encode: Published, public: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean (code,) of the codes of public records, and one standard deviation for all of them.
+
+    A noisy encoder can squeeze its codes into a narrow range, from which no network learns; what it takes to spread
+    them out again is public. A code's share of the whole is left as it is: with each on a scale of its own those that
+    hold next to nothing would count as much as the others (with 100 public pictures that costs 10 points and more).
+    """
+    codes = encode(public.x)
+    return codes.mean(0), np.sqrt(codes.var(0).mean()) + 1e-6
+
+
+def downstream(encode: Published, spent: DpEvent, public: Examples, seed: int, *, steps: int, what: str) -> Release:
+    """The encoder, and the classifier that everybody can train on public records that it encoded.
+
+    `predict` and `model` take raw records and encode them first. The classifier sees private records through the
+    encoder alone, so it is post-processing and costs no more than the `spent` of the encoder (Theorem 1).
+    """
+    centre, scale = spread(encode, public)
+    encoded = Examples((encode(public.x) - centre) / scale, public.y, public.classes)
+    head = classify(encoded, derive(seed, "classifier"), standard(encoded, steps=steps), what)
+    model = networks.chained(encode.model, networks.standardised(head.model, centre, scale))
+    return Release(spent, predict=networks.mapping(model, after="softmax"), model=model, encode=encode)

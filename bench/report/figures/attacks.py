@@ -1,0 +1,140 @@
+"""Each attack with and without each defense: a heat map a game."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.core.component import missing
+from bench.report import aggregate, leaderboard
+from bench.report.drawing import panels
+from bench.report.figures.plan import ADULT, DIGITS, FEW_DIGITS, LOCATIONS, Plan, Point
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+BLIND = "blind answer"
+ROW, COLUMN = 0.3, 0.85  # inches
+
+ANSWERS = ["top1", "rounding", "reverse_sigmoid"]  # what changes predictions only
+MEMBERSHIP = [
+    "none", *ANSWERS, "public_only", "random_encoder", "dp_augm,epsilon=inf", "dp_augm", "dp_vaegm", "dp_cvaegm",
+    "dp_merf", "pate", "dp_sgd",
+]  # fmt: skip
+INVERSION = ["none", *ANSWERS, "random_encoder", "dp_augm,epsilon=inf", "dp_augm", "dp_vaegm", "dp_sgd"]
+COLLABORATIVE = [
+    "federated", "federated_dp_augm,encoder=random", "federated_dp_augm,encoder_epsilon=inf", "federated_dp_augm",
+    "federated_dp_sgd", "federated_client_dp",
+]  # fmt: skip
+
+
+def maps(points: Sequence[Point]) -> Picture:
+    """A heat map a game and data set: a row a defense, a column an attack, and what it reaches without any release."""
+    from matplotlib.colors import Normalize
+
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        question = aggregate.question(point.results[0].game, point.attack.label)
+        groups.setdefault((point.data.label, question), []).append(point)
+    rows = [1 + len({point.defense.label for point in own}) for own in groups.values()]
+    columns = max(len({point.attack.label for point in own}) for own in groups.values())
+    inches = [ROW * count + 1.9 for count in rows]  # and a title, and labels of columns
+    size = (3.4 + COLUMN * columns, sum(inches) + 0.3)
+    picture, axes = panels(len(groups), 0, 0, down=len(groups), size=size, heights=inches)
+    shades = Normalize(0, max([0.2, *(above for point in points if (above := _above(point)) is not None)]))
+    for ax, ((data, question), own) in zip(axes, groups.items(), strict=True):
+        _map(ax, own, shades, columns)
+        metric = str(own[0].results[0].metrics["headline"])
+        metric, chance = leaderboard.TITLES.get(metric, metric), float(own[0].results[0].metrics["chance"])
+        ax.set_title(f"{question}, {data}\n{metric}, by luck {chance:.3g}", fontsize=9, loc="left")
+    return picture
+
+
+def _above(point: Point) -> float | None:
+    """How far the attack gets: 0 is luck, 1 is certainty, whatever the game counts."""
+    chance = float(point.results[0].metrics["chance"])
+    return max(0.0, (point.cell.found.value - chance) / (1 - chance)) if point.cell.found else None
+
+
+def _map(ax: Axes, points: Sequence[Point], shades: Any, columns: int) -> None:
+    import seaborn as sns
+
+    defenses = {point.defense.label: point.defense for point in points}
+    attacks = {point.attack.label: point.attack for point in points}
+    at = {(point.defense.label, point.attack.label): point for point in points}
+    shown = np.full((1 + len(defenses), columns), np.nan)  # as wide as the widest, so that all cells are of one size
+    words = np.full(shown.shape, "", object)
+    for j, attack in enumerate(attacks):
+        own = [point for point in points if point.attack.label == attack]
+        words[0, j] = _blind(own)
+        for i, (defense, choice) in enumerate(defenses.items(), 1):
+            point = at.get((defense, attack))
+            if point is None:
+                away = missing(attacks[attack].component, choice.component, points[0].data.component)
+                words[i, j] = "n/a" if away else "-"
+                continue
+            above = _above(point)
+            shown[i, j] = np.nan if above is None else above
+            found = point.cell.found
+            words[i, j] = f"{found.value:.2f}{'*' if point.cell.above_blind else ''}" if found else "-"
+    # not sns.heatmap, which lays out the whole picture once a map
+    palette = sns.color_palette("flare", as_cmap=True)
+    ax.pcolormesh(shown, cmap=palette, norm=shades, edgecolors="white", linewidth=0.5)
+    ax.invert_yaxis()
+    for (i, j), word in np.ndenumerate(words):
+        dark = shown[i, j] > (shades.vmin + shades.vmax) / 2
+        ax.text(j + 0.5, i + 0.5, word, ha="center", va="center", fontsize=8, color="white" if dark else "0.15")
+    ax.set_xticks(np.arange(len(attacks)) + 0.5, list(attacks), rotation=20, ha="right", fontsize=8)
+    ax.set_yticks(np.arange(len(shown)) + 0.5, [BLIND, *defenses], rotation=0, fontsize=8)
+    ax.plot([0, len(attacks)], [1, 1], color="0.4", linewidth=1)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
+
+
+def _blind(points: Sequence[Point]) -> str:
+    """What the column's question is answered with blindly, the mean over its cells."""
+    figures = [
+        found for point in points if isinstance(found := (point.cell.figures or {}).get("blind"), leaderboard.Figure)
+    ]
+    return f"{sum(figure.value for figure in figures) / len(figures):.2f}" if figures else "-"
+
+
+ATTACKS = Plan(
+    "attacks",
+    "Every attack against every defense",
+    "What each attack reaches with and without each defense, beside what an adversary answers who never saw the "
+    "release, and what luck gives.",
+    (
+        {"data": FEW_DIGITS, "attack": "membership", "defense": MEMBERSHIP},
+        {
+            "data": LOCATIONS,
+            "attack": ["confidence", "entropy", "modified_entropy", "art_membership"],
+            "defense": ["none", *ANSWERS, "public_only", "dp_augm", "dp_vaegm", "pate", "dp_sgd"],
+        },
+        {"data": DIGITS, "attack": "inversion", "defense": INVERSION},
+        {
+            "data": DIGITS,
+            "attack": ["gradient_inversion,of=unseen", "generator_inversion,of=unseen"],
+            "defense": INVERSION,
+        },
+        {
+            "data": DIGITS,
+            "attack": ["gan_leakage", "gradient_leakage,of=unseen"],
+            "defense": COLLABORATIVE,
+            "seeds": "0",
+        },
+        {
+            "data": ADULT,
+            "attack": "attribute",
+            "defense": ["none", *ANSWERS, "public_only", "dp_augm", "pate", "dp_sgd"],
+        },
+    ),
+    maps,
+    caveats=(
+        "*: beats both chance and the blind answer beyond noise. n/a: the attack needs what the defense does not "
+        "publish. -: left out, as listed below. Colour: 0 is luck, 1 is certainty.",
+    ),
+)

@@ -1,0 +1,106 @@
+"""What a figure is: the cells that it needs, in the words of `bench run`, and a way to draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.report import aggregate, leaderboard
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+    from numpy.typing import NDArray
+
+    from bench.core.component import Choice
+    from bench.runner import cell as cells
+    from bench.store.store import Key, Result, Store
+
+Words = Mapping[str, str | list[str]]  # one part of a configuration (`bench.runner.config_file`)
+
+# The sizes of the parts, in one place: a cell is shared with a board, and with another figure, where its label is.
+MNIST = "mnist,private=3000,holdout=3000,public=1000"
+FASHION = "fashion_mnist,private=3000,holdout=3000,public=1000"
+ADULT = "adult,private=10000,holdout=10000,public=2000"
+LOCATIONS = "location30"
+FEW_DIGITS = "digits,private=300,holdout=1340,public=157"  # so few that the undefended model over-fits
+DIGITS = "digits"
+# Of pictures most of the time goes into the classifiers of synthetic records, for every shadow model once more. With a
+# fourth of the steps and of the records they are some 1.5 points less accurate. DP-SGD takes lots of a third.
+SHORT = "classifier_samples=30000,classifier_steps=2000"
+VAEGM, CVAEGM, MERF, SGD = (f"dp_vaegm,{SHORT}", f"dp_cvaegm,{SHORT}", f"dp_merf,{SHORT}", "dp_sgd,batch_size=1000")
+UTILITY = "confidence"  # the attack of cells of which only the utility is drawn, as it costs least
+
+
+@dataclass(frozen=True)
+class Point:
+    """One defense, attack and data set over all seeds that were asked for.
+
+    sheet: its pictures by name, uint8 (n, height, width, colours), where the figure draws some.
+    """
+
+    data: Choice
+    defense: Choice
+    attack: Choice
+    cell: leaderboard.Cell
+    sheet: Mapping[str, NDArray[Any]] | None = None
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """One a seed."""
+        return self.cell.results
+
+    @property
+    def utility(self) -> leaderboard.Figure | str:
+        """Accuracy on holdout records, the mean over seeds, or why there is none."""
+        return aggregate.utility(self.results)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A figure: `parts` are crossings as a configuration has them, `draw` makes one picture of the points at hand.
+
+    one_line: what it shows. sheet: which pictures belong to a cell, where the figure draws some. caveats: what a
+    reader must know besides.
+    """
+
+    name: str
+    title: str
+    one_line: str
+    parts: tuple[Words, ...]
+    draw: Callable[[Sequence[Point]], Picture]
+    sheet: Callable[[Key], Key] | None = None
+    caveats: tuple[str, ...] = ()
+
+
+def points(
+    plan: Plan, asked: Sequence[cells.Cell], store: Store, fresh: Callable[[Result], bool]
+) -> tuple[list[Point], list[tuple[cells.Cell, str]]]:
+    """The points of which every seed is stored and fresh, and the others, each by one of its cells with the reason."""
+    groups: dict[tuple[str, str, str], list[cells.Cell]] = {}
+    for cell in asked:
+        groups.setdefault(cell.name[:3], []).append(cell)
+    found: list[Point] = []
+    left: list[tuple[cells.Cell, str]] = []
+    for group in groups.values():
+        results = [store.load(*cell.name) for cell in group]
+        usable = [result for result in results if result is not None and fresh(result)]
+        if len(usable) < len(group):
+            left.append((group[0], _why([result is not None for result in results], len(usable))))
+            continue
+        first = group[0]
+        sheet = store.load_sheet(plan.sheet(first.name)) if plan.sheet else None
+        if plan.sheet and not sheet:
+            left.append((first, "measured, but not in this checkout, which has no pictures of it"))
+            continue
+        judged = aggregate.cell(first.attack.label, [(result, True) for result in usable])
+        found.append(Point(first.data, first.defense, first.attack, judged, sheet))
+    return found, left
+
+
+def _why(stored: Sequence[bool], usable: int) -> str:
+    if not any(stored):
+        return "not measured"
+    missing, stale = stored.count(False), sum(stored) - usable
+    counts = [f"{count} {what}" for count, what in ((missing, "not measured"), (stale, "stale")) if count]
+    return f"of {len(stored)} seeds {' and '.join(counts)}"

@@ -1,0 +1,194 @@
+"""What could be found and loaded: components are functions that declare themselves (`bench.core.component`)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from bench.core.component import (
+    Attack,
+    Choice,
+    Component,
+    Defense,
+    Kind,
+    Option,
+    Source,
+    attack,
+    dataset,
+    defense,
+    missing,
+)
+from bench.core.errors import UserError
+from bench.core.game import Game
+from bench.data import user_file as own
+from bench.games import GAMES
+
+if TYPE_CHECKING:
+    from bench.core.dataset import Where
+
+__all__ = [
+    "Attack", "Choice", "Component", "Crossing", "Defense", "Kind", "Option", "Registry", "Request", "Source",
+    "add", "attack", "dataset", "defense", "discover", "missing",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Every one of these defenses against every one of these attacks, on each data set and seed."""
+
+    defenses: tuple[Choice, ...]
+    attacks: tuple[Choice, ...]
+    data: tuple[Choice, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `bench run` was asked for."""
+
+    crossings: tuple[Crossing, ...]
+    results: Path
+    where: Where
+    accept_published: bool = False
+    budget: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Components by name, and one sentence for each file that could not be used."""
+
+    defenses: Mapping[str, Component]
+    attacks: Mapping[str, Component]
+    data: Mapping[str, Component]
+    broken: list[str]
+
+    @property
+    def games(self) -> dict[str, Game]:
+        """The games of the bench and those that a foreign attack brings, by name."""
+        return GAMES | {attack.game.name: attack.game for attack in self.attacks.values() if attack.game}
+
+    def of(self, kind: Kind) -> Mapping[str, Component]:
+        """The components of one kind."""
+        return {"defense": self.defenses, "attack": self.attacks, "data": self.data}[kind]
+
+    def find(self, kind: Kind, name: str) -> Component | None:
+        """The component of this name, None where there is none; a file of records needs no registering."""
+        found = self.of(kind).get(name)
+        return own.component(name) if found is None and kind == "data" and own.is_file(name) else found
+
+
+def discover(plugins: Sequence[Path] = ()) -> Registry:
+    """Load every component: the packages, data sets, entry points, then plugins, which replace namesakes.
+
+    Raises UserError for a plugin that is missing, fails to load or declares nothing; other failures go to `broken`.
+    """
+    registry = Registry({}, {}, {}, [])
+    for shown, load in (*_modules("defenses"), *_modules("attacks"), *_entry_points()):
+        _add(registry, shown, load)
+    _add(registry, "bench/data/sets/builtin.py", lambda: importlib.import_module("bench.data.sets.builtin"))
+    for shown, load in _modules("bench.data.sets"):
+        _add(registry, shown, load)
+    for path in plugins:
+        add(registry, path)
+    for name in sorted(registry.games.keys() & registry.attacks.keys()):
+        source = registry.attacks[name].source
+        registry.broken.append(f"{source} names an attack like the game {name!r}: rename the attack.")
+    return registry
+
+
+Load = Callable[[], object]
+
+
+def _modules(package: str) -> Iterator[tuple[str, Load]]:
+    try:
+        path = importlib.import_module(package).__path__
+    except Exception:  # noqa: BLE001 - `_add` loads it again and says what is wrong
+        yield f"{package}/__init__.py", lambda: importlib.import_module(package)
+        return
+    for module in sorted(pkgutil.iter_modules(path), key=lambda module: module.name):
+        if not module.name.startswith("_"):
+            shown = f"{package}/{module.name}" + ("" if module.ispkg else ".py")
+            yield shown, lambda name=module.name: importlib.import_module(f"{package}.{name}")  # type: ignore[misc]
+
+
+def _entry_points() -> Iterator[tuple[str, Load]]:
+    for group in ("bench.defenses", "bench.attacks"):
+        for point in importlib.metadata.entry_points(group=group):
+            yield f"the entry point {point.name!r} ({point.value})", point.load
+
+
+def _add(registry: Registry, shown: str, load: Load) -> None:
+    try:
+        found = _components(load())
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign file fails in any way
+        registry.broken.append(f"{shown} could not be loaded: {_sentence(error)}")
+        return
+    if not found:
+        registry.broken.append(f"{shown} declares no component: decorate its function with @defense or @attack.")
+    for component in found:
+        first = registry.of(component.kind).get(component.name, component)
+        if first is not component:
+            both = f"{first.source} and {component.source}"
+            registry.broken.append(
+                f"the {component.kind} {component.name!r} is in {both}: rename one; the first is used."
+            )
+        _put(registry, first)
+
+
+def add(registry: Registry, path: Path) -> list[Component]:
+    """Load one file's components, which replace namesakes. Raises UserError as `discover` does."""
+    if not path.is_file():
+        raise UserError(f"the plugin {path} does not exist: give the path of a Python file.")
+    # Two plugins may share a file name, so the module is named after the whole path.
+    name = f"bench_plugin_{path.stem}_{hashlib.blake2b(str(path.resolve()).encode(), digest_size=4).hexdigest()}"
+    try:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError("no file that Python can import: its name must end in .py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise UserError(f"the plugin {path} could not be loaded{where}: {_sentence(error)}") from error
+    found = _components(module)
+    if not found:
+        raise UserError(f"the plugin {path} declares no component: decorate its function with @defense or @attack.")
+    for component in found:
+        first = registry.of(component.kind).get(component.name)
+        if first is not None:
+            both = f"{first.source} and {path}"
+            registry.broken.append(f"the {component.kind} {component.name!r} is in {both}: the plugin is used.")
+        _put(registry, component)
+    return found
+
+
+def _put(registry: Registry, component: Component) -> None:
+    registry.of(component.kind)[component.name] = component  # type: ignore[index]
+
+
+def _components(loaded: object) -> list[Component]:
+    """The components that a module itself declares (not those it imports), or the one of a function."""
+    if not isinstance(loaded, ModuleType):
+        component = getattr(loaded, "component", None)
+        return [component] if isinstance(component, Component) else []
+    own = (value for value in vars(loaded).values() if getattr(value, "__module__", None) == loaded.__name__)
+    found = (getattr(value, "component", None) for value in own)
+    return list({id(component): component for component in found if isinstance(component, Component)}.values())
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")

@@ -1,0 +1,205 @@
+"""`bench run --release`: a defense trained once with noise from the system, and what it publishes written to files.
+
+Noise that a seed gives protects nobody from whoever knows the seed. Here the seed is drawn from the operating system's
+entropy, lives in this process alone and is in no file; no training is remembered. What trains imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.component import Choice
+from bench.core.dataset import Data, Where
+from bench.core.errors import Doubt, UserError, complain
+from bench.dp import accounting
+from bench.runner import run as runner
+from bench.runner.cell import versions
+from bench.runner.registry import Crossing
+from bench.runner.release_card import FILES, Made, card, contents
+from bench.store.store import Store, write
+
+if TYPE_CHECKING:
+    from bench.core.progress import Progress
+
+REFUSED = 3  # the exit code where the linter found something
+SPLIT = 0  # the seed of the public split, that of the board's first seed; of the noise there is none to name
+ELSEWHERE = ("attack", "seeds", "accept-published", "budget", "results")  # words of `bench run` that mean nothing here
+NUMBER = "number of private records"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One release to be made: of which records, by which defense, into which folder."""
+
+    data: Choice
+    defense: Choice
+    target: Path
+
+
+def check_words(parts: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError where the words of a run ask for what a release does not do, or name no defense."""
+    for word in ELSEWHERE:
+        if any(part.get(word) for part in parts):
+            raise UserError(
+                f"--release does not go with --{word}: each chosen defense is trained once, nothing is attacked and no "
+                "cell is stored; leave it out, or measure with a run of its own."
+            )
+    if not all(part.get("defense") for part in parts):
+        raise UserError("--release publishes what a defense lets out: say which one with --defense NAME.")
+
+
+def plan(crossings: Sequence[Crossing], folder: Path) -> list[Planned]:
+    """The releases asked for. Raises UserError for what must not or cannot be released, before anything is trained."""
+    found: dict[Path, Planned] = {}
+    for crossing in crossings:
+        for data in crossing.data:
+            for defense in crossing.defenses:
+                _check(defense)
+                label = _public(data, defense).label
+                target = Store(folder).path(label, defense.label, "-", 0).parent.parent
+                found.setdefault(target, Planned(data, defense, target))
+    for target in found:
+        _check_empty(target)
+    _check_writable(folder)
+    return list(found.values())
+
+
+def _check(defense: Choice) -> None:
+    component = defense.component
+    if not component.private:
+        raise UserError(
+            f"{defense.name} claims no differential privacy, so it is not released: choose one that does; one that "
+            "reads no private record says so with private=True."
+        )
+    if defense.settings.get("epsilon") == float("inf"):
+        raise UserError(f"{defense.label} trains without privacy, so it is not released: give it a finite epsilon.")
+    if not component.publishes & FILES:
+        said = ", ".join(sorted(component.publishes))
+        raise UserError(f"{defense.name} publishes {said}, of which nothing can be written to a file: choose another.")
+
+
+def _check_empty(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(
+            f"{target} is there already and nothing is overwritten: a further release of the same records spends its "
+            "epsilon once more; give --release another folder if you mean that."
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise UserError now rather than after a training; nothing is left, and no folder made."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    probe = there / f"{secrets.token_hex(8)}.tmp"
+    write(probe, bytes(1 << 16))
+    probe.unlink()
+
+
+def _public(data: Choice, defense: Choice) -> Choice:
+    """The data set as it may be named: without the digest of its records, and their number where that is private."""
+    hidden = {"content"} if _counts(defense) else {"content", "private", "holdout", "public"}
+    return Choice(data.component, {name: value for name, value in data.options.items() if name not in hidden})
+
+
+def _counts(defense: Choice) -> bool:
+    """Whether a defense takes the number of private records for public."""
+    return any(NUMBER in fact for fact in defense.component.assumes)
+
+
+def run(planned: Sequence[Planned], where: Where, progress: Progress) -> int:
+    """Make each release but those in which the linter finds something, which is said; the exit code.
+
+    Raises UserError where one cannot be made; those before it are complete.
+    """
+    from bench.lint.linter import lint
+
+    code = 0
+    if len(planned) > len({one.data.label for one in planned}):
+        complain("note: several releases of the same records: their epsilons add up.")
+    for i, one in enumerate(planned):
+        progress.step(f"{one.defense.label} on {one.data.label}", i, len(planned))
+        data, doubts = runner._split(one.data, where, SPLIT)  # no other name: a new one would make every cell stale
+        for doubt in doubts:
+            complain(f"note: {doubt}")
+        findings = lint(one.defense, data, SPLIT)
+        for finding in findings:
+            complain(f"{one.defense.label} is not released ({finding.probe}): {finding.what}")
+        if findings:
+            code = REFUSED
+        else:
+            _put(one.target, _make(one, data))
+            progress.say(f"{one.target}: {one.defense.label} on {one.data.label}, with card.md")
+    progress.step("done", len(planned), len(planned))
+    return code
+
+
+def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
+    """Train once and give the files. Raises UserError where training fails or what was spent is no finite epsilon."""
+    from bench.dp import train
+
+    try:
+        with train.remembering(None):
+            found = runner.release(data, one.defense, _entropy())
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Not its words, nor where it came from: either may hold a seed.
+        kind = type(error).__name__
+        raise UserError(
+            f"{one.defense.label} failed while it trained ({kind}): `bench run --defense` with a seed shows why."
+        ) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Doubt)  # of the cross-check; the card shows both figures
+        claim = accounting.claim(found.spent, len(data.private))
+    if claim["epsilon"] == float("inf"):
+        raise UserError(f"{one.defense.label} spent an infinite epsilon, so it is not released: give finite ones.")
+    public = _public(one.data, one.defense)
+    made = Made(
+        data=public.label,
+        options={"data": _options(public, one.data), "defense": _options(one.defense, one.defense)},
+        defense=one.defense,
+        sizes={name: len(getattr(data, name)) for name in ("private", "holdout", "public")}
+        if _counts(one.defense)
+        else None,
+        claim=claim,
+        sampler=accounting.describe(found.spent),
+        split=SPLIT,
+        versions=versions(),
+        date=datetime.date.today().isoformat(),
+    )
+    files, networks = contents(found)
+    return files | card(made, files, networks)
+
+
+def _entropy() -> int:
+    """A master seed of 256 bits from the operating system."""
+    return secrets.randbits(256)
+
+
+def _options(shown: Choice, asked: Choice) -> dict[str, Any]:
+    hidden = asked.options.keys() - shown.options.keys()
+    return {name: value for name, value in shown.settings.items() if name not in hidden}
+
+
+def _put(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a release whole or not at all: in a folder beside, card last, which then takes the name."""
+    made = target.parent / f"{secrets.token_hex(8)}.tmp"
+    try:
+        for name, data in files.items():
+            write(made / name, data)
+        _check_empty(target)
+        os.rename(made, target)  # never onto a folder that holds something
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            _check_empty(target)
+        raise UserError(f"{target} cannot be written ({error.strerror}): choose another folder.") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

@@ -1,0 +1,182 @@
+"""What a person writes, `dp_vaegm,epsilon=1` or `0-4`, read into typed choices; every mistake is one UserError."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.core.component import Choice, Component, Kind, Option, text
+from bench.core.errors import UserError, nearest
+from bench.data import user_file
+from bench.runner.registry import Registry
+
+MOST_SEEDS = 10_000
+
+
+def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
+    """Read `name,option=value,...`; `all` and, for attacks, a game's name stand for several components.
+
+    Options of a group go to those of its components that have them. A data set may be the path of a file
+    (`bench.data.user_file`).
+    """
+    name, *settings = (word.strip() for word in words.split(","))
+    if kind == "data" and user_file.is_file(name):
+        return [user_file.choice(name, _read(f"data {name!r}", user_file.component(name).options, settings))]
+    known = registry.of(kind)
+    if name == "all":
+        group = list(known.values())
+    elif kind == "attack" and name in registry.games:
+        group = [attack for attack in known.values() if attack.game and attack.game.name == name]
+    elif name in known:
+        return [_choice(known[name], settings)]
+    else:
+        raise UserError(_unknown(registry, kind, name))
+    if not group:
+        raise UserError(f"no {kind} could be loaded: {' '.join(registry.broken) or 'install the package again.'}")
+    every = {option: default for component in group for option, default in component.options.items()}
+    _read(f"{name!r}", every, settings)
+    each = ([word for word in settings if word.partition("=")[0].strip() in one.options] for one in group)
+    return [_choice(one, its) for one, its in zip(group, each, strict=True)]
+
+
+def choose_all(registry: Registry, kind: Kind, several: Sequence[str]) -> list[Choice]:
+    """Read every choice of one kind, each once; nothing chosen means everything, and of data only `digits`."""
+    default = "digits" if kind == "data" else "all"
+    chosen = [choice for words in several or [default] for choice in choose(registry, kind, words)]
+    return [choice for i, choice in enumerate(chosen) if choice not in chosen[:i]]
+
+
+def distinct(choices: Iterable[Choice]) -> tuple[Choice, ...]:
+    """The choices that differ in what would be measured: the first of each label."""
+    return tuple({choice.label: choice for choice in reversed(list(choices))}.values())[::-1]
+
+
+def sweep(choices: Sequence[Choice], epsilons: Sequence[float]) -> list[Choice]:
+    """Repeat each defense that leaves its option `epsilon` open, once a value; the others stay as they are."""
+    if not epsilons:
+        return list(choices)
+    swept: list[Choice] = []
+    for choice in choices:
+        if _open(choice):
+            default = choice.component.options["epsilon"]
+            values = (_cast(f"defense {choice.name!r}", "epsilon", text(e), default) for e in epsilons)
+            swept += [Choice(choice.component, {**choice.options, "epsilon": value}) for value in values]
+        else:
+            swept.append(choice)
+    if not any(map(_open, choices)):
+        names = ", ".join(choice.name for choice in choices)
+        raise UserError(f"--epsilon has nothing to sweep: no chosen defense ({names}) leaves an option epsilon open.")
+    return swept
+
+
+def _open(choice: Choice) -> bool:
+    return "epsilon" in choice.component.options and "epsilon" not in choice.options
+
+
+def seeds(words: str) -> tuple[int, ...]:
+    """Read `0-4`, `0,3` or `7` into seeds, each once, in the order given."""
+    found: dict[int, None] = {}
+    for word in words.split(","):
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word.strip())
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise UserError(f"{word.strip()!r} is no seed: write whole numbers and ranges, as in 0-4 or 0,3.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= MOST_SEEDS:
+            raise UserError(f"{word.strip()!r} asks for more than {MOST_SEEDS} seeds: give a shorter range.")
+        found.update(dict.fromkeys(range(first, last + 1)))
+    return tuple(found)
+
+
+def epsilons(words: str) -> tuple[float, ...]:
+    """Read `1,2,8,inf` into the values of a sweep, each once; all must be above 0."""
+    found: dict[float, None] = {}
+    for word in words.split(","):
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not value > 0:
+            raise UserError(f"{word.strip()!r} is no epsilon: write numbers above 0 or inf, as in 1,8,inf.")
+        found[value] = None
+    return tuple(found)
+
+
+def duration(words: str) -> float:
+    """Read `90s`, `20m` or `1.5h` into seconds."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", words.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise UserError(f"{words.strip()!r} is no budget: write a time above 0 in s, m or h, as in 90s, 20m or 1.5h.")
+    return seconds
+
+
+def _unknown(registry: Registry, kind: Kind, name: str) -> str:
+    for line in registry.broken:
+        if name and f"/{name}.py " in line:
+            return f"the {kind} {name!r} is not there, because {line}"
+    known = [*registry.of(kind), *(registry.games if kind == "attack" else ()), "all"]
+    return f"there is no {kind} {name!r}: {nearest(name, known)}"
+
+
+def _choice(component: Component, settings: Sequence[str]) -> Choice:
+    """The component with its options; what no defense or game can take is refused here, before anything is trained."""
+    whose = f"{component.kind} {component.name!r}"
+    given = _read(whose, component.options, settings)
+    epsilon, of = given.get("epsilon"), given.get("of")
+    if isinstance(epsilon, float) and not epsilon > 0:
+        raise UserError(f"epsilon={text(epsilon)} of {whose} must be a number above 0, or inf for no privacy.")
+    if component.game and component.game.options and of is not None and of not in component.game.challenges:
+        raise UserError(f"of={of} of {whose} are nobody's records: {nearest(str(of), component.game.challenges)}")
+    return Choice(component, given)
+
+
+def _read(whose: str, options: Mapping[str, Option], settings: Sequence[str]) -> dict[str, Option]:
+    given: dict[str, Option] = {}
+    for word in settings:
+        option, equals, value = (part.strip() for part in word.partition("="))
+        if not equals:
+            raise UserError(f"{word!r} is no option of {whose}: write option=value after the name.")
+        if option not in options:
+            every = ", ".join(f"{key}={text(default)}" for key, default in sorted(options.items())) or "none"
+            hint = nearest(option, options)
+            hint = f"{hint} Its options are" if hint.startswith("did") else "its options are"
+            raise UserError(f"{whose} has no option {option!r}: {hint} {every}.")
+        if option in given:
+            raise UserError(f"{whose} was given the option {option!r} twice: leave one.")
+        given[option] = _cast(whose, option, value, options[option])
+    return given
+
+
+def _cast(whose: str, option: str, word: str, default: Option) -> Option:
+    """Read a value by the type of the default."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[word.lower()]
+        if isinstance(default, int):
+            return _whole(word)
+        if isinstance(default, tuple):
+            return tuple(_whole(part) for part in word.split("x"))
+        if isinstance(default, float) and math.isnan(float(word)):
+            raise ValueError(word)
+        return type(default)(word)
+    except (ValueError, KeyError, OverflowError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number or inf"}
+        kind = wanted.get(type(default), "whole numbers as in 64x32")
+        raise UserError(f"{option}={word} of {whose} cannot be read: give {kind}.") from None
+
+
+def _whole(word: str) -> int:
+    """`1000` or `1e3`."""
+    try:
+        return int(word)
+    except ValueError:
+        value = float(word)
+        if value != int(value):
+            raise
+        return int(value)
+
+
+def describe(component: Component) -> str:
+    """A component's options with their defaults, as they are written on the command line."""
+    return ", ".join(f"{option}={text(default)}" for option, default in component.options.items())

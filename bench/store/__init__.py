@@ -1,0 +1,1 @@
+"""Everything that is stored: records, one reader and writer, one freshness rule."""

@@ -1,0 +1,110 @@
+"""Why a stored cell is stale: what changed since it was measured, one line a change."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.component import text
+from bench.core.errors import UserError, nearest
+from bench.runner.cell import code, components, freshness, versions
+from bench.store.store import Result
+
+if TYPE_CHECKING:
+    from bench.runner.registry import Registry
+    from bench.store.store import Store
+
+FRESH = "fresh: nothing changed"
+ELSEWHERE = "measured on another machine"
+
+
+def find(store: Store, words: str) -> Result:
+    """The cell of `data/defense/attack/seed`, as labels, as folders or as the path of the file.
+
+    Raises UserError with the nearest stored name where there is none.
+    """
+    by_name = {"/".join(map(str, _name(result))): result for result in store.results()}
+    if words in by_name:
+        return by_name[words]
+    asked = Path(words).resolve(), (store.root / f"{words.strip('/')}.json").resolve()
+    for result in by_name.values():
+        if store.path(*_name(result)).resolve() in asked:
+            return result
+    if Path(words).is_file():
+        raise UserError(f"{words} is no cell of {store.root}: give --results the folder that it belongs to.")
+    hint = nearest(words, by_name) if by_name else "nothing is."
+    if hint.startswith("known"):  # there are thousands
+        hint = f"write data/defense/attack/seed, as in {min(by_name)}."
+    raise UserError(f"{words} is not stored in {store.root}: {hint}")
+
+
+def changes(result: Result, registry: Registry, machine: str) -> list[str]:
+    """What changed since a cell was measured, or that it was measured elsewhere; empty for one that is done."""
+    kinds = {"data": result.data, "defense": result.defense, "attack": result.attack}
+    found = dict(zip(kinds, components(registry, result), strict=True))
+    if gone := [f"the {kind} {kinds[kind].partition(',')[0]!r} is gone" for kind in kinds if not found[kind]]:
+        return gone
+    if freshness(registry)(result):
+        return [] if result.machine == machine else [ELSEWHERE]
+    known = [component for component in found.values() if component]
+    said = [
+        f"{kind} option {change}"
+        for kind, component in zip(kinds, known, strict=True)
+        for change in _differences(_texts(result.options[kind]), _today(kinds[kind], component.options))
+    ]
+    said += [f"code of {change}" for change in _differences(result.code, code(*known), told=False)]
+    said += [f"version of {change}" for change in _differences(result.versions, versions())]
+    return said or ["its seed, its options or its digest were edited: nothing else that it records changed"]
+
+
+def _texts(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text(tuple(value) if isinstance(value, list) else value) for name, value in options.items()}
+
+
+def _today(label: str, defaults: Mapping[str, Any]) -> dict[str, str]:
+    """What the options of a label would be today: as it says itself, else by default."""
+    own = dict(word.split("=", 1) for word in label.split(",")[1:])
+    return {name: own.get(name, default) for name, default in _texts(defaults).items()}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], *, told: bool = True) -> Iterator[str]:
+    """One line a name whose value is another one; `told`: with both values, which of a digest would say nothing."""
+    for name in sorted({*old, *new}):
+        if name not in new:
+            yield f"{name} no longer counts" + (f" (was {old[name]})" if told else "")
+        elif name not in old:
+            yield f"{name} counts now" + (f" ({new[name]})" if told else "")
+        elif old[name] != new[name]:
+            yield f"{name} changed" + (f": {old[name]} -> {new[name]}" if told else "")
+
+
+def explain(result: Result, registry: Registry, machine: str) -> list[str]:
+    """One line a change, and last what to do."""
+    said = changes(result, registry, machine)
+    if not said:
+        return [FRESH]
+    if any(line.endswith(" is gone") for line in said):
+        return [*said, "give the --plugin that it came from, or delete the file"]
+    words = {"data": result.data, "defense": result.defense, "attack": result.attack, "seeds": result.seed}
+    again = " ".join(["bench run", *(f"--{word} {shlex.quote(str(value))}" for word, value in words.items())])
+    if said == [ELSEWHERE]:
+        return [*said, f"`--accept-published` takes it as done; `{again}` measures it here"]
+    return [*said, f"`{again}` measures it again"]
+
+
+def summary(store: Store, registry: Registry) -> list[str]:
+    """How many stored cells each change concerns, most first; a cell counts under all of its changes."""
+    results, machine = store.results(), store.known_machine
+    said = [changes(result, registry, machine) for result in results]
+    counts = Counter(line for lines in said for line in lines)
+    stale = sum(bool(lines) and lines != [ELSEWHERE] for lines in said)
+    lines = [f"{len(results)} cells stored, {stale} of them stale"]
+    lines += [f"{count:>6}  {line}" for line, count in counts.most_common()]
+    return [*lines, "`bench why CELL` says what to do about one, `bench plan` what measuring them again costs"]
+
+
+def _name(result: Result) -> tuple[str, str, str, int]:
+    return result.data, result.defense, result.attack, result.seed

@@ -1,0 +1,143 @@
+"""The program as a user meets it, in processes of its own; and the board that is shipped is what its cells say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.cli.read_commands import publish
+from bench.report import comparisons
+from bench.runner.cell import Cell, freshness
+from bench.runner.registry import discover
+from bench.runner.selection import choose
+from bench.store.store import Result, Store
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "results"
+DATA = "digits,holdout=60,private=60,public=20"
+AGAIN = "the code or a package changed since: re-run `bench run --config` with each file of results/boards, and commit"
+
+
+def bench(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words], capture_output=True, text=True, cwd=folder, timeout=90
+    )
+
+
+def test_run_table_and_plot(tmp_path: Path) -> None:
+    """From nothing to a board, in a folder that has never heard of the bench."""
+    asked = ("--defense", "constant", "--attack", "membership", "--seeds", "0", "--data", DATA, "--results", "tmp")
+    run = bench("run", *asked, folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    results = tmp_path / "tmp"
+    kept = sorted(results.rglob("0.json"))
+    attacks = {name for name, attack in discover().attacks.items() if attack.game and attack.game.name == "membership"}
+    playable = {name for name in attacks if discover().attacks[name].needs <= {"predict", "retrain"}}
+    assert {path.parent.name for path in kept} == playable
+    for path in kept:
+        cell = Result.from_json(path.read_bytes())
+        assert (cell.data, cell.defense, cell.game, cell.seed) == (DATA, "constant", "membership", 0)
+        assert cell.privacy["epsilon"] == 0
+        assert cell.privacy["sampler"] == "no access"
+        assert cell.metrics["auc"]["value"] == pytest.approx(0.5, abs=0.15)
+        assert cell.device
+        assert cell.peak_memory_mib > 0
+        assert cell.utility["n"] == 60
+        assert cell.options["data"]["private"] == 60
+    assert "constant" in run.stdout
+    assert "Blind answer" in run.stdout
+    assert "[2/2] done" in run.stderr or f"[{len(kept)}/{len(kept)}] done" in run.stderr
+
+    board = {path: path.read_bytes() for path in results.glob("leaderboard.*")}
+    assert {path.suffix for path in board} == {".md", ".csv"}
+    for path in board:
+        path.unlink()
+    again = bench("table", "--results", "tmp", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == run.stdout
+    assert {path: path.read_bytes() for path in results.glob("leaderboard.*")} == board
+
+    drawn = bench("plot", "--results", "tmp", folder=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    pictures = [path for path in results.rglob("*") if path.suffix in (".png", ".svg", ".pdf")]
+    assert pictures
+    assert all(path.stat().st_size > 1000 for path in pictures)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "--defense", "constnat", "--attack", "membership"), "did you mean 'constant'?"),
+        (("run", "--defense", "constant", "--data", "digits,private=5000"), "digits has 1797 distinct records"),
+        (("run", "--defense", "dp_sgd,epsilon=-1", "--data", DATA), "must be a number above 0"),
+        (("table", "--results", "nowhere"), "measure first with `bench run`"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    found = bench(*words, *(("--results", "tmp") if words[0] == "run" else ()), folder=tmp_path)
+    assert found.returncode == 2, found.stderr
+    spoken = [line for line in found.stderr.splitlines() if not line.startswith("[")]  # but for progress
+    assert len(spoken) == 1, found.stderr
+    assert spoken[0].startswith("bench: ")
+    assert said in spoken[0]
+    assert not found.stdout
+
+
+# The board in the repository
+
+
+@pytest.fixture(scope="module")
+def shipped() -> list[Result]:
+    cells = Store(SHIPPED).results() if SHIPPED.is_dir() else []
+    if not cells:
+        pytest.skip("results/ holds no cells: nothing was measured in this checkout")
+    return cells
+
+
+def test_shipped_board_says_what_its_cells_say(shipped: list[Result], tmp_path: Path) -> None:
+    copy = Store(tmp_path / "results")
+    shutil.copytree(SHIPPED, copy.root, ignore=shutil.ignore_patterns(".*", "*.tmp", "leaderboard.*", "details.md"))
+    # As in somebody else's checkout, where nothing is known of single records: differences come from comparisons.csv.
+    publish(copy, discover(), {}, lambda section: False)
+    assert (copy.root / comparisons.FILE).read_text() == (SHIPPED / comparisons.FILE).read_text()
+    pages = [str(page.relative_to(copy.root)) for page in copy.root.glob("*/details.md")]
+    assert pages
+    for name in ("leaderboard.md", "leaderboard.csv", *pages):
+        ours, written = SHIPPED / name, copy.root / name
+        assert ours.is_file(), f"results/{name} is missing: run `bench table` and commit it"
+        assert ours.read_text() == written.read_text(), (
+            f"results/{name} is not what `bench table` writes: run it, commit"
+        )
+    rows = list(csv.DictReader((SHIPPED / "leaderboard.csv").read_text().splitlines()))
+    assert len(rows) == len(shipped)
+
+
+def test_shipped_cells_are_fresh(shipped: list[Result]) -> None:
+    fresh = freshness(discover())
+    stale = [f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}" for cell in shipped if not fresh(cell)]
+    assert not stale, f"{len(stale)} of {len(shipped)} shipped cells are stale, {stale[0]} first: {AGAIN}"
+
+
+def test_shipped_cells_are_what_their_labels_ask_for(shipped: list[Result]) -> None:
+    """The options inside are those that the label gives today, so that `bench run` finds the cell."""
+    registry = discover()
+    for cell in shipped:
+        [data] = choose(registry, "data", cell.data)
+        [defense] = choose(registry, "defense", cell.defense)
+        [attack] = choose(registry, "attack", cell.attack)
+        asked = Cell(data, defense, attack, cell.seed)
+        assert asked.name == (cell.data, cell.defense, cell.attack, cell.seed)
+        assert asked.digest() == cell.digest, f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}: {AGAIN}"
+
+
+def test_shipped_cells_tell_nothing_of_the_machine(shipped: list[Result]) -> None:
+    """A random id of the checkout, no path and no user."""
+    for cell in shipped:
+        assert str(Path.home()) not in json.dumps(json.loads(cell.to_json()))
+        assert len(cell.machine) == 32

@@ -1,0 +1,172 @@
+"""What every defense owes, whoever wrote it: it lets out what it declares, and private records leave by DP alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import components, quick
+from dp_accounting import NoOpDpEvent
+
+from bench.conformance import defense_checks, dp_checks
+from bench.conformance.check import Check, Skip
+from bench.conformance.defense_checks import another_seed_another_release, unmoved
+from bench.conformance.dp_checks import reads_none_where_it_says_so
+from bench.conformance.short_runs import Tried
+from bench.core.component import Choice, Component
+from bench.core.dataset import Data, Examples
+from bench.core.randomness import stream
+from bench.core.release import Release
+from bench.dp import accounting
+from bench.lint.input_independence import blindfold
+from bench.lint.neighbouring_datasets import others
+from bench.lint.probe_run import Trial
+from bench.lint.release_outputs import LOOKED_AT
+from bench.runner import run
+
+DEFENSES = sorted(components().defenses)
+PRIVATE = [name for name in DEFENSES if components().defenses[name].private]
+GENERATE = [name for name in DEFENSES if "generate" in components().defenses[name].publishes]
+CHECKS = (*defense_checks.CHECKS, *dp_checks.CHECKS)
+KNOWN_OUTPUTS = {"predict", "model", "encode", "decode", "generate", "synthetic", "join", "updates"}
+
+
+def defense(name: str) -> Component:
+    return components().defenses[name]
+
+
+def train(name: str, private: Examples, public: Examples, seed: int = 0, **changed: Any) -> Release:
+    component = defense(name)
+    release: Release = component.function(private, public, seed=seed, **quick(component, **changed))
+    return release
+
+
+@cache
+def tried(name: str) -> Tried:
+    """One release a defense and data set, for all tests that only look at it."""
+    return Tried(Choice(defense(name)), components())
+
+
+def trained(name: str, data: str = "digits") -> Release:
+    return tried(name).release(data)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _let_go() -> Iterator[None]:
+    """TensorFlow complains of functions that outlive it."""
+    yield
+    tried.cache_clear()
+
+
+# What `bench test` asks of anybody's
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [(name, check) for name in DEFENSES for check in CHECKS if not check.unless(defense(name))],
+    ids=str,
+)
+def test_keeps_the_contract(name: str, check: Check[Tried]) -> None:
+    """Each check of the kit; where one has nothing to say that is known here."""
+    try:
+        assert check(tried(name)) == []
+    except Skip:
+        assert name == "constant" if check is another_seed_another_release else check is reads_none_where_it_says_so
+
+
+@pytest.mark.parametrize("name", [name for name in DEFENSES if name != "constant"])
+def test_another_seed_moves_all_that_it_lets_out(name: str) -> None:
+    assert not unmoved(tried(name).outputs("breast_cancer"), tried(name).outputs("breast_cancer", seed=1))
+
+
+def test_who_reads_no_private_record_is_known() -> None:
+    """All others say that they do, and to none of these has the check nothing to say."""
+    nothing = {name for name in DEFENSES if accounting.claim(trained(name).spent, 200)["epsilon"] == 0}
+    assert nothing == {"constant", "public_only", "random_encoder"}
+
+
+# What it lets out
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_what_is_published_can_be_hidden(name: str) -> None:
+    release = trained(name)
+    assert release.published() <= KNOWN_OUTPUTS, "teach `outputs` here to look at the new access"
+    assert release.only(set()).published() == set()
+    for access in release.published():
+        assert release.only({access}).published() == {access}
+
+
+def test_holdout_is_out_of_reach(digits: Data) -> None:
+    """A defense gets two arguments, and the memory behind them holds their own records only."""
+    seen: list[tuple[Any, ...]] = []
+
+    def spy(private: Examples, public: Examples, *, seed: int) -> Release:
+        seen.append((private, public))
+        return Release(NoOpDpEvent(), predict=lambda x: np.ones((len(x), 10)))
+
+    component = Component("spy", "defense", spy, {}, "", run.Path(__file__), publishes=frozenset({"predict"}))
+    run.release(digits, Choice(component), 0)
+    [(private, public)] = seen
+    assert (private, public) == (digits.private, digits.public)
+    for part in seen[0]:
+        for array in (part.x, part.y):
+            while array.base is not None:
+                array = array.base
+                assert array.size == part.x.size or array.size == part.y.size
+            assert not np.shares_memory(array, digits.holdout.x)
+
+
+@pytest.mark.parametrize("name", GENERATE)
+def test_labels_take_turns_and_are_not_drawn(name: str) -> None:
+    generate = trained(name).generate
+    assert generate
+    assert all(np.array_equal(generate(n, 3).y, generate(n, 4).y) for n in (1, 10, 25))
+
+
+# decode
+
+
+@pytest.mark.parametrize("data", ["digits", "breast_cancer"])
+@pytest.mark.parametrize("name", [name for name in GENERATE if "decode" in defense(name).publishes])
+def test_what_is_generated_is_decoded(name: str, data: str) -> None:
+    """Whoever holds the decoder can draw the very records that `generate` gives."""
+    release = trained(name, data)
+    assert release.decode
+    assert release.generate
+    made = release.generate(50, 3)
+    latent = release.decode.model.input_shape[-1] - made.classes
+    assert release.decode.labels == made.classes
+    z = stream(3, "latent").standard_normal((50, latent), np.float32)
+    codes = np.concatenate([z, np.eye(made.classes, dtype=np.float32)[made.y]], axis=1)
+    assert np.allclose(release.decode(codes), made.x, atol=1e-6)
+    assert np.allclose(release.decode.model(codes), made.x, atol=1e-6), "the model is the map"
+
+
+# The guarantee (`bench.lint`, which a check of the kit asks of every defense that claims privacy)
+
+
+@pytest.mark.parametrize("mutant", ["scale", "counts", "rate", "labels"])
+def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data) -> None:
+    def leaky(private: Examples, public: Examples, seed: int) -> Release:
+        if mutant == "rate":  # a training parameter that tells how many records the first class has
+            return train("dp_sgd", private, public, seed, batch_size=10 + int((private.y == 0).sum()))
+        release = train("dp_sgd", private, public, seed)
+        predict, top = release.predict, private.x.max()
+        assert predict
+        if mutant == "scale":
+            return Release(release.spent, predict=lambda x: predict(x / top))
+        if mutant == "labels":
+            return Release(release.spent, predict=lambda x: predict(x) * np.isin(np.arange(2), private.y))
+        prior = np.bincount(private.y, minlength=2) / len(private)
+        return Release(release.spent, predict=lambda x: predict(x) * prior)
+
+    trial = Trial(leaky, cancer.private, cancer.public, cancer.holdout.x, 0)
+    assert blindfold(trial.run(cancer.private), trial.run(others(cancer.private)), trial)
+
+
+def test_every_access_has_a_place_in_these_contracts() -> None:
+    assert KNOWN_OUTPUTS == LOOKED_AT

@@ -1,0 +1,117 @@
+"""Whoever takes an artefact of a seeded run away reads on it, or in the README that names it, that noise was seeded."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_check import PLUGIN
+from test_figures import keep
+
+from bench.cli import options, run_commands
+from bench.cli.main import main
+from bench.core.notices import SEEDED
+from bench.report import figures
+from bench.report.aggregate import SEEDED as ON_THE_BOARD
+from bench.report.figures import FIGURES
+from bench.runner.cell import asked
+from bench.runner.registry import discover
+from bench.store.store import Store
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that every verb writes of a run."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "plugin.py").write_text(PLUGIN)
+    root = folder / "results"
+    shared = ["--results", str(root), "--plugin", str(folder / "plugin.py")]
+    chosen = ["--data", "made", "--defense", "says", "--defense", "says,bias=1", "--attack", "honest", "--seeds", "0-1"]
+    assert main(["run", *shared, *chosen]) == 0
+    store = Store(root)
+    picture = np.zeros((4, 8, 8, 1), np.uint8)
+    store.save_sheet(("made", "says", "honest", 0), {"true": picture, "blind": picture})
+    for verb in ("table", "plot", "exposed"):
+        assert main([verb, *shared]) == 0
+    plan, registry = FIGURES["vaegm_epsilon"], discover()
+    cells = asked(run_commands._planned(registry, plan, dict.fromkeys(options.WORDS)).crossings)
+    drawn = keep(folder / "figures", plan, cells)
+    figures.draw({plan: cells}, FIGURES, drawn, lambda result: True)
+    (drawn.root / "figures").rename(root / "figures")
+    return root
+
+
+def named(readme: Path) -> list[str]:
+    """Patterns of the files that a README names in backquotes; nothing where it lacks the sentence."""
+    text = readme.read_text() if readme.exists() else ""
+    names = re.findall(r"`([^`\s*]+\.\w+)`", text) + re.findall(r"\]\(([^)]+)\)", text) if SEEDED in text else []
+    return [re.sub(r"<[^>]+>", "*", name) for name in names]
+
+
+def says(path: Path, root: Path) -> bool:
+    """Whether a file says it itself, or the README beside it or that of results names it and does."""
+    own = SEEDED.encode() in path.read_bytes()
+    beside = any(fnmatch(path.name, name) for name in named(path.parent / "README.md"))
+    whole = str(path.relative_to(root))
+    return own or beside or any(fnmatch(whole, name) for name in named(RESULTS / "README.md"))
+
+
+def artefacts(root: Path) -> list[Path]:
+    found = (path for path in root.rglob("*") if path.is_file())
+    return sorted(path for path in found if ".local" not in path.relative_to(root).parts)
+
+
+def test_every_artefact_says_it_or_its_readme_does(written: Path) -> None:
+    found = artefacts(written)
+    kinds = {path.name for path in found} | {path.parent.name for path in found}
+    assert {"leaderboard.md", "leaderboard.csv", "details.md", "comparisons.csv", "README.md"} <= kinds
+    assert {"exposed.md", "exposed.csv.gz"} <= kinds
+    assert {"privacy_utility.png", "vaegm_epsilon.png", "vaegm_epsilon.csv", "0.json"} <= kinds
+    assert [name for name in kinds if name.startswith("sheet_")]
+    assert [path for path in found if not says(path, written)] == []
+
+
+def test_what_people_read_and_look_at_says_it_itself(written: Path) -> None:
+    shown = [path for path in artefacts(written) if path.suffix in (".md", ".png")]
+    assert len(shown) >= 7
+    for path in shown:
+        assert path.read_bytes().count(SEEDED.encode()) == 1, path
+
+
+def test_an_artefact_that_nobody_names_is_found(written: Path) -> None:
+    """The guard itself: what a new verb would write without a word."""
+    for name in ("new.md", "new.csv", "figures/new.csv", "plots/new.png"):
+        path = written / name
+        path.write_text("numbers")
+        assert not says(path, written), name
+        path.unlink()
+
+
+def test_a_picture_shows_it(tmp_path: Path) -> None:
+    """Not in its metadata alone."""
+    from matplotlib.text import Text
+
+    from bench.report.drawing import legend, panels, save
+
+    for with_legend in (True, False):
+        picture, axes = panels(1, 4, 3)
+        axes[0].plot([0, 1], label="a line")
+        if with_legend:
+            legend(picture, axes, 40)
+        save(tmp_path / f"{with_legend}.png", picture)
+        texts: list[Any] = [text for text in picture.findobj(Text) if text.get_text() == SEEDED]
+        assert len(texts) == 1
+        assert texts[0].get_visible()
+
+
+def test_committed_pages_say_it() -> None:
+    assert ON_THE_BOARD is SEEDED
+    pages = [RESULTS / name for name in ("README.md", "claims.md", "exposed.md", "leaderboard.md")]
+    for page in [*pages, *RESULTS.glob("*/details.md")]:
+        assert SEEDED in " ".join(page.read_text().split()), page

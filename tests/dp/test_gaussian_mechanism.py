@@ -1,0 +1,43 @@
+"""The Gaussian mechanism: its noise is there, of the right size, independent, and drawn anew for every number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from bench.dp.gaussian_mechanism import gaussian
+
+ERROR = 1e-6  # of each statistical test here
+
+
+def variance_fits(noise: NDArray[np.float64], deviation: float) -> bool:
+    """Whether normal numbers of mean 0 may have this standard deviation; wrongly refused with chance ERROR."""
+    total = (noise.ravel() ** 2).sum() / deviation**2
+    return bool(chi2.ppf(ERROR / 2, noise.size) <= total <= chi2.isf(ERROR / 2, noise.size))
+
+
+def test_noise_has_the_scale_that_is_accounted_and_no_other() -> None:
+    values = np.random.default_rng(0).integers(0, 100, (100, 20))
+    noise = gaussian(values, 3.0, 0.7, np.random.default_rng(1)) - values
+    assert variance_fits(noise, 2.1)
+    for wrong in (2.1 / np.sqrt(2), 2.1 * np.sqrt(2), 3.0, 0.7):  # what a slip of sensitivity or noise would give
+        assert not variance_fits(noise, wrong)
+
+
+def test_each_number_has_noise_of_its_own() -> None:
+    noise = gaussian(np.zeros((400, 6)), 1.0, 1.0, np.random.default_rng(2))
+    assert len(np.unique(noise)) == noise.size
+    apart = np.corrcoef(noise.T)[np.triu_indices(6, 1)]
+    assert np.abs(apart).max() < 6 / np.sqrt(400)  # six standard deviations
+
+
+def test_without_noise_the_values_come_back() -> None:
+    seed = 0
+    values = np.arange(6.0).reshape(2, 3)
+    assert np.array_equal(gaussian(values, 5.0, 0.0, np.random.default_rng(seed)), values)
+    again = [gaussian(values, 5.0, 1.0, np.random.default_rng(seed)) for _ in range(2)]
+    assert np.array_equal(*again)
+    with pytest.raises(ValueError, match="scale"):
+        gaussian(values, -1.0, 1.0, np.random.default_rng(seed))

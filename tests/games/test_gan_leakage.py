@@ -1,0 +1,254 @@
+"""The insider's game: the judge knows a leak when it sees one, the insider finds one, and where there is none, none."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import components
+from numpy.typing import NDArray
+
+from bench.core.dataset import Data, Examples, Where
+from bench.core.errors import Doubt, UserError
+from bench.core.game import Challenge
+from bench.core.release import Release
+from bench.dp.train import remembering
+from bench.games import GAN_LEAKAGE, INVERSION, Insider
+from bench.models.federated import protocol as federation
+from bench.models.federated.protocol import Plan
+from bench.store.store import Store
+from defenses.federated import federated
+
+SEED = 1
+LABEL = 4  # that is asked about with this seed
+SIZES = {"private": 800, "holdout": 500, "public": 490}
+PLAN: dict[str, Any] = {"rounds": 30, "local_steps": 10, "hidden": (32,)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remember(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is trained on the same records in several tests is trained once."""
+    with remembering(Store(Path(tmp_path_factory.mktemp("fits")))):
+        yield
+    for function in (release, found):
+        function.cache_clear()  # TensorFlow complains of functions that outlive it
+
+
+@cache
+def digits() -> Data:
+    data: Data = components().data["digits"].function(Where(), np.random.default_rng(0), **SIZES)
+    return data
+
+
+@cache
+def challenge() -> Challenge:
+    return GAN_LEAKAGE.challenge(digits(), np.random.default_rng(SEED))
+
+
+@cache
+def blind() -> NDArray[Any]:
+    return GAN_LEAKAGE.blind(challenge(), 0)
+
+
+def judged(answer: NDArray[Any]) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Doubt)
+        return dict(GAN_LEAKAGE.judge(answer, blind(), challenge(), np.random.default_rng(0)))
+
+
+def records_of(label: int, part: Examples) -> NDArray[Any]:
+    rows = np.flatnonzero(part.y == label)[:40]  # those that the judge compares with are as few
+    return part.x[np.resize(rows, challenge().targets.n)]
+
+
+# --- the game ---
+
+
+def test_the_insider_has_no_record_of_the_victims_class() -> None:
+    targets, secret = challenge().targets, challenge().secret
+    assert isinstance(targets, Insider)
+    assert targets.label == LABEL
+    assert not (targets.own.y == targets.label).any()
+    assert set(targets.own.y) == set(range(10)) - {targets.label}
+    assert len(targets.own) == (digits().public.y != targets.label).sum()
+    assert (secret.private.y == targets.label).all()
+    assert (secret.public.y == targets.label).all()
+    assert challenge().public is targets.own
+    labels = {GAN_LEAKAGE.challenge(digits(), np.random.default_rng(s)).targets.label for s in range(20)}
+    assert len(labels) > 5
+
+
+def test_true_records_are_recognised_and_those_of_another_class_are_not() -> None:
+    label = challenge().targets.label
+    leak = judged(records_of(label, challenge().secret.private))
+    other = judged(records_of((label + 1) % 10, digits().private))
+    assert leak["headline"] == "recognition"
+    assert leak["chance"] == 0.1
+    assert leak["recognition"]["value"] > 0.9
+    assert leak["gain"]["low"] > 0.5
+    assert leak["nearest_private"]["value"] == pytest.approx(1, abs=1e-6)
+    assert leak["closer_to_private"]["low"] > 0
+    assert leak["spread"] > 0.9
+    assert other["recognition"]["value"] < 0.1
+    assert other["gain"]["high"] < 0.1
+    for found in (leak, other):
+        assert all(-1 <= found[key][side] <= 1 for key in ("recognition", "gain", "blind") for side in ("low", "high"))
+
+
+def test_the_blind_answer_is_blind() -> None:
+    """It is recognised hardly more often than by luck, and nothing private or of the class has a part in it."""
+    assert judged(blind())["recognition"]["value"] < 0.4
+    c = challenge()
+    other = Challenge(c.targets, replace(c.secret, private=c.secret.public), c.public)
+    assert np.array_equal(GAN_LEAKAGE.blind(other, 0), blind())
+
+
+def test_one_picture_a_hundred_times_is_doubted() -> None:
+    label = challenge().targets.label
+    one = np.repeat(records_of(label, digits().private)[:1], challenge().targets.n, 0)
+    with pytest.warns(Doubt, match="are one picture"):
+        GAN_LEAKAGE.judge(one, blind(), challenge(), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda x: x[:-1], lambda x: x[..., 0], lambda x: x * 255, lambda x: x * np.nan, lambda x: x.astype(int)]
+)
+def test_an_answer_that_is_no_pictures_is_refused(spoil: Any) -> None:
+    with pytest.raises(ValueError, match=r"pi(ctures|xels)"):
+        GAN_LEAKAGE.judge(spoil(blind()), blind(), challenge(), np.random.default_rng(0))
+
+
+def test_a_single_class_cannot_be_asked_about() -> None:
+    one = digits().private[np.flatnonzero(digits().private.y == 1)]
+    with pytest.raises(UserError, match="too few classes"):
+        GAN_LEAKAGE.challenge(Data("one", one, one, one), np.random.default_rng(0))
+
+
+def test_the_sheet_shows_true_reconstructed_and_blind() -> None:
+    assert GAN_LEAKAGE.sheet
+    rows = GAN_LEAKAGE.sheet(blind(), blind(), challenge())
+    assert list(rows) == ["true", "reconstructed", "blind"]
+    assert all(row.dtype == np.uint8 and row.shape[1:] == (8, 8, 1) for row in rows.values())
+
+
+# --- the insider ---
+
+
+@cache
+def release() -> Release:
+    return federated(digits().private, digits().public, seed=0, **PLAN).only({"join"})
+
+
+def play(given: Release, targets: Insider | None = None, **options: Any) -> NDArray[Any]:
+    attack = components().attacks["insider_gan"]
+    targets = targets or challenge().targets
+    answer: NDArray[Any] = attack.function(given, targets, challenge().public, seed=1, **options)
+    return answer
+
+
+@cache
+def found() -> NDArray[Any]:
+    return play(release())
+
+
+def test_the_insider_draws_a_class_that_it_never_saw() -> None:
+    result = judged(found())
+    assert result["recognition"]["low"] > 0.5
+    assert result["gain"]["low"] > 0.3
+    assert result["spread"] > 0.1
+
+
+def test_of_a_class_that_nobody_holds_it_finds_nothing() -> None:
+    """Null: the victim's records are noise that only bears the label."""
+    private, label = digits().private, challenge().targets.label
+    x = private.x.copy()
+    rows = np.flatnonzero(private.y == label)
+    x[rows] = np.random.default_rng(0).random((len(rows), *private.shape))
+    noise = federated(Examples(x, private.y, 10), digits().public, seed=0, **PLAN)
+    assert judged(play(noise))["recognition"]["value"] < 0.4
+
+
+def test_an_insider_who_aims_at_another_class_is_not_believed() -> None:
+    targets = replace(challenge().targets, label=(challenge().targets.label + 1) % 10)
+    assert judged(play(release(), targets))["recognition"]["value"] < 0.3
+
+
+def test_the_same_seed_gives_the_same_pictures() -> None:
+    quick = federated(digits().private, digits().public, seed=0, rounds=2, local_steps=2)
+    assert np.array_equal(play(quick, reject=0.0), play(quick, reject=0.0))
+
+
+@pytest.mark.parametrize("option", [{"upload": 0.1}, {"norm_bound": 0.05}], ids=str)
+def test_the_insider_keeps_the_rules_of_the_server(option: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[federation.Run] = []
+    join = federation.Federation.join
+
+    def heard(self: federation.Federation, *enter: Any) -> federation.Run:
+        runs.append(join(self, *enter))
+        return runs[-1]
+
+    monkeypatch.setattr(federation.Federation, "join", heard)
+    play(federated(digits().private, digits().public, seed=0, rounds=3, local_steps=2, **option), reject=0.0)
+    assert not [reason for run in runs for reason in run.refused if "joined" in reason]
+
+
+# --- the server as observer ---
+
+
+class OneRecord:
+    """Updates as of clients that hold one record each and take one step of gradient descent on it."""
+
+    def __init__(self, records: Examples) -> None:
+        self.records = records
+
+    def __call__(self) -> Any:
+        plan = Plan(clients=len(self.records), classes_each=10, hidden=(32,), rounds=1, local_steps=1, batch_size=1)
+        fed = federation.federation(self.records, plan, 0)
+        apart = [Examples(self.records.x[[i]], self.records.y[[i]], 11) for i in range(len(self.records))]
+        rows = [np.array([i]) for i in range(len(self.records))]
+        return replace(fed, parts=apart, rows=rows, rate=1.0, batch_size=1.0).updates()
+
+
+def observed(records: Examples, labels: NDArray[Any], **options: Any) -> NDArray[Any]:
+    given = Release(challenge_spent(), updates=OneRecord(records))
+    wanted = INVERSION.challenge(digits(), np.random.default_rng(0)).targets
+    wanted = replace(wanted, labels=labels)
+    attack = components().attacks["gradient_leakage"]
+    answer: NDArray[Any] = attack.function(given, wanted, digits().public, seed=0, **options)
+    return answer
+
+
+def challenge_spent() -> Any:
+    from bench.dp.accounting import no_privacy
+
+    return no_privacy()
+
+
+def test_the_gradient_of_one_record_is_that_record() -> None:
+    """Deep leakage: what a client sends after one step on one record shows it, to those who match the right one."""
+    first = [int(np.flatnonzero(digits().private.y == k)[0]) for k in (2, 5, 7)]
+    records = digits().private[np.array(first)]
+    options = {"steps": 400, "smoothness": 0.0, "waves": 0}
+    answer = observed(records, records.y, **options)
+    errors = np.sqrt(((answer - records.x) ** 2).mean((1, 2, 3)))
+    assert errors.max() < 0.05
+    wrong = observed(records, np.roll(records.y, 1), **options)
+    assert np.sqrt(((wrong - records.x) ** 2).mean((1, 2, 3))).min() > 0.15
+
+
+def test_options_out_of_range_are_one_sentence() -> None:
+    names = ("generator_steps", "judges", "closeness", "inject", "reject")
+    wrong: list[dict[str, Any]] = [{name: -1} for name in names]
+    for options in (*wrong, {"learning_rate": math.nan}):
+        with pytest.raises(UserError) as caught:
+            play(release(), **options)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="first is a round"):
+        observed(digits().private[:1], np.array([0]), first=0)

@@ -1,0 +1,237 @@
+"""The membership game: what the adversary is told, that the blind answer never saw its truth, which doubts are said."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.core.dataset import Data, Examples, record_keys
+from bench.core.errors import Doubt, UserError
+from bench.core.game import Challenge
+from bench.games import GAMES, MEMBERSHIP, Targets, metrics
+from bench.games import membership as games
+
+ERROR_RATE = 1e-6
+
+
+def drawn(seed: int, private: int, holdout: int, shift: float = 0.0, public: int = 4) -> Data:
+    rng = np.random.default_rng(seed)
+
+    def part(size: int, shift: float) -> Examples:
+        x = np.clip(0.3 + shift + 0.2 * rng.normal(size=(size, 2, 3)), 0, 1)
+        return Examples(x, rng.integers(0, 3, size), 3)
+
+    return Data("drawn", part(private, 0.0), part(holdout, shift), part(public, 0.0))
+
+
+def asked(data: Data, rng: np.random.Generator, of: str = "private") -> tuple[Targets, np.ndarray]:
+    drawn = MEMBERSHIP.challenge(data, rng, of)
+    return drawn.targets, drawn.secret
+
+
+def blindly(targets: Targets, secret: np.ndarray, seed: int) -> np.ndarray:
+    return MEMBERSHIP.blind(Challenge(targets, secret, targets.known), seed)
+
+
+def judged(answer: Any, blind: Any, secret: Any) -> tuple[dict[str, Any], list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        records = Examples(np.arange(len(secret)).reshape(-1, 1) / len(secret), np.zeros(len(secret), int), 2)
+        challenge = Challenge(Targets(records, records[:0], secret[:0]), secret, records)
+        found = MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(0))
+    assert all(issubclass(doubt.category, Doubt) for doubt in caught)
+    return dict(found), [str(doubt.message) for doubt in caught]
+
+
+@pytest.mark.parametrize("sizes", [(40, 23), (4, 4), (4, 101)])
+def test_known_and_targets_are_everything_and_share_nothing(sizes: tuple[int, int]) -> None:
+    data = drawn(0, *sizes)
+    targets, secret = asked(data, np.random.default_rng(1))
+    members = set(record_keys(data.private))
+    unknown, known = record_keys(targets.records), record_keys(targets.known)
+    assert sorted(unknown + known) == sorted(record_keys(data.private) + record_keys(data.holdout))
+    assert [key in members for key in unknown] == secret.tolist()
+    assert [key in members for key in known] == targets.known_member.tolist()
+    assert secret.dtype == targets.known_member.dtype == bool
+    assert (targets.known_member.sum(), (~targets.known_member).sum()) == tuple(round(n / 4) for n in sizes)
+
+
+def test_targets_keep_their_labels_and_their_order_tells_nothing() -> None:
+    data = drawn(0, 400, 300)
+    targets, secret = asked(data, np.random.default_rng(1))
+    label = dict(zip(record_keys(data.private), data.private.y, strict=True))
+    assert all(
+        label[key] == y for key, y in zip(record_keys(targets.records), targets.records.y, strict=True) if key in label
+    )
+    for truth in (secret, targets.known_member):
+        order = np.arange(len(truth))
+        assert stats.mannwhitneyu(order[truth], order[~truth]).pvalue > ERROR_RATE
+        mutant = np.sort(truth)
+        assert stats.mannwhitneyu(order[mutant], order[~mutant]).pvalue < ERROR_RATE  # members after the others
+
+
+def test_challenge_is_its_generators() -> None:
+    data = drawn(0, 40, 30)
+    (a, first), (b, second), (c, _) = (asked(data, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert np.array_equal(a.records.x, b.records.x)
+    assert np.array_equal(first, second)
+    assert not np.array_equal(a.records.x, c.records.x)
+
+
+def test_too_few_records_to_play() -> None:
+    with pytest.raises(UserError, match="at least 4"):
+        asked(drawn(0, 40, 3), np.random.default_rng(0))
+
+
+def test_public_records_are_asked_about_without_being_handed_out() -> None:
+    data = drawn(0, 40, 60, public=50)
+    found = MEMBERSHIP.challenge(data, np.random.default_rng(1), "public")
+    targets, besides = found.targets, record_keys(found.public)
+    asked_about = record_keys(targets.records) + record_keys(targets.known)
+    assert targets.of == "public"
+    public, holdout = record_keys(data.public), record_keys(data.holdout)
+    assert set(public) <= set(asked_about)
+    assert sorted(asked_about + besides) == sorted(public + holdout)  # nothing private, and nobody's record twice
+    assert not set(besides) & set(asked_about)
+    inside = set(public)
+    assert [key in inside for key in record_keys(targets.records)] == found.secret.tolist()
+    assert [key in inside for key in record_keys(targets.known)] == targets.known_member.tolist()
+
+
+def test_blind_answer_sees_a_shifted_split_and_says_so() -> None:
+    targets, secret = asked(drawn(2, 400, 400, shift=0.15), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
+    found, doubts = judged(np.zeros(len(secret)), blind, secret)
+    assert found["blind"]["value"] > 0.6
+    assert any("the split itself can be told apart" in doubt for doubt in doubts)
+    assert found["gain"]["high"] < 0
+
+
+def on_its_own_rows(targets: Targets, secret: np.ndarray) -> np.ndarray:
+    x = games._plain(targets.records)
+    return games._told_apart(x, secret, x, 0)
+
+
+def null_p(scores: np.ndarray, secret: np.ndarray) -> float:
+    found = metrics.auc(scores, secret, spread=games.CROSS_FITTED)
+    return float(2 * stats.norm.sf(abs(found["value"] - 0.5) / found["se"]))
+
+
+def test_blind_answer_is_cross_fitted() -> None:
+    targets, secret = asked(drawn(3, 400, 400), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
+    assert null_p(blind, secret) > ERROR_RATE
+    assert judged(blind, blind, secret)[1] == []
+    mutant = on_its_own_rows(targets, secret)
+    assert metrics.auc(mutant, secret)["value"] > 0.8
+    assert null_p(mutant, secret) < ERROR_RATE
+
+
+def test_blind_answer_is_fitted_on_the_known_too() -> None:
+    data = drawn(6, 300, 300, shift=0.3)
+    known, told = asked(data, np.random.default_rng(0))
+    few = np.r_[np.flatnonzero(told)[:20], np.flatnonzero(~told)[:20]]
+    right, wrong = (
+        metrics.auc(blindly(Targets(known.records[few], known.known, truth), told[few], 0), told[few])["value"]
+        for truth in (known.known_member, ~known.known_member)
+    )
+    assert right > 0.9
+    assert wrong < 0.1  # told the opposite of 150 records, 32 of its own do not save it
+
+
+def test_blind_answer_repeats() -> None:
+    targets, secret = asked(drawn(4, 60, 40), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
+    assert blind.shape == secret.shape
+    assert np.array_equal(blind, blindly(targets, secret, 0))
+    assert not np.array_equal(blind, blindly(targets, secret, 1))
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (4, 200)])
+def test_blind_answer_of_few_records(sizes: tuple[int, int]) -> None:
+    targets, secret = asked(drawn(5, *sizes), np.random.default_rng(0))
+    blind = blindly(targets, secret, 0)
+    _, doubts = judged(blind, blind, secret)
+    assert any("fewer than 100" in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "taken"), [(9000, 9000, (2000, 2000)), (9000, 300, (3700, 300)), (50, 20, (50, 20))]
+)
+def test_fit_rows_are_few_and_even(members: int, others: int, taken: tuple[int, int]) -> None:
+    truth = np.random.default_rng(0).permutation(np.arange(members + others) < members)
+    rows = games._fit_rows(np.arange(len(truth)), truth, np.random.default_rng(0))
+    assert len(np.unique(rows)) == len(rows) <= games.FIT_ROWS
+    assert (truth[rows].sum(), (~truth[rows]).sum()) == taken
+
+
+def test_linear_cross_fitting_on_noise_spreads_more_than_delong_says() -> None:
+    """Why `CROSS_FITTED`: with one linear score, the deviations have nearly twice the variance that they should."""
+    deviations, runs, n, folds = [], 300, 100, 5
+    rng = np.random.default_rng(0)
+    for _ in range(runs):
+        x, secret = rng.normal(size=(2 * n, 20)), np.arange(2 * n) < n
+        scores = np.empty(2 * n)
+        for k in range(folds):
+            held = np.arange(2 * n) % folds == k
+            scores[held] = x[held] @ (x[~held & secret].mean(0) - x[~held & ~secret].mean(0))
+        found = metrics.auc(scores, secret)
+        deviations.append((found["value"] - 0.5) / found["se"])
+    spread = float(np.sum(np.square(deviations)))
+    assert stats.chi2.sf(spread, runs) < ERROR_RATE  # mutant: no allowance for shared fitting records
+    assert stats.chi2.sf(spread / games.CROSS_FITTED**2, runs) > ERROR_RATE
+
+
+def test_judge_of_a_leak() -> None:
+    rng = np.random.default_rng(0)
+    secret = rng.permutation(np.arange(2500) < 1200)
+    found, doubts = judged(rng.normal(size=2500) + secret, rng.normal(size=2500), secret)
+    assert doubts == []
+    assert set(found) == {
+        "headline", "chance", "auc", "balanced_accuracy", "advantage", "blind", "gain", "tpr_at_fpr_0.01",
+        "tpr_at_fpr_0.001", "members", "non_members", "roc", "answers",
+    }  # fmt: skip
+    answers = found.pop("answers")
+    assert {name: len(values) for name, values in answers.items()} == {
+        "units_members": 1200, "units_others": 1300, "records": 1200,
+    }  # fmt: skip
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for figure in ("auc", "balanced_accuracy", "advantage", "blind", "gain"):
+        assert set(found[figure]) == {"value", "low", "high", "se"}
+        assert found[figure]["low"] <= found[figure]["value"] <= found[figure]["high"]
+    assert found["gain"]["value"] == pytest.approx(found["auc"]["value"] - found["blind"]["value"])
+    assert found["gain"]["low"] > 0
+    assert found["tpr_at_fpr_0.001"] == {"not_measurable": "1300 non-members; 10000 are needed"}
+    assert (found["members"], found["non_members"]) == (1200, 1300)
+
+
+def test_judge_doubts_an_inverted_sign() -> None:
+    rng = np.random.default_rng(0)
+    secret = np.arange(400) < 200
+    doubts = judged(rng.normal(size=400) - secret, rng.normal(size=400), secret)[1]
+    assert len(doubts) == 1
+    assert "below chance" in doubts[0]
+
+
+@pytest.mark.parametrize(("members", "others", "doubtful"), [(100, 100, False), (99, 100, True), (100, 99, True)])
+def test_judge_doubts_few_records(members: int, others: int, doubtful: bool) -> None:
+    secret = np.arange(members + others) < members
+    doubts = judged(np.zeros(len(secret)), np.zeros(len(secret)), secret)[1]
+    assert bool(doubts) == doubtful
+    assert not doubtful or f"{members} members and {others} non-members" in doubts[0]
+
+
+@pytest.mark.parametrize("answer", [np.zeros((200, 1)), np.zeros(199), np.full(200, np.nan)])
+def test_judge_refuses_a_broken_answer(answer: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"shape|not finite"):
+        judged(answer, np.zeros(200), np.arange(200) < 100)
+
+
+def test_games_go_by_their_names() -> None:
+    assert all(name == game.name for name, game in GAMES.items())
+    assert GAMES["membership"] is MEMBERSHIP

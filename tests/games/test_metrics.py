@@ -1,0 +1,287 @@
+"""Figures against slow truths, intervals against simulation; every guard is shown to reject a mutant."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.games import metrics
+
+ERROR_RATE = 1e-6
+
+
+def drawn(seed: int, members: int, others: int, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    member = rng.permutation(np.arange(members + others) < members)
+    return rng.normal(size=len(member)) + shift * member, member
+
+
+def delong_truth(scores: np.ndarray, member: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
+    ours, others = scores[member], scores[~member]
+    wins = np.array([[float(a > b) + 0.5 * float(a == b) for b in others] for a in ours])
+    v10, v01 = wins.mean(1), wins.mean(0)
+    return wins.mean(), v10.var(ddof=1) / len(v10) + v01.var(ddof=1) / len(v01), v10, v01
+
+
+@pytest.mark.parametrize("grain", [None, 1, 0.5])
+@pytest.mark.parametrize("sizes", [(2, 2), (5, 30), (40, 23)])
+def test_auc_is_that_of_all_pairs(sizes: tuple[int, int], grain: float | None) -> None:
+    scores, member = drawn(1, *sizes, shift=0.5)
+    if grain:
+        scores = np.round(scores / grain) * grain
+    value, variance, _, _ = delong_truth(scores, member)
+    found = metrics.auc(scores, member)
+    assert found["value"] == pytest.approx(value)
+    if 0 < value < 1:
+        assert found["se"] == pytest.approx(np.sqrt(variance))
+        assert 0 <= found["low"] < found["value"] < found["high"] <= 1
+        assert metrics.auc(scores, member, spread=2)["se"] == pytest.approx(2 * np.sqrt(variance))
+
+
+def test_auc_turns_over_with_the_sign_and_ignores_order_and_scale() -> None:
+    scores, member = drawn(2, 60, 40)
+    scores = np.round(scores, 1)
+    found, turned = metrics.auc(scores, member), metrics.auc(-scores, member)
+    assert turned["value"] == pytest.approx(1 - found["value"])
+    assert (turned["low"], turned["high"]) == pytest.approx((1 - found["high"], 1 - found["low"]))
+    order = np.argsort(member)
+    assert metrics.auc(scores[order], member[order]) == pytest.approx(found)
+    assert metrics.auc(np.exp(3 * scores), member) == found
+
+
+def test_auc_of_equal_scores_is_exactly_a_half() -> None:
+    member = np.arange(50) < 20
+    assert metrics.auc(np.full(50, 0.1), member) == {"value": 0.5, "low": 0.5, "high": 0.5, "se": 0.0}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_auc_without_overlap_has_an_interval_all_the_same(sign: int) -> None:
+    member = np.arange(50) < 20
+    found = metrics.auc(sign * member.astype(float), member)
+    edge = 0.025 ** (1 / 20)
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(
+        (1, edge, 1) if sign > 0 else (0, 0, 1 - edge)
+    )
+    assert found["se"] > 0
+
+
+def coverage_p(width: float, runs: int = 2000) -> float:
+    """P-value of "at least 94 % of the intervals cover": a percent is left to a formula that holds asymptotically."""
+    truth, covered = stats.norm.cdf(0.5 / np.sqrt(2)), 0
+    for seed in range(runs):
+        found = metrics.auc(*drawn(seed, 150, 100, 0.5))
+        logit = [np.log(found[key] / (1 - found[key])) for key in ("low", "value", "high")]
+        low, high = (logit[1] + width * (end - logit[1]) for end in (logit[0], logit[2]))
+        covered += low <= np.log(truth / (1 - truth)) <= high
+    return float(stats.binomtest(covered, runs, 0.94, alternative="less").pvalue)
+
+
+def test_auc_interval_covers() -> None:
+    assert coverage_p(1.0) > ERROR_RATE
+    assert coverage_p(0.8) < ERROR_RATE  # mutant: an interval of four fifths of the width
+
+
+def test_gain_has_delongs_covariance() -> None:
+    a, member = drawn(3, 40, 30)
+    b = 0.7 * a + drawn(4, 40, 30)[0]
+    found = metrics.paired_gain(a, b, member)
+    auc_a, _, a10, a01 = delong_truth(a, member)
+    auc_b, _, b10, b01 = delong_truth(b, member)
+    variance = np.var(a10 - b10, ddof=1) / 40 + np.var(a01 - b01, ddof=1) / 30
+    assert found["value"] == pytest.approx(auc_a - auc_b)
+    assert found["se"] == pytest.approx(np.sqrt(variance))
+    assert found["high"] - found["low"] == pytest.approx(2 * metrics.Z * np.sqrt(variance))
+    wider = metrics.paired_gain(a, b, member, spread=2)
+    assert wider["se"] ** 2 == pytest.approx(variance + 3 * metrics.auc(b, member)["se"] ** 2)
+    unpaired = metrics.auc(a, member)["se"] ** 2 + metrics.auc(b, member)["se"] ** 2
+    assert variance < 0.9 * unpaired  # mutant: the covariance left out
+
+
+def test_gain_over_oneself_is_nothing_and_perfection_keeps_an_interval() -> None:
+    a, member = drawn(5, 40, 30)
+    assert metrics.paired_gain(a, a, member) == {"value": 0, "low": 0, "high": 0, "se": 0}
+    perfect = metrics.paired_gain(member.astype(float), np.zeros(70), member)
+    assert perfect["value"] == 0.5
+    assert perfect["low"] < 0.5 < perfect["high"]
+
+
+def noise_advantages(rule: str, runs: int = 1000) -> np.ndarray:
+    found = []
+    for seed in range(runs):
+        scores, member = drawn(seed, 51, 38, shift=0)
+        if rule == "halves":
+            found.append(metrics.advantage(scores, member, np.random.default_rng(seed))["value"])
+        else:
+            found.append(max((scores[member] >= t).mean() - (scores[~member] >= t).mean() for t in scores))
+    return np.array(found)
+
+
+def test_advantage_on_noise_is_nothing() -> None:
+    limit = stats.norm.isf(ERROR_RATE / 2)
+    found = noise_advantages("halves")
+    assert abs(found.mean()) < limit * found.std() / np.sqrt(len(found))
+    mutant = noise_advantages("best on the same records")
+    assert mutant.mean() > limit * mutant.std() / np.sqrt(len(mutant))
+
+
+def test_advantage_finds_a_leak_and_is_a_share_of_the_records() -> None:
+    scores, member = drawn(6, 4000, 3001, shift=2.0)
+    found = metrics.advantage(scores, member, np.random.default_rng(0))
+    assert found["low"] < 2 * stats.norm.cdf(1) - 1 < found["high"]
+    assert found["high"] - found["low"] < 0.05
+    balanced = metrics.balanced_accuracy(found)
+    assert balanced["value"] == (1 + found["value"]) / 2
+    assert balanced["se"] == found["se"] / 2
+    again = metrics.advantage(scores, member, np.random.default_rng(0))
+    assert found == again
+
+
+@pytest.mark.parametrize(("scores", "value"), [(np.arange(40) >= 20, 1.0), (np.zeros(40), 0.0)])
+def test_advantage_at_the_edges(scores: np.ndarray, value: float) -> None:
+    found = metrics.advantage(scores, np.arange(40) >= 20, np.random.default_rng(0))
+    assert found["value"] == value
+    assert -1 <= found["low"] <= value <= found["high"] <= 1
+    assert found["se"] > 0
+
+
+def test_newcombe_interval_is_the_published_one() -> None:
+    found = metrics._difference(56, 70, 48, 80)  # table II (a) of the paper, method 10: 0.2 (0.0524, 0.3339)
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def naive_tpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> tuple[int, int]:
+    best = (0, 0)
+    for threshold in scores:
+        hits, alarms = int((scores[member] >= threshold).sum()), int((scores[~member] >= threshold).sum())
+        if alarms / (~member).sum() <= fpr:
+            best = max(best, (hits, alarms))
+    return best
+
+
+@pytest.mark.parametrize("fpr", [0.1, 0.03])
+@pytest.mark.parametrize("grain", [None, 0.25, 10.0])
+def test_tpr_at_fpr_is_that_of_a_loop(grain: float | None, fpr: float) -> None:
+    scores, member = drawn(7, 200, 350)
+    if grain:
+        scores = np.round(scores / grain) * grain
+    found = metrics.tpr_at_fpr(scores, member, fpr)
+    hits, alarms = naive_tpr(scores, member, fpr)
+    assert (found["true_positives"], found["false_positives"]) == (hits, alarms)
+    assert (found["members"], found["non_members"]) == (200, 350)
+    exact = stats.binomtest(alarms, 350).proportion_ci(0.95, "exact")
+    assert (found["fpr"], found["fpr_low"], found["fpr_high"]) == pytest.approx((alarms / 350, exact.low, exact.high))
+    exact = stats.binomtest(hits, 200).proportion_ci(0.95, "exact")
+    assert found["value"] == pytest.approx(hits / 200)
+    assert found["low"] <= exact.low < exact.high <= found["high"]
+
+
+def test_tpr_covers_the_truth_though_its_threshold_is_estimated() -> None:
+    """Many members, few non-members, no leak: the mutant that trusts its threshold covers under 70 % (p < 1e-6)."""
+    rng, trials, covered, naive = np.random.default_rng(0), 400, 0, 0
+    member = np.arange(11_000) < 10_000
+    for _ in range(trials):
+        found = metrics.tpr_at_fpr(rng.standard_normal(11_000), member, 0.01)
+        covered += found["low"] <= 0.01 <= found["high"]
+        exact = stats.binomtest(found["true_positives"], 10_000).proportion_ci(0.95, "exact")
+        naive += exact.low <= 0.01 <= exact.high
+    assert stats.binomtest(covered, trials, 0.95, alternative="less").pvalue > 1e-6
+    assert stats.binomtest(naive, trials, 0.95, alternative="less").pvalue < 1e-6
+
+
+def test_ties_with_non_members_are_all_alarms() -> None:
+    member = np.arange(40) < 20
+    found = metrics.tpr_at_fpr(np.ones(40), member, 0.5)
+    assert (found["true_positives"], found["false_positives"]) == (0, 0)
+    mutant = metrics.tpr_at_fpr(1 - np.arange(40) / 1e9, member, 0.5)  # ties broken by the order of the records
+    assert (mutant["true_positives"], mutant["false_positives"]) == (20, 10)
+
+
+@pytest.mark.parametrize(("others", "fpr", "needed"), [(375, 0.01, 1000), (999, 0.01, 1000), (9999, 0.001, 10000)])
+def test_a_small_fpr_needs_non_members(others: int, fpr: float, needed: int) -> None:
+    scores, member = drawn(8, 10, others)
+    assert metrics.tpr_at_fpr(scores, member, fpr) == {"not_measurable": f"{others} non-members; {needed} are needed"}
+    assert "value" in metrics.tpr_at_fpr(*drawn(8, 10, needed), fpr)
+
+
+@pytest.mark.parametrize("grain", [None, 0.5])
+@pytest.mark.parametrize("sizes", [(2, 2), (50, 20), (3000, 9000)])
+def test_roc_corners_are_counts_on_the_curve(sizes: tuple[int, int], grain: float | None) -> None:
+    scores, member = drawn(9, *sizes)
+    if grain:
+        scores = np.round(scores / grain) * grain
+    curve = metrics.roc(scores, member)
+    assert len(curve["fp"]) == len(curve["tp"]) <= 200
+    assert curve["fp"][0] == 0
+    assert (curve["fp"][-1], curve["tp"][-1]) == (sizes[1], sizes[0])
+    assert all(a < b for a, b in itertools.pairwise(curve["fp"]))
+    assert curve["tp"] == sorted(curve["tp"])
+    ours, others = np.sort(scores[member]), np.sort(scores[~member])
+    true = {(0, 0)} | {
+        (len(others) - int(np.searchsorted(others, t)), len(ours) - int(np.searchsorted(ours, t))) for t in scores
+    }
+    assert set(zip(curve["fp"], curve["tp"], strict=True)) <= true
+    assert all(isinstance(count, int) for count in curve["fp"] + curve["tp"])
+    if sizes == (50, 20) and grain is None:  # few enough corners: none is left out
+        assert curve["fp"] == list(range(21))
+
+
+@pytest.mark.parametrize("hits", [0, 3, 20])
+def test_accuracy_is_wilsons(hits: int) -> None:
+    found = metrics.accuracy(np.arange(20) < hits)
+    truth = stats.binomtest(hits, 20).proportion_ci(0.95, "wilson")
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((hits / 20, truth.low, truth.high))
+
+
+def test_over_seeds_takes_the_wider_interval() -> None:
+    assert metrics.over_seeds([0.6], [0.1]) == pytest.approx({"value": 0.6, "low": 0.404, "high": 0.796}, abs=1e-4)
+    within = metrics.over_seeds([0.6, 0.6, 0.6], [0.1, 0.1, 0.1])
+    assert within["high"] - 0.6 == pytest.approx(metrics.Z * 0.1 / np.sqrt(3))
+    between = metrics.over_seeds([0.5, 0.6, 0.7], [0.0, 0.0, 0.0])
+    assert between["high"] - 0.6 == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3))
+    with pytest.raises(ValueError, match="0 values"):
+        metrics.over_seeds([], [])
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.r_[np.nan, np.inf, np.zeros(8)], "2 of 10 scores are not finite"),
+        (np.zeros((10, 1)), "shape"),
+        (np.zeros(9), "shape"),
+        (np.array(["a"] * 10), "real scores"),
+        (np.zeros(10, complex), "real scores"),
+    ],
+)
+def test_scores_that_no_attack_should_return(scores: np.ndarray, message: str) -> None:
+    member = np.arange(10) < 5
+    for figure in (
+        lambda: metrics.auc(scores, member),
+        lambda: metrics.paired_gain(np.zeros(10), scores, member),
+        lambda: metrics.advantage(scores, member, np.random.default_rng(0)),
+        lambda: metrics.tpr_at_fpr(scores, member, 0.1),
+        lambda: metrics.roc(scores, member),
+    ):
+        with pytest.raises(ValueError, match=message):
+            figure()
+
+
+def test_one_sided_truth_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 members"):
+        metrics.auc(np.zeros(10), np.ones(10, bool))
+
+
+def test_import_is_cheap() -> None:
+    code = "import sys, bench.games; print(*(m for m in ('scipy', 'sklearn', 'tensorflow') if m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_a_paired_figure_leaves_the_spread_between_seeds_out() -> None:
+    values, ses = [0.1, 0.2, 0.0], [0.03, 0.03, 0.03]
+    wide, narrow = metrics.over_seeds(values, ses), metrics.over_seeds(values, ses, between=False)
+    assert narrow["high"] - narrow["value"] == pytest.approx(1.959964 * 0.03 / 3**0.5, rel=1e-5)
+    assert wide["high"] > narrow["high"]

@@ -1,0 +1,204 @@
+"""What is tried on the linter: a mistake that is planted, or something right; and what those here are made of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from bench.core.component import Choice, defense
+from bench.core.dataset import Data, Examples, record_keys
+from bench.core.randomness import derive
+from bench.core.release import Release
+from bench.dp import accounting, networks
+from bench.dp import training_loop as engine
+from bench.dp.layers import Single
+from bench.dp.networks import Classifier, Published
+from bench.dp.train import Fit, Recipe, private_training, train
+from bench.lint.instrumentation import watching
+from bench.lint.linter import Finding, lint, replays
+
+Array = np.ndarray[Any, Any]
+CLAIMS = {"publishes": {"predict"}, "private": True}
+
+
+def recipe(private: Examples, n: int, epsilon: float, net: networks.Net | None = None, **changes: Any) -> Recipe:
+    """A short one of a small classifier, calibrated for `n` records."""
+    rate, steps = 0.2, 4
+    privacy = private_training(epsilon, n, rate, steps, 1.0)
+    made = net or Classifier(private.shape, private.classes, (8,), "tanh")
+    plan = {"steps": steps, "rate": rate, "batch_size": rate * n, "learning_rate": 0.1, "privacy": privacy}
+    return Recipe(made, **{**plan, **changes})
+
+
+def released(fits: list[Fit], net: networks.Net, spent: Any = None) -> Release:
+    """The mean of classifiers, out as a predictor."""
+    models = [networks.build(net, Single()) for _ in fits]
+    for model, fit in zip(models, fits, strict=True):
+        model.set_weights(fit.weights)
+    each = [networks.mapping(model, "softmax") for model in models]
+    return Release(spent or fits[0].spent, predict=lambda x: np.mean([predict(x) for predict in each], axis=0))
+
+
+def sigma(epsilon: float, n: int, uses: int) -> float:
+    """Noise of so many uses of the Gaussian mechanism."""
+    return accounting.noise_multiplier(epsilon, accounting.delta_for(n), 1.0, uses)
+
+
+def units(x: Array, length: float = 1.0) -> Array:
+    """Each record scaled down to this length."""
+    return x * np.minimum(1, length / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9))
+
+
+def flat(x: Any) -> Array:
+    """Records as rows."""
+    return np.asarray(x, np.float64).reshape(len(x), int(np.prod(np.shape(x)[1:])))
+
+
+def by_class(rows: Array, y: Array, classes: int) -> Array:
+    """Sums of rows (n, ...) over the records of each class: (classes, ...)."""
+    return np.stack([rows[y == k].sum(0) for k in range(classes)])
+
+
+def hashed(private: Examples, seed: int) -> list[Examples]:
+    """Twelve parts, by a hash of the record."""
+    owner = np.array([key[1] % 12 for key in record_keys(private)])
+    return [private[owner == k] for k in range(12)]
+
+
+def polled(parts: list[Examples], asked: Array) -> Array:
+    """Votes (asked, classes) of teachers who answer with the nearest mean of a class among their records."""
+    votes = np.zeros((len(asked), parts[0].classes))
+    for part in parts:
+        found = np.full((len(asked), part.classes), 9.0)
+        for k in np.unique(part.y):
+            found[:, k] = np.linalg.norm(asked - part.x[part.y == k].mean(0), axis=1)
+        votes[np.arange(len(asked)), found.argmin(1)] += 1
+    return votes
+
+
+def paid(noise: float, uses: int = 1) -> Any:
+    """Uses of the Gaussian mechanism."""
+    return accounting.training_event(1.0, noise, uses)
+
+
+@defense("small", **CLAIMS)
+def small(
+    private: Examples,
+    public: Examples,
+    *,
+    seed: int,
+    epsilon: float = 8.0,
+    engine: str = "onepass",
+    activation: str = "tanh",
+) -> Release:
+    """Right: a small classifier, trained by the one door."""
+    net = Classifier(private.shape, private.classes, (8,), activation)
+    one = recipe(private, len(private), epsilon, net, engine=engine)
+    return released(train(one, [private], [derive(seed, "small")]), one.net)
+
+
+@defense("parted", **CLAIMS)
+def parted(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Right: two classifiers on disjoint halves, by a hash of the record."""
+    parts = halves(private)
+    one = recipe(private, len(private), epsilon)
+    fits = train(one, [private[rows] for rows in parts], [derive(seed, k) for k in range(2)])
+    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], parts))
+
+
+@defense("sampling", publishes={"decode"}, private=True)
+def sampling(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
+    """Right: a small VAE."""
+    net = networks.VAE(private.shape, (8,), 2)
+    [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
+    model = networks.decoder(net, fit.weights)
+    return Release(fit.spent, decode=Published(model, networks.mapping(model)))
+
+
+def halves(private: Examples) -> list[np.ndarray[Any, Any]]:
+    """Rows of two parts, by a hash of the record."""
+    side = np.array([key[0] % 2 for key in record_keys(private)], int)
+    return [np.flatnonzero(side == k) for k in range(2)]
+
+
+def noised(change: Callable[[Any, Any, Any], Any]) -> AbstractContextManager[Any]:
+    """Each noised sum is change(sum, what it should be, the query)."""
+    from bench.dp.optimizer import SeededGaussianSumQuery
+
+    right = SeededGaussianSumQuery.get_noised_result
+
+    def wrong(query: Any, sums: Any, state: Any) -> Any:
+        out, *rest = right(query, sums, state)
+        return [change(a, b, query) for a, b in zip(sums, out, strict=True)], *rest
+
+    return patch.object(SeededGaussianSumQuery, "get_noised_result", wrong)
+
+
+def dense_gradients(sites: Any, deltas: Any) -> list[Any]:
+    """Per-record gradients (n, *variable) of dense layers, kernels and biases in turn."""
+    import tensorflow as tf
+
+    pairs = []
+    for site, d in zip(sites, deltas, strict=True):
+        if d.shape.rank == 2:
+            pairs.append((tf.einsum("np,nq->npq", site.a, d), d))
+        else:  # of models side by side
+            pairs.append((tf.einsum("knp,knq->nkpq", site.a, d), tf.transpose(d, (1, 0, 2))[:, :, None]))
+    return [g for pair in pairs for g in pair]
+
+
+def lots(draw: Callable[[float, int, np.random.Generator, int], Any]) -> AbstractContextManager[Any]:
+    """Rows of a lot are draw(rate, n, generator, number of the lot)."""
+
+    def rows(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
+        drawn = [[draw(*own, t) for own in zip(rates, sizes, generators, strict=True)] for t in range(steps)]
+        width = max(1, max(len(r) for step in drawn for r in step))
+        out = np.full((steps, len(sizes), width), -1, np.int32)
+        for t, step in enumerate(drawn):
+            for k, r in enumerate(step):
+                out[t, k, : len(r)] = r
+        return out
+
+    return patch.object(engine, "poisson_rows", rows)
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A mistake: in a defense of its own, or in what ships while this one is tried."""
+
+    name: str
+    defense: Any
+    planted: Callable[[], AbstractContextManager[Any]] = nullcontext
+    options: tuple[tuple[str, Any], ...] = ()
+    whole: bool = False  # where the probes of trainings alone do not meet it
+
+    @property
+    def choice(self) -> Choice:
+        """What is probed."""
+        return Choice(self.defense.component, dict(self.options))
+
+    @property
+    def deep(self) -> bool:
+        """Whether it is in the optimizer, where it shows in every training."""
+        return self.planted is not nullcontext
+
+    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[Finding, ...]:
+        """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
+        with self.planted():
+            if whole or self.whole or not self.deep:
+                return lint(self.choice, data, seed, most=most)
+            with watching(blindfold=True) as seen:
+                self.defense(data.private, data.public, seed=seed, **dict(self.options))
+            return tuple(itertools.islice(replays(seen.trained, seed), most))
+
+
+CORRECT = (
+    Bug("small", small), Bug("small, vectorized", small, options=(("engine", "vectorized"),)), Bug("parted", parted),
+    Bug("sampling", sampling),
+)  # fmt: skip

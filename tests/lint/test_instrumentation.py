@@ -1,0 +1,106 @@
+"""The doors are watched without being changed, and the sums of a training are read off as they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import components, quick
+
+from bench.core.dataset import Data, Examples
+from bench.dp import gaussian_mechanism, networks, training_loop
+from bench.dp.layers import Single
+from bench.dp.networks import Classifier
+from bench.dp.train import Privacy, Recipe, train
+from bench.lint.instrumentation import watching
+from bench.lint.white_box_steps import Steps
+from bench.models.federated import server
+
+NET = Classifier((6,), 3, (5,), "tanh")
+LOOSE = Privacy(1e6, 0.0)  # nothing is clipped, nothing noised
+
+
+def examples(n: int = 20, seed: int = 0) -> Examples:
+    rng = np.random.default_rng(seed)
+    return Examples(rng.random((n, 6)), rng.integers(0, 3, n), 3)
+
+
+def recipe(**changes: Any) -> Recipe:
+    values = {"steps": 5, "rate": 1.0, "batch_size": 10.0, "learning_rate": 0.1, "privacy": LOOSE}
+    return Recipe(NET, **{**values, **changes})
+
+
+def plain_sum(weights: list[Any], part: Examples) -> np.ndarray[Any, Any]:
+    """The sum of all gradients at these weights, by a tape."""
+    tf = training_loop.tensorflow()
+    model = networks.build(NET, Single())
+    model.set_weights(weights)
+    with tf.GradientTape() as tape:
+        loss = NET.loss([model(part.x)], part.x, part.y)
+    return np.concatenate([np.ravel(g) for g in tape.gradient(loss, model.trainable_weights)])
+
+
+@pytest.mark.parametrize("models", [1, 3])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "adam", "momentum": 0.5, "schedule": "linear"},
+        {"optimizer": "sgd", "schedule": "cosine"},
+        {"optimizer": "sgd", "momentum": 0.9},
+    ],
+)
+def test_a_step_gives_the_sum_that_the_optimizer_was_handed(how: dict[str, Any], models: int) -> None:
+    parts = [examples(seed=k) for k in range(models)]
+    training = Steps([recipe(**how)] * models, parts, range(models))
+    for _ in range(3):
+        before = training.weights
+        sums = training.step()
+        for k, part in enumerate(parts):
+            wanted = plain_sum([w[k] for w in before], part)
+            assert np.allclose(sums[k], wanted, atol=1e-4 * np.abs(wanted).max())
+        assert not np.allclose(sums, 1.01 * sums, atol=1e-4 * np.abs(sums).max()), "the tolerance tells 1 % apart"
+
+
+def test_steps_are_those_of_training() -> None:
+    """Watched step by step or not, the weights are the same to the bit."""
+    made = recipe(optimizer="adam", rate=0.5, privacy=Privacy(0.5, 1.0))
+    training = Steps([made], [examples()], [7])
+    for _ in range(made.steps):
+        training.step()
+    [fit] = train(made, [examples()], [7])
+    assert all(np.array_equal(a[0], b) for a, b in zip(training.weights, fit.weights, strict=True))
+
+
+@pytest.mark.parametrize(("name", "trained", "summed", "averaged"), [
+    ("dp_vaegm", 1, 0, 0), ("pate", 0, 1, 0), ("federated_client_dp", 0, 0, 2), ("none", 0, 0, 0),
+])  # fmt: skip
+def test_what_goes_through_is_seen_and_the_doors_are_as_before(
+    name: str, trained: int, summed: int, averaged: int, cancer: Data
+) -> None:
+    doors = training_loop.Training, server.Server.close, gaussian_mechanism.gaussian
+    component = components().defenses[name]
+    with watching() as seen:
+        watched = component.function(cancer.private, cancer.public, seed=0, **quick(component))
+        with pytest.raises(RuntimeError, match="watched already"), watching():
+            pass
+    assert doors == (training_loop.Training, server.Server.close, gaussian_mechanism.gaussian)
+    assert [len(seen.trained), len(seen.summed), len(seen.averaged)] == [trained, summed, averaged]
+    assert all(one.steps() == one.recipes[0].steps for one in seen.trained)
+    plain = component.function(cancer.private, cancer.public, seed=0, **quick(component))
+    assert np.array_equal(watched.predict(cancer.holdout.x), plain.predict(cancer.holdout.x))
+
+
+def test_blindfolded_nothing_private_goes_through() -> None:
+    with watching(blindfold=True) as seen:
+        rng = np.random.default_rng(0)
+        noised = gaussian_mechanism.gaussian(np.full(1000, 7.0), 1.0, 2.0, rng)
+        made = recipe(privacy=Privacy(0.5, 1.0))
+        one, other = (train(made, [examples(n)], [3])[0] for n in (20, 30))
+        plain = [train(recipe(privacy=None), [examples(n)], [3])[0] for n in (20, 30)]
+    assert abs(noised.mean()) < 1
+    assert np.array_equal(seen.summed[0].values, np.full(1000, 7.0))
+    assert all(np.array_equal(a, b) for a, b in zip(one.weights, other.weights, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(plain[0].weights, plain[1].weights, strict=True))
+    assert [len(trained.parts[0]) for trained in seen.trained] == [20, 30]

@@ -1,0 +1,161 @@
+"""The scattering of pictures is that of its papers, of each record alone, and an attack can differentiate it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow import keras
+
+from bench.core.errors import UserError
+from bench.dp import networks
+from bench.models import scattering
+
+SHAPES = {(28, 28, 1): (81, 7, 7), (8, 8, 1): (9, 4, 4), (32, 32, 3): (243, 8, 8), (16, 24, 2): (162, 4, 6)}
+
+
+def pictures(shape: tuple[int, ...], n: int = 5) -> NDArray[np.float32]:
+    """Random pictures, half of each black as the background of a digit is."""
+    x = np.random.default_rng(3).random((n, *shape)).astype(np.float32)
+    x[:, :, : shape[1] // 2] = 0
+    return x
+
+
+def torus(sides: tuple[int, int], sigma: float, theta: float, xi: float, slant: float) -> NDArray[Any]:
+    """A Gabor function, summed over its copies round the torus one after the other."""
+    out = np.zeros(sides, complex)
+    for around in np.ndindex(5, 5):
+        row, column = (np.arange(side) + side * (k - 2) for side, k in zip(sides, around, strict=True))
+        row, column = np.meshgrid(row, column, indexing="ij")
+        along, across = row * np.cos(theta) + column * np.sin(theta), column * np.cos(theta) - row * np.sin(theta)
+        size = np.exp(-(along**2 + (slant * across) ** 2) / (2 * sigma**2)) * slant / (2 * np.pi * sigma**2)
+        out += size * np.exp(1j * xi * along)
+    return out
+
+
+def circular(x: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.fft.ifft2(np.fft.fft2(x) * np.fft.fft2(kernel)))
+
+
+def coarse(kernel: NDArray[Any], step: int) -> NDArray[Any]:
+    """A real even kernel on every `step`-th place, with the frequencies that are left there and no others."""
+    spectrum = np.fft.fft2(kernel).real
+    for axis, side in enumerate(kernel.shape):
+        gone = [k for k in range(side) if side // (2 * step) <= k < side - side // (2 * step)] if step > 1 else []
+        spectrum[(slice(None),) * axis + (gone,)] = 0
+    small = np.zeros([side // step for side in kernel.shape])
+    for row, column in np.ndindex(*kernel.shape):
+        small[row % small.shape[0], column % small.shape[1]] += spectrum[row, column]
+    return np.fft.ifft2(small).real
+
+
+def naive(picture: NDArray[Any], scales: int) -> NDArray[Any]:
+    """Scattering of one grey picture in float64: convolve at full size, take moduli, then keep every 2^j-th place."""
+    step = 2**scales
+    x = np.pad(picture.astype(float), step, mode="reflect")
+    low = torus(x.shape, 0.8 * step / 2, 0, 0, 1)
+    psi: list[list[NDArray[Any]]] = []
+    for j in range(scales):
+        psi.append([])
+        for angle in range(8):
+            args = (x.shape, 0.8 * 2**j, (3 - angle) * np.pi / 8)
+            wave, hill = torus(*args, 3 * np.pi / 4 / 2**j, 0.5), torus(*args, 0, 0.5)
+            psi[j].append(wave - wave.sum() / hill.sum() * hill)
+
+    def average(u: NDArray[Any], j: int) -> NDArray[Any]:
+        keep = step >> j
+        return circular(u, coarse(low, 2**j)).real[::keep, ::keep][1:-1, 1:-1]
+
+    first = [[np.abs(circular(x, kernel))[:: 2**j, :: 2**j] for kernel in psi[j]] for j in range(scales)]
+    out = [average(x, 0), *(average(u, j) for j in range(scales) for u in first[j])]
+    if scales == 2:
+        out += [average(np.abs(circular(u, kernel))[::2, ::2], 1) for u in first[0] for kernel in psi[1]]
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_scattering_equals_the_naive_truth(shape: tuple[int, ...]) -> None:
+    x = pictures(shape, 2)
+    got = scattering.scatter(tf.constant(x), None).numpy()
+    assert got.shape == (2, *SHAPES[shape])
+    assert scattering.scattered_shape(shape) == SHAPES[shape]
+    scales = 1 if min(shape[:2]) < 16 else 2
+    truth = np.stack([np.concatenate([naive(record[..., c], scales) for c in range(shape[2])]) for record in x])
+    np.testing.assert_allclose(got, truth, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_record_is_transformed_alone(shape: tuple[int, ...]) -> None:
+    x = pictures(shape, scattering.PIECE + 3)
+    before = scattering.scatter(tf.constant(x)).numpy()
+    alone = np.concatenate([scattering.scatter(tf.constant(x[i : i + 1])).numpy() for i in (0, 5, len(x) - 1)])
+    np.testing.assert_allclose(before[[0, 5, -1]], alone, atol=1e-4)  # the normalisation divides by little numbers
+    x[1] = 100
+    after = scattering.scatter(tf.constant(x)).numpy()
+    assert not np.allclose(before[1], after[1])
+    np.testing.assert_array_equal(np.delete(before, 1, 0), np.delete(after, 1, 0))
+
+
+def test_groups_of_a_record_have_mean_0_and_variance_1() -> None:
+    plain = scattering.scatter(tf.constant(pictures((28, 28, 1))), None).numpy().reshape(5, 27, -1)
+    mean, variance = plain.mean(2, keepdims=True), plain.var(2, keepdims=True)
+    out = scattering.scatter(tf.constant(pictures((28, 28, 1))), 27).numpy().reshape(5, 27, -1)
+    np.testing.assert_allclose(out, (plain - mean) / np.sqrt(variance + 1e-5), atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_plain_picture_has_finite_features_and_gradients(value: float) -> None:
+    x = tf.fill([2, 8, 8, 1], value)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        out = scattering.scatter(x)
+        total = tf.reduce_sum(tf.square(out))
+    assert np.isfinite(out).all()
+    assert np.isfinite(tape.gradient(total, x)).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_reach_the_pixels_and_are_right(shape: tuple[int, ...]) -> None:
+    x = tf.constant(np.random.default_rng(1).random((3, *shape)), tf.float32)
+    weights = np.random.default_rng(2).standard_normal(SHAPES[shape]).astype(np.float32)
+
+    def score(pixels: Any) -> Any:
+        return tf.reduce_sum(scattering.scatter(pixels, None) * weights, [1, 2, 3])
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        scores = score(x)
+    gradient = tape.gradient(scores, x).numpy()
+    assert np.isfinite(gradient).all()
+    assert (np.abs(gradient).max((1, 2, 3)) > 0).all()
+    way = np.random.default_rng(4).standard_normal((3, *shape)).astype(np.float32)
+    slope = (score(x + 1e-2 * way) - score(x - 1e-2 * way)) / 2e-2
+    np.testing.assert_allclose((gradient * way).sum((1, 2, 3)), slope, rtol=0.05, atol=0.05)
+
+
+def test_it_is_a_layer_of_a_model_and_takes_arrays_stacks_and_nothing() -> None:
+    x = pictures((8, 8, 1), 6)
+    expected = scattering.scatter(tf.constant(x)).numpy()
+    image = keras.Input((8, 8, 1))
+    flat = keras.layers.Flatten()(keras.layers.Lambda(scattering.scatter)(image))
+    model = keras.Model(image, flat)
+    assert model.output_shape == (None, 144)
+    np.testing.assert_allclose(model(x), expected.reshape(6, -1), atol=1e-4)
+    np.testing.assert_allclose(networks.mapping(scattering.scatter)(x), expected, atol=1e-4)
+    stacked = scattering.scatter(tf.constant(x.reshape(2, 3, 8, 8, 1))).numpy()
+    np.testing.assert_allclose(stacked, expected.reshape(2, 3, 9, 4, 4), atol=1e-4)
+    assert scattering.scatter(tf.zeros([0, 8, 8, 1])).shape == (0, 9, 4, 4)
+
+
+@pytest.mark.parametrize("shape", [(30,), (8, 8), (2, 2, 1), (7, 8, 1), (30, 30, 1), (28, 28, 0)])
+def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="scattering features need"):
+        scattering.scatter(tf.zeros([2, *shape]))
+
+
+def test_groups_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(UserError, match="groups must divide"):
+        scattering.scatter(tf.zeros([2, 8, 8, 1]), 2)

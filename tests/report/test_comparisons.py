@@ -1,0 +1,193 @@
+"""Differences on the same targets, and ranks with ties."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.games import metrics
+from bench.report import ranking
+from bench.report.aggregate import build
+from bench.report.comparisons import FILE, LEVEL, Comparisons, Side, ranks
+from bench.store.store import Result, Store
+from tests.cells import cell, interval
+
+
+def scores(rng: np.random.Generator, member: Any, shift: float) -> Any:
+    return rng.normal(size=len(member)) + shift * member
+
+
+def measured(store: Store, defense: str, seed: int, answer: Any, member: Any, **changed: Any) -> Result:
+    """A cell with the figure of these scores, and what it is made of beside it."""
+    made = cell(defense, seed=seed, **changed)
+    result = replace(made, metrics={**made.metrics, "auc": metrics.auc(answer, member)}, digest=f"{defense}{seed}")
+    store.save(result)
+    correct = np.arange(500) < round(500 * made.utility["accuracy"]["value"])
+    answers = metrics.placements(answer, member) | {"correct": correct}
+    store.save_answers((result.data, defense, result.attack, seed), answers)
+    return result
+
+
+def test_of_auc_it_is_delongs_paired_error() -> None:
+    rng = np.random.default_rng(0)
+    member = rng.random(300) < 0.4
+    a = scores(rng, member, 0.5)
+    b = a + scores(rng, member, 0.2)
+    both = metrics.placements(a, member), metrics.placements(b, member)
+    assert metrics.paired(*both) == pytest.approx(metrics.paired_gain(a, b, member)["se"], rel=1e-5)
+    assert metrics.paired(both[0], both[0]) == 0
+
+
+def test_of_recalls_it_is_that_of_the_groups_differences() -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 3, 400)
+    a, b = rng.random(400) < 0.7, rng.random(400) < 0.5
+    naive = 0.0
+    for g in range(3):
+        differences = [(float(x) - float(y)) / 3 for x, y, own in zip(a, b, group, strict=True) if own == g]
+        naive += float(np.var(differences, ddof=1)) / len(differences)
+    found = metrics.paired(metrics.recalls(a, group), metrics.recalls(b, group))
+    assert found == pytest.approx(math.sqrt(naive), rel=1e-5)
+
+
+def test_other_targets_cannot_be_paired() -> None:
+    units = {"units": np.ones(4)}
+    for other in ({"units": np.ones(5)}, {"units_1": np.ones(4)}, {}):
+        with pytest.raises(ValueError, match="same targets"):
+            metrics.paired(units, other)
+
+
+def test_two_attacks_that_find_nothing_differ_as_rarely_as_they_should(tmp_path: Path) -> None:
+    """And two that do not find the same differ nearly always; their paired interval is the narrower one."""
+    store, rng = Store(tmp_path), np.random.default_rng(1)
+    member = rng.random(400) < 0.5
+    found = {0.0: 0, 0.5: 0}
+    trials = 300
+    for trial in range(trials):
+        common = scores(rng, member, 0.6)
+        a = measured(store, "a", trial, common + 0.5 * scores(rng, member, 0.0), member)
+        for shift in found:
+            b = measured(store, f"b{shift}", trial, common + 0.5 * scores(rng, member, shift), member)
+            difference = Comparisons(store).leakage(Side([b]), Side([a]))
+            assert difference is not None
+            assert difference.paired
+            alone = b.metrics["auc"]["high"] - b.metrics["auc"]["low"]
+            assert difference.high - difference.low < alone * math.sqrt(2)
+            found[shift] += difference.p < 0.05
+    assert found[0.0] <= stats.binom.isf(1e-6, trials, 0.05)
+    assert found[0.0] >= stats.binom.ppf(1e-6, trials, 0.05)
+    assert found[0.5] > stats.binom.isf(1e-6, trials, 0.05)
+
+
+def test_what_was_worked_out_here_holds_in_a_checkout_without_the_answers(tmp_path: Path) -> None:
+    store, rng = Store(tmp_path / "here"), np.random.default_rng(2)
+    member = rng.random(200) < 0.5
+    sides = [Side([measured(store, name, seed, scores(rng, member, 0.4), member) for seed in (0, 1)]) for name in "ab"]
+    here = Comparisons(store)
+    first = here.leakage(*sides)
+    assert first is not None
+    assert (first.paired, first.seeds, first.first) == (True, 2, "a / confidence")
+    here.save()
+
+    clone = Store(tmp_path / "clone")
+    clone.root.mkdir()
+    (clone.root / FILE).write_bytes((store.root / FILE).read_bytes())
+    there = Comparisons(clone)
+    assert there.leakage(*sides) == first
+    there.save()
+    assert (clone.root / FILE).read_bytes() == (store.root / FILE).read_bytes()
+
+    other = replace(sides[1].results[0], metrics={**sides[1].results[0].metrics, "auc": interval(0.9, 0.01)})
+    anew = Comparisons(clone).leakage(sides[0], Side([other, sides[1].results[1]]))
+    assert anew is not None
+    assert not anew.paired
+    assert anew.value < first.value
+    gone = Comparisons(Store(tmp_path / "nothing")).leakage(*sides)
+    assert gone is not None
+    assert not gone.paired
+
+
+def test_answers_of_another_measurement_are_not_taken_for_those_of_a_cell(tmp_path: Path) -> None:
+    store, rng = Store(tmp_path), np.random.default_rng(4)
+    member = rng.random(200) < 0.5
+    a, b = (measured(store, name, 0, scores(rng, member, 0.4), member) for name in "ab")
+    elsewhere = replace(a, metrics={**a.metrics, "auc": interval(a.metrics["auc"]["value"] + 1e-3, 0.03)})
+    ours, theirs = (Comparisons(store).leakage(Side([one]), Side([b])) for one in (a, elsewhere))
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.paired, theirs.paired) == (True, False)
+
+
+def test_the_error_is_not_smaller_than_what_seeds_differ_by(tmp_path: Path) -> None:
+    sides = [
+        Side([cell("a", seed=seed, auc=auc, se=0.001, digest=f"{seed}") for seed, auc in enumerate(aucs)])
+        for aucs in ((0.6, 0.7, 0.8), (0.5, 0.5, 0.5))
+    ]
+    found = Comparisons(Store(tmp_path)).leakage(*sides)
+    assert found is not None
+    assert found.value == pytest.approx(0.2)
+    assert (found.high - found.low) / (2 * metrics.Z) == pytest.approx(0.1 / math.sqrt(3))
+
+
+def test_claims_that_differ_are_named(tmp_path: Path) -> None:
+    claims = {"a": 1.0, "b": 1.001, "c": 8.0}
+    one, same, other = (Side([cell(name, epsilon=claim, digest=name)]) for name, claim in claims.items())
+    compare = Comparisons(Store(tmp_path))
+    alike, unlike = compare.accuracy(one, same), compare.accuracy(one, other)
+    assert alike is not None
+    assert unlike is not None
+    assert (alike.unmatched, unlike.unmatched) == ("", "epsilon")
+    bare = compare.accuracy(one, Side([cell("d", digest="d")]))
+    assert bare is not None
+    assert bare.unmatched == "epsilon sampler"
+
+
+def test_no_common_seed_is_no_difference(tmp_path: Path) -> None:
+    assert Comparisons(Store(tmp_path)).leakage(Side([cell(seed=0)]), Side([cell(seed=1)])) is None
+
+
+def test_rows_of_one_rank_are_those_that_do_not_differ_from_its_first() -> None:
+    at = [0.0, 1.0, 3.0, 3.5, 9.0]
+
+    def worse(first: int, i: int) -> float:
+        return math.exp(-4 * (at[i] - at[first]))
+
+    assert ranks(5, worse) == [1, 1, 3, 3, 5]
+    assert ranks(5, lambda first, i: None) == [1] * 5
+    assert ranks(0, worse) == []
+    just = LEVEL / 4  # of four comparisons
+    assert ranks(5, lambda first, i: just * 1.01) == [1] * 5
+    assert ranks(5, lambda first, i: just * 0.99) == [1, 2, 3, 4, 5]
+
+
+def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) -> None:
+    store, rng = Store(tmp_path), np.random.default_rng(3)
+    member = rng.random(400) < 0.5
+    common = scores(rng, member, 0.0)
+    for seed in (0, 1, 2):
+        for name, shift, epsilon, utility in (
+            ("none", 1.5, math.inf, 0.9), ("a", 0.0, 1.0, 0.8), ("b", 0.0, 1.0, 0.7), ("public_only", 0.0, 0.0, 0.5),
+        ):  # fmt: skip
+            answer = common + shift * member
+            measured(store, name, seed, answer, member, epsilon=epsilon, utility=utility)
+    board = ranking.compared(build(store, None), Comparisons(store))
+    [section] = board.sections
+    place = {row.defense: row.rank for row in section.rows}
+    assert place["none"] == 4
+    assert {place["a"], place["b"], place["public_only"]} == {1}
+    by_name = {row.defense: row for row in section.rows}
+    assert by_name["none"].cells[0].less is None
+    less = by_name["a"].cells[0].less
+    assert less is not None
+    assert less.low > 0.2
+    [equals] = board.equals
+    assert [row.defense for row in equals.rows] == ["a", "b"]
+    assert [row.rank for row in equals.rows] == [1, 2]
+    assert equals.beyond[0] is not None
+    assert equals.beyond[0].value == pytest.approx(0.3)

@@ -1,0 +1,419 @@
+"""What a run would do and cost, told from past cells; and what it takes first where time is short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cells import cell as made
+
+from bench.cli.main import main
+from bench.core.component import Choice, Kind
+from bench.core.dataset import Where
+from bench.core.errors import UserError
+from bench.report import budget as budgets
+from bench.report import cost_estimate
+from bench.report.budget import Budget, foreseen
+from bench.runner.cell import Cell, asked, code, freshness, versions
+from bench.runner.registry import Crossing, Registry, Request, discover
+from bench.runner.selection import choose, duration
+from bench.store.store import Result, Store
+
+PLUGIN = '''
+from bench.games import MEMBERSHIP
+from bench.registry import attack, defense
+
+@defense("shield", publishes={"predict"})
+def shield(private, public, *, seed, strength=1.0):
+    """A shield."""
+
+@defense("wall", publishes={"predict"})
+def wall(private, public, *, seed):
+    """A wall."""
+
+@defense("mute", publishes={"encode"})
+def mute(private, public, *, seed):
+    """Publishes nothing that can be attacked here."""
+
+@attack("spear", game=MEMBERSHIP, needs={"predict"})
+def spear(release, targets, public, *, seed):
+    """A spear."""
+
+@attack("sling", game=MEMBERSHIP, needs={"predict"})
+def sling(release, targets, public, *, seed):
+    """A sling."""
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "plugin.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@pytest.fixture
+def registry(plugin: Path) -> Registry:
+    return discover([plugin])
+
+
+@pytest.fixture
+def store(results: Path) -> Store:
+    return Store(results)
+
+
+def crossing(
+    registry: Registry, defenses: str, attacks: str, data: str = "digits", seeds: Iterable[int] = (0,)
+) -> Crossing:
+    def chosen(kind: Kind, words: str) -> tuple[Choice, ...]:
+        return tuple(choice for word in words.split() for choice in choose(registry, kind, word))
+
+    return Crossing(chosen("defense", defenses), chosen("attack", attacks), chosen("data", data), tuple(seeds))
+
+
+def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool = False, **changed: Any) -> Result:
+    """Store what a cell cost once; `fresh` as if it had been measured just now."""
+    own: dict[str, Any] = {"options": cell.options, "seconds": {"defense": defense, "attack": attack}}
+    if fresh:
+        components = cell.data.component, cell.defense.component, cell.attack.component
+        own |= {"digest": cell.digest(), "code": code(*components), "versions": versions(), "machine": store.machine}
+    data, defended, attacked, seed = cell.name
+    result = made(defended, attacked, seed, data=data, **{**own, **changed})
+    store.save(result)
+    return result
+
+
+def planned(store: Store, *crossings: Crossing) -> list[cost_estimate.Row]:
+    return cost_estimate.make(Request(crossings, store.root, Where()), store)
+
+
+# The plan
+
+
+def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_be_played(
+    store: Store, registry: Registry
+) -> None:
+    cells = asked([crossing(registry, "shield wall mute", "spear sling", seeds=(0, 1))])
+    for cell in cells:
+        if cell.defense.name == "shield" and cell.seed == 0:
+            past(store, cell, 3.0, 1.0, fresh=True)
+    shield, wall = planned(store, crossing(registry, "shield wall mute", "spear sling", seeds=(0, 1)))
+    assert (shield.data, shield.defense, shield.asked, shield.stored) == ("digits", "shield", 4, 2)
+    assert [[cell.name for cell in group.cells] for group in shield.groups] == [
+        [("digits", "shield", "spear", 1), ("digits", "shield", "sling", 1)]
+    ]
+    assert (wall.asked, wall.stored, len(wall.groups)) == (4, 0, 2)
+    said = cost_estimate.lines([shield, wall])
+    assert said[1].split() == ["digits", "shield", "4", "2", "2", "1", "0.1", "512"]
+    assert said[2].split() == ["digits", "wall", "4", "0", "4", "2", "unknown", "unknown"]
+    assert said[3].split() == ["total", "8", "2", "6", "3", "at", "least", "0.1", "512"]
+    assert "2 by another seed, 4 by no past cell" in said[4]
+
+
+def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Store, registry: Registry) -> None:
+    one = crossing(registry, "shield", "spear")
+    past(store, *asked([one]), 3.0, 1.0, fresh=True, machine="f" * 32)
+    for accept, stored in ((False, 0), (True, 1)):
+        [row] = cost_estimate.make(Request((one,), store.root, Where(), accept), store)
+        assert row.stored == stored
+        assert len(row.groups) == 1 - stored
+
+
+def test_a_training_counts_once_however_many_attacks_follow(store: Store, registry: Registry) -> None:
+    one = crossing(registry, "shield", "spear sling")
+    for cell, attack in zip(asked([one]), (1.0, 5.0), strict=True):
+        past(store, cell, 30.0, attack)
+    [row] = planned(store, one)
+    [group] = row.groups
+    assert group.seconds == pytest.approx(36.0)
+    assert [cost.basis for cost in group.costs] == [cost_estimate.ITSELF, cost_estimate.ITSELF]
+    assert "1.0" not in cost_estimate.lines([row])[1]
+    assert "0.6" in cost_estimate.lines([row])[1]
+
+
+def test_the_nearest_past_cell_tells_the_cost(store: Store, registry: Registry) -> None:
+    def cost(words: str, data: str = "digits", seed: int = 0) -> tuple[str, float | None, float | None]:
+        [row] = planned(store, crossing(registry, words, "spear", data, (seed,)))
+        [group] = row.groups
+        return group.costs[0].basis, group.training.seconds, group.costs[0].seconds
+
+    [big, other, seed, own] = asked(
+        [
+            crossing(registry, "shield", "spear", "digits,private=500", (7,)),
+            crossing(registry, "shield,strength=2", "spear", seeds=(7,)),
+            crossing(registry, "shield", "spear", seeds=(7,)),
+            crossing(registry, "shield", "spear"),
+        ]
+    )
+    assert cost("shield") == (cost_estimate.UNKNOWN, None, None)
+    past(store, big, 10.0, 1.0)
+    assert cost("shield") == (cost_estimate.DATA, 20.0, 2.0)  # 1,000 private records by default
+    past(store, other, 30.0, 3.0)
+    assert cost("shield") == (cost_estimate.OPTIONS, 30.0, 3.0)
+    past(store, seed, 40.0, 4.0)
+    assert cost("shield") == (cost_estimate.SEED, 40.0, 4.0)
+    past(store, own, 50.0, 5.0)
+    assert cost("shield") == (cost_estimate.ITSELF, 50.0, 5.0)
+    assert cost("shield", seed=6) == (cost_estimate.SEED, 40.0, 4.0)
+    assert cost("wall") == (cost_estimate.UNKNOWN, None, None)
+
+
+def test_what_was_measured_here_is_nearer_than_what_another_machine_measured(store: Store, registry: Registry) -> None:
+    near, far = asked([crossing(registry, "shield", "spear", seeds=(1, 5))])
+    past(store, near, 10.0, 1.0)
+    past(store, far, 20.0, 2.0, machine=store.machine)
+    [row] = planned(store, crossing(registry, "shield", "spear"))
+    assert row.groups[0].training.seconds == 20.0
+    assert "another machine" not in " ".join(cost_estimate.lines([row]))
+    store.path(*far.name).unlink()
+    [row] = planned(store, crossing(registry, "shield", "spear"))
+    assert row.groups[0].training.seconds == 10.0
+    assert "1 of these past cells come from another machine" in " ".join(cost_estimate.lines([row]))
+
+
+def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, registry: Registry) -> None:
+    one = crossing(registry, "shield", "spear sling")
+    for cell, digest in zip(asked([one]), ("a" * 32, "b" * 32), strict=True):
+        past(store, cell, 1.0, 60.0, digest=digest)
+    [row] = planned(store, one)
+    assert row.groups[0].seconds == pytest.approx(121.0)
+    assert row.groups[0].fits == 0
+    store.save_asked("a" * 32, {"shadows": 50.0})
+    store.save_asked("b" * 32, {"shadows": 50.0, "more": 8.0})
+    [row] = planned(store, one)
+    assert row.groups[0].seconds == pytest.approx(71.0)
+    assert row.groups[0].fits == 2
+    assert "2 trainings of their own" in " ".join(cost_estimate.lines([row]))
+
+
+def test_a_training_is_remembered_where_its_note_and_all_its_fits_are_there(store: Store, registry: Registry) -> None:
+    one = crossing(registry, "shield", "spear")
+    [cell] = asked([one])
+    past(store, cell, 60.0, 6.0)
+
+    def left() -> tuple[bool, float]:
+        [row] = planned(store, one)
+        return row.groups[0].remembered, row.groups[0].seconds
+
+    assert left() == (False, 66.0)
+    store.save_asked(cell.training_digest(), {"one": 40.0, "two": 15.0})
+    store.save_fit("one", {"seconds": np.float64(40.0)})
+    assert left() == (False, 26.0)
+    store.save_fit("two", {"seconds": np.float64(15.0)})
+    assert left() == (True, 11.0)
+    [row] = planned(store, one)
+    assert cost_estimate.lines([row])[1].split()[5] == "0"
+    assert "1 more trainings are remembered" in " ".join(cost_estimate.lines([row]))
+    [other] = asked([crossing(registry, "shield", "spear", seeds=(1,))])
+    assert other.training_digest() != cell.training_digest()
+    [other] = asked([crossing(registry, "shield", "sling")])
+    assert other.training_digest() == cell.training_digest()
+
+
+def test_what_trains_nothing_is_never_remembered(store: Store, registry: Registry) -> None:
+    [cell] = asked([crossing(registry, "shield", "spear")])
+    past(store, cell, 60.0, 6.0)
+    store.save_asked(cell.training_digest(), {})
+    [row] = planned(store, crossing(registry, "shield", "spear"))
+    assert not row.groups[0].remembered
+    assert row.groups[0].seconds == 66.0
+
+
+def test_a_broken_note_is_no_note(store: Store) -> None:
+    store.save_asked("k", {"a": 1.0})
+    [path] = (store.root / ".local" / "asked").iterdir()
+    assert store.load_asked("k") == {"a": 1.0}
+    for broken in (b"", b"[1]", b'{"a": "soon"}', b"\xff"):
+        path.write_bytes(broken)
+        assert store.load_asked("k") is None
+
+
+def test_plan_and_why_import_nothing_heavy_and_read_configurations(
+    store: Store, registry: Registry, plugin: Path, tmp_path: Path
+) -> None:
+    for cell in asked([crossing(registry, "shield", "spear")]):
+        past(store, cell, 60.0, 6.0)
+    board = tmp_path / "board.yaml"
+    board.write_text(f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\n")
+    script = f"""
+import sys
+from bench.cli import main
+assert main(["plan", "--config", {str(board)!r}]) == 0
+assert main(["why", "--results", {str(store.root)!r}, "digits/shield/spear/0"]) == 0
+heavy = {{"tensorflow", "keras", "tensorflow_privacy", "art", "sklearn", "scipy", "pandas", "matplotlib"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "at least" not in done.stdout
+    assert "3.1" not in done.stdout
+    assert " 3 " in done.stdout
+
+
+# The budget
+
+
+class Clock:
+    """Time passes only when somebody says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def turns(
+    store: Store, registry: Registry, cells: list[Cell], seconds: float, actual: dict[str, float] | None = None
+) -> list[list[str]]:
+    """What a budget takes, where each turn lasts as long as estimated or as `actual` says of an attack."""
+    clock = Clock()
+    budget = Budget(seconds, store, freshness(registry), clock)
+    told = cost_estimate.Past(store)
+    taken = []
+    for turn in budget.turns(cells):
+        taken.append([f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in turn])
+        group = told.group(turn)
+        clock.now += group.training.seconds or 0.0
+        for cell, cost in zip(turn, group.costs, strict=True):
+            clock.now += (actual or {}).get(cell.attack.name, cost.seconds or 0.0)
+    return taken
+
+
+def by_hand(store: Store, registry: Registry, costs: dict[str, float], attacks: dict[str, float]) -> list[Cell]:
+    """Defenses and attacks with known costs over two seeds; all that is stored is stale."""
+    cells = asked([crossing(registry, " ".join(costs), " ".join(attacks), seeds=(0, 1))])
+    for cell in cells:
+        past(store, cell, costs[cell.defense.name], attacks[cell.attack.name])
+    return cells
+
+
+def test_first_one_seed_of_every_pair_baselines_and_undefended_rows_before_others_and_cheap_before_dear(
+    store: Store, registry: Registry
+) -> None:
+    cells = by_hand(
+        store, registry, {"shield": 20.0, "wall": 5.0, "none": 30.0}, {"sling": 3.0, "confidence": 1.0, "spear": 2.0}
+    )
+    taken = turns(store, registry, cells, 1e6)
+    assert taken[:6] == [
+        ["none/confidence/0"],
+        ["wall/confidence/0"],
+        ["shield/confidence/0"],
+        ["none/spear/0", "none/sling/0"],
+        ["wall/spear/0", "wall/sling/0"],
+        ["shield/spear/0", "shield/sling/0"],
+    ]
+    names = ("none", "shield", "wall")
+    attacks = ("confidence", "spear", "sling")
+    assert sorted(taken[6:]) == [[f"{name}/{attack}/1" for attack in attacks] for name in names]
+    assert sum(map(len, taken)) == len(cells)
+
+
+def test_a_budget_takes_what_ends_in_time_and_passes_over_what_does_not(store: Store, registry: Registry) -> None:
+    cells = by_hand(store, registry, {"none": 10.0, "wall": 5.0, "shield": 500.0}, {"confidence": 1.0, "spear": 300.0})
+    assert turns(store, registry, cells, 11.5) == [["none/confidence/0"]]
+    assert turns(store, registry, cells, 18.0) == [["none/confidence/0"], ["wall/confidence/0"]]
+    # what is left of the time then suffices for a second seed of the cheap row, and for nothing else
+    assert turns(store, registry, cells, 24.0)[2:] == [["wall/confidence/1"]]
+    assert turns(store, registry, cells, 10.5) == [["wall/confidence/0"]]
+    assert turns(store, registry, cells, 5.5) == []
+
+
+def test_a_cell_that_took_longer_than_told_costs_the_next_ones_their_turn(store: Store, registry: Registry) -> None:
+    cells = by_hand(store, registry, {"none": 10.0, "wall": 5.0}, {"confidence": 1.0})
+    assert len(turns(store, registry, cells, 40.0)) == 4
+    assert len(turns(store, registry, cells, 40.0, actual={"confidence": 15.0})) == 2
+
+
+def test_what_no_past_cell_tells_of_comes_after_what_is_known_and_may_begin(store: Store, registry: Registry) -> None:
+    cells = by_hand(store, registry, {"wall": 5.0}, {"spear": 1.0})
+    cells += asked([crossing(registry, "shield", "spear")])
+    assert turns(store, registry, cells, 100.0)[:2] == [["wall/spear/0"], ["shield/spear/0"]]
+    assert turns(store, registry, cells, 1.0) == [["shield/spear/0"]]
+
+
+def test_a_running_turn_ends_with_the_cell_that_the_time_still_allows(store: Store, registry: Registry) -> None:
+    cells = by_hand(store, registry, {"none": 10.0}, {"spear": 2.0, "sling": 8.0})
+    clock = Clock()
+    budget = Budget(25.0, store, freshness(registry), clock)
+    spear, sling = next(budget.turns(cells))
+    clock.now += 20.0  # the training took twice as long
+    assert budget.allows(spear)
+    assert not budget.allows(sling)
+    clock.now += 4.0
+    assert not budget.allows(spear)
+
+
+def test_further_seeds_go_to_rows_that_overlap_another_the_widest_interval_first(
+    store: Store, registry: Registry
+) -> None:
+    cells = asked([crossing(registry, "none shield wall constant", "confidence", seeds=(0, 1))])
+    shown = {"none": (0.9, 0.001), "shield": (0.60, 0.02), "wall": (0.62, 0.04), "constant": (0.3, 0.05)}
+    for cell in cells[::2] if cells[1].seed else cells[:4]:
+        assert cell.seed == 0
+        auc, se = shown[cell.defense.name]
+        past(store, cell, 5.0, 1.0, fresh=True, auc=auc, se=se)
+    left = [cell for cell in cells if cell.seed == 1]
+    taken = [turn[0].split("/")[0] for turn in turns(store, registry, left, 1e6)]
+    assert taken[:2] == ["wall", "shield"]
+    assert sorted(taken[2:]) == ["constant", "none"]
+
+
+@pytest.mark.parametrize("seconds", [5.5, 18.0, 24.0, 1e6])
+def test_a_plan_foresees_what_a_budget_takes(store: Store, registry: Registry, seconds: float) -> None:
+    costs = {"none": 10.0, "wall": 5.0, "shield": 500.0}
+    cells = by_hand(store, registry, costs, {"confidence": 1.0, "spear": 300.0})
+    taken = {name for turn in turns(store, registry, cells, seconds) for name in turn}
+    found = foreseen(seconds, cells, store, freshness(registry))
+    assert {f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in found} == taken
+    one = crossing(registry, " ".join(costs), "confidence spear", seeds=(0, 1))
+    rows = cost_estimate.make(Request((one,), store.root, Where()), store, lambda cells: found)
+    assert sum(len(group.cells) for row in rows for group in row.groups) == len(found)
+    assert {row.stored for row in rows} == {0}
+    beyond = len(cells) - len(found)
+    assert (f"The budget leaves {beyond} more cells" in " ".join(cost_estimate.lines(rows))) == (
+        0 < beyond < len(cells)
+    )
+    assert (cost_estimate.lines(rows)[-1] == f"None of {beyond} cells ends within the budget.") == (not found)
+
+
+def test_plan_takes_a_budget(
+    store: Store, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_hand(store, registry, {"shield": 20.0, "wall": 5.0}, {"spear": 2.0})
+    words = ["plan", f"--plugin={plugin}", f"--results={store.root}", "--defense=shield", "--defense=wall"]
+    words += ["--attack=spear", "--seeds=0,1"]
+    for budget, left in (([], 4), (["--budget=37s"], 3), (["--budget=1h"], 4)):
+        assert main([*words, *budget]) == 0
+        total = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("total"))
+        assert total.split()[1:4] == ["4", "0", str(left)]
+
+
+@pytest.mark.parametrize(("fresh", "looked"), [(False, 1), (True, 2)])
+def test_the_board_is_looked_at_again_only_when_it_has_changed(
+    store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch, fresh: bool, looked: int
+) -> None:
+    cells = asked([crossing(registry, "shield wall", "spear", seeds=(0, 1))])
+    for cell in cells:
+        past(store, cell, 5.0, 1.0, fresh=not cell.seed)
+    count = []
+    monkeypatch.setattr(budgets, "_doubt", lambda *_: count.append(1) or {})
+    for [cell] in Budget(1e6, store, freshness(registry), Clock()).turns([one for one in cells if one.seed]):
+        past(store, cell, 5.0, 1.0, fresh=fresh)
+    assert len(count) == looked
+
+
+@pytest.mark.parametrize(("words", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), (" 2h ", 7200)])
+def test_a_time_is_read(words: str, seconds: float) -> None:
+    assert duration(words) == seconds
+
+
+@pytest.mark.parametrize("words", ["", "20", "m", "-1m", "0s", "1e3s", "20 minutes", "1d", "9" * 400 + "h"])
+def test_what_is_no_time_is_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="write a time above 0"):
+        duration(words)
+    assert main(["run", f"--budget={words}"]) == 2

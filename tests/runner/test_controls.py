@@ -1,0 +1,209 @@
+"""Controls: an attack that works is green, one that does not or that finds something where nothing is turns red."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cells import cell
+from conftest import components
+from scipy import stats
+
+from bench.cli.main import main
+from bench.core.component import Choice, Component
+from bench.core.errors import UserError
+from bench.core.game import Challenge
+from bench.games import MEMBERSHIP
+from bench.report import render
+from bench.runner import controls
+from bench.runner.controls import Control, World
+from bench.runner.registry import Registry
+from bench.store.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = Store(ROOT / "results")
+# It learns to read the release on people whom nobody trained on, where there is nothing of what was memorised.
+RED = {"art_attribute": "positive control: where nothing defends it reaches"}
+GREEN = Control(
+    "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
+    {"value": 0.5, "low": 0.4, "high": 0.6}, 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
+)  # fmt: skip
+
+
+def guess(challenge: Challenge, seed: int) -> Any:
+    return np.random.default_rng(seed).random(len(challenge.secret))
+
+
+QUICK = replace(MEMBERSHIP, blind=guess)  # the true blind answer takes seconds
+
+
+def confidence(release: Any, targets: Any, public: Any, *, seed: int) -> Any:
+    """How sure the model is of the truth."""
+    return release.predict(targets.records.x)[np.arange(len(targets.records)), targets.records.y]
+
+
+def wrong_way(release: Any, targets: Any, public: Any, *, seed: int) -> Any:
+    """The same with its sign turned."""
+    return -confidence(release, targets, public, seed=seed)
+
+
+def component(function: Any, game: Any = QUICK, floor: float | None = None) -> Component:
+    source = Path(inspect.getsourcefile(function) or "")
+    return Component(function.__name__, "attack", function, dict(game.options), "", source,
+                     needs=frozenset({"predict"}), game=game, floor=floor)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Trainings of a second, and few of them, for all but what ships."""
+    if "shipped" not in request.node.name:
+        sizes = "digits,private=60,holdout=60,public=200"
+        small = World("membership", "none,steps=300", sizes, random_labels=True, null=8)
+        monkeypatch.setattr(controls, "WORLDS", (small,))
+        monkeypatch.setattr(controls, "POSITIVE", 2)
+
+
+def registry(*attacks: Component) -> Registry:
+    return replace(components(), attacks={one.name: one for one in attacks})
+
+
+def measured(one: Component, tmp_path: Path) -> Control:
+    return controls.measure(Choice(one), registry(one), Store(tmp_path))
+
+
+def test_an_attack_that_works_is_green(tmp_path: Path) -> None:
+    found = measured(component(confidence, floor=0.8), tmp_path)
+    assert found.red == ()
+    assert found.positive["value"] > 0.9
+    assert found.null["low"] < 0.5 < found.null["high"]
+    assert (found.metric, found.expected, found.seeds) == ("auc", 0.5, 8)
+    again = measured(component(confidence, floor=0.8), tmp_path / "other")
+    assert again == found
+
+
+def test_an_attack_that_does_not_work_is_red(tmp_path: Path) -> None:
+    [why] = measured(component(wrong_way), tmp_path).red
+    assert "positive control" in why
+
+
+def test_a_floor_that_is_not_reached_is_red(tmp_path: Path) -> None:
+    [why] = measured(component(confidence, floor=0.999999), tmp_path).red
+    assert "its floor is 1.000" in why
+
+
+def test_controls_belong_to_the_attack_whoever_it_asks_about(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), component(confidence)
+    known = registry(one)
+    controls.save(store, replace(GREEN, digest=controls.fingerprint(Choice(one), known)))
+    assert controls.caveat(store, known, "confidence,of=public") is None
+
+
+def test_finding_something_where_nothing_is_turns_red(tmp_path: Path) -> None:
+    """The mutant of the null control: what should know nothing of the records in question was trained on them."""
+    leaking = replace(QUICK, unrelated=lambda data, rng: (data, data.private))
+    [why] = measured(component(confidence, leaking), tmp_path).red
+    assert "null control" in why
+
+
+def test_null_trains_on_records_that_are_not_asked_about(digits: Any) -> None:
+    assert MEMBERSHIP.unrelated
+    wide = replace(digits, private=digits.private[:40])
+    asked, records = MEMBERSHIP.unrelated(wide, np.random.default_rng(0))
+    everywhere = [row.tobytes() for part in (asked.private, asked.holdout, asked.public) for row in part.x]
+    assert len(records) == 40
+    assert not {row.tobytes() for row in records.x} & set(everywhere)
+    assert len(asked.public) == len(digits.public) - 40
+
+
+def test_p_value_is_students() -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.1, 20)
+    assert controls._p_value(list(values), 0.45) == pytest.approx(stats.ttest_1samp(values, 0.45).pvalue)
+    assert controls._p_value([0.5] * 20, 0.5) == 1
+    assert controls._p_value([0.6] * 20, 0.5) == 0
+
+
+def test_a_null_control_is_rarely_red_by_chance_and_sees_a_small_bias() -> None:
+    rng = np.random.default_rng(0)
+    null = [controls._p_value(list(rng.normal(0.5, 0.05, 20)), 0.5) for _ in range(2000)]
+    assert sum(p < controls.SURE for p in null) <= stats.binom.isf(1e-6, 2000, controls.SURE)
+    biased = [controls._p_value(list(rng.normal(0.57, 0.05, 20)), 0.5) for _ in range(200)]
+    assert sum(p < controls.SURE for p in biased) > 150
+
+
+def test_stored_controls_come_back_and_say_when_they_are_old(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), component(confidence)
+    known = registry(one)
+    assert "controls were not run" in str(controls.caveat(store, known, "confidence"))
+    fresh = replace(GREEN, digest=controls.fingerprint(Choice(one), known))
+    controls.save(store, fresh)
+    assert controls.load(store, "confidence") == fresh
+    assert controls.caveat(store, known, "confidence") is None
+    controls.save(store, replace(fresh, red=("null control: it finds what is not there",)))
+    assert "finds what is not there" in str(controls.caveat(store, known, "confidence"))
+    controls.save(store, GREEN)
+    assert "other code or versions" in str(controls.caveat(store, known, "confidence"))
+    controls.path(store, "confidence").write_text("{")
+    assert controls.load(store, "confidence") is None
+    assert store.results() == []  # what lies beside the cells is no cell, and no doubt
+
+
+def test_a_red_control_stands_above_the_whole_column(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(cell())
+    text = "null control: it finds what is not there."
+    board = render.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
+    assert board.sections[0].caveats[0] == f"confidence: {text}"
+    render.write(board, store)
+    assert f"- confidence: {text}" in (tmp_path / "leaderboard.md").read_text()
+
+
+def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(cell(attack="art_membership"))
+    caveats = render.build(store, components()).sections[0].caveats
+    assert any("`confidence` was not run here" in caveat for caveat in caveats)
+    store.save(cell())
+    caveats = render.build(store, components()).sections[0].caveats
+    assert not any("was not run here" in caveat for caveat in caveats)
+
+
+def test_an_attack_without_a_world_says_so(tmp_path: Path) -> None:
+    strange = replace(component(confidence), needs=frozenset({"join"}))
+    with pytest.raises(UserError, match="no control of its game that publishes join"):
+        controls.world(Choice(strange), registry(strange))
+    assert "no control of its game" in str(controls.caveat(Store(tmp_path), registry(strange), "confidence"))
+
+
+def test_the_program_measures_once_and_exits_1_on_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def measure(attack: Choice, registry: Registry, *_: Any) -> Control:
+        asked.append(attack.label)
+        red = ("positive control: too low",) if attack.name == "art_membership" else ()
+        return replace(GREEN, attack=attack.label, digest=controls.fingerprint(attack, registry), red=red)
+
+    monkeypatch.setattr(controls, "measure", measure)
+    there = ["control", "--results", str(tmp_path)]
+    assert main([*there, "--attack", "confidence"]) == 0
+    assert main([*there, "--attack", "confidence", "--attack", "art_membership"]) == 1
+    assert asked == ["confidence", "art_membership"]
+    out = capsys.readouterr().out
+    assert "auc 0.900 [0.800, 1.000] where nothing defends" in out
+    assert "RED positive control: too low" in out
+    assert main([*there, "--attack", "confidance"]) == 2
+
+
+@pytest.mark.parametrize("name", sorted(components().attacks))
+def test_shipped_controls_are_fresh_and_green(name: str) -> None:
+    said = controls.caveat(SHIPPED, components(), name)
+    if name in RED:
+        assert said is not None
+        assert RED[name] in said
+        return
+    assert said is None, f"{said} Run `bench control`, look at what it says, and commit results/controls."

@@ -1,0 +1,208 @@
+"""Why a stored cell is stale: each kind of change is told by its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cells import cell as made
+from conftest import components
+
+from bench.cli.main import main
+from bench.core.errors import UserError
+from bench.runner.cell import Cell, code, versions
+from bench.runner.registry import Registry, discover
+from bench.runner.selection import choose
+from bench.store import staleness, store
+from bench.store.store import Result, Store
+
+LABELS = ("digits,holdout=60,private=60", "dp_vaegm,epsilon=1,hidden=8x4", "lira,of=public,shadows=4")
+PLUGIN = '''
+from bench.registry import defense
+
+@defense("shield", publishes={"predict"})
+def shield(private, public, *, seed, strength=1.0):
+    """A shield."""
+    return 1
+'''
+
+
+def fresh(
+    kept: Store, registry: Registry, data: str, defense: str, attack: str, seed: int = 0, **changed: Any
+) -> Result:
+    """Store a cell as if it had been measured here just now."""
+    [d], [e] = choose(registry, "data", data), choose(registry, "defense", defense)
+    [a] = choose(registry, "attack", attack)
+    cell = Cell(d, e, a, seed)
+    parts = d.component, e.component, a.component
+    own: dict[str, Any] = {
+        "options": cell.options, "digest": cell.digest(), "code": code(*parts), "versions": versions(),
+        "machine": kept.machine,
+    }  # fmt: skip
+    result = made(e.label, a.label, seed, data=d.label, **{**own, **changed})
+    kept.save(result)
+    return result
+
+
+@pytest.fixture
+def kept(results: Path) -> Store:
+    found = Store(results)
+    fresh(found, components(), *LABELS)
+    return found
+
+
+def edit(kept: Store, change: Callable[[dict[str, Any]], object]) -> Path:
+    """What a cell would look like that was measured in other circumstances."""
+    path = kept.path(*LABELS, 0)
+    values = json.loads(path.read_bytes())
+    change(values)
+    values["digest"] = "0" * 32
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_who_only_reads_makes_no_folder(kept: Store, tmp_path: Path) -> None:
+    """Cells that came in a folder where nothing can be written, say."""
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.save(kept.results()[0])
+    assert staleness.summary(elsewhere, components())[1].endswith(staleness.ELSEWHERE)
+    assert main(["why", "--results", str(elsewhere.root)]) == 0
+    assert elsewhere.known_machine == ""
+    assert not (elsewhere.root / ".local").exists()
+    assert elsewhere.machine == elsewhere.known_machine != ""
+
+
+def test_a_name_unlike_all_others_is_told_one_of_them(kept: Store) -> None:
+    with pytest.raises(UserError, match=r"write data/defense/attack/seed, as in digits,\S*/0\.$"):
+        staleness.find(kept, "xyz")
+
+
+def told(kept: Store, words: str = "/".join((*LABELS, "0"))) -> list[str]:
+    return staleness.explain(staleness.find(kept, words), components(), kept.machine)
+
+
+def test_what_did_not_change_is_fresh(kept: Store) -> None:
+    assert told(kept) == ["fresh: nothing changed"]
+
+
+CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "data option": (lambda v: v["options"]["data"].update(public=3), "data option public changed: 3 -> "),
+    "defense option": (
+        lambda v: v["options"]["defense"].update(latent_dim=99), "defense option latent_dim changed: 99 -> 8"
+    ),
+    "several numbers": (
+        lambda v: v["options"]["defense"].update(hidden=[8, 5]), "defense option hidden changed: 8x5 -> 8x4"
+    ),
+    "attack option": (
+        lambda v: v["options"]["attack"].update(online=False), "attack option online changed: false -> true"
+    ),
+    "new option": (lambda v: v["options"]["attack"].pop("online"), "attack option online counts now (true)"),
+    "option gone": (lambda v: v["options"]["attack"].update(old=2.0), "attack option old no longer counts (was 2)"),
+    "code": (lambda v: v["code"].update({"bench/dp/networks.py": "1"}), "code of bench/dp/networks.py changed"),
+    "code gone": (lambda v: v["code"].update({"bench/old.py": "1"}), "code of bench/old.py no longer counts"),
+    "new code": (lambda v: v["code"].pop("bench/dp/networks.py"), "code of bench/dp/networks.py counts now"),
+    "version": (lambda v: v["versions"].update(numpy="1.0"), f"version of numpy changed: 1.0 -> {versions()['numpy']}"),
+    "nothing else": (lambda v: None, "its seed, its options or its digest were edited"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "line"), CHANGES.values(), ids=CHANGES)
+def test_each_change_is_one_line_and_the_last_says_what_to_do(
+    kept: Store, change: Callable[[dict[str, Any]], object], line: str
+) -> None:
+    edit(kept, change)
+    found, last = told(kept)
+    assert found.startswith(line)
+    assert last.startswith("`bench run --data digits,holdout=60,private=60 --defense dp_vaegm,epsilon=1,hidden=8x4 ")
+    assert last.endswith("--seeds 0` measures it again")
+
+
+def test_several_changes_are_several_lines(kept: Store) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["code"]["bench/dp/networks.py"] = values["code"]["attack/lira.py"] = "1"
+        values["versions"]["scipy"] = "0.1"
+
+    edit(kept, change)
+    assert [line.split(" changed")[0] for line in told(kept)[:-1]] == [
+        "code of attack/lira.py", "code of bench/dp/networks.py", "version of scipy",
+    ]  # fmt: skip
+
+
+def test_another_seed_within_is_not_the_cell_that_its_name_says(kept: Store) -> None:
+    path = edit(kept, lambda values: values.update(seed=1))
+    with pytest.warns(UserWarning, match="the result of another cell"), pytest.raises(UserError, match="is no cell of"):
+        told(kept, str(path))
+
+
+def test_a_cell_of_another_machine_says_how_to_take_it(kept: Store) -> None:
+    fresh(kept, components(), *LABELS, machine="f" * 32)
+    found, last = told(kept)
+    assert found == staleness.ELSEWHERE
+    assert "--accept-published" in last
+
+
+def test_code_that_changed_and_a_component_that_is_gone(results: Path, tmp_path: Path) -> None:
+    plugin, kept = tmp_path / "plugin.py", Store(results)
+    plugin.write_text(PLUGIN)
+    fresh(kept, discover([plugin]), "digits", "shield", "confidence")
+    plugin.write_text(PLUGIN.replace("return 1", "return 2"))
+    store.source_digest.cache_clear()
+    result = staleness.find(kept, "digits/shield/confidence/0")
+    assert staleness.changes(result, discover([plugin]), kept.machine) == ["code of defense/plugin.py changed"]
+    gone, last = staleness.explain(result, components(), kept.machine)
+    assert gone == "the defense 'shield' is gone"
+    assert "--plugin" in last
+
+
+def test_a_cell_is_found_by_labels_by_folders_and_by_its_file(
+    kept: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = made("shield,path=a/b,c=1=2", "confidence", 3, data="digits,private=600")
+    kept.save(odd)
+    path = kept.path("digits,private=600", odd.defense, "confidence", 3)
+    folders = path.relative_to(kept.root).with_suffix("")
+    assert "%2F" in str(folders)
+    monkeypatch.chdir(kept.root.parent)
+    near = str(path.relative_to(kept.root.parent))
+    for words in (str(path), near, str(folders), f"digits,private=600/{odd.defense}/confidence/3"):
+        assert staleness.find(kept, words) == odd
+    assert main(["why", "--results", str(kept.root), near]) == 0
+    assert "the defense 'shield' is gone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["digits/nane/confidence/0", "digits/none/confidence", "digits/none/confidence/00"])
+def test_what_is_not_stored_names_the_nearest_and_is_exit_2(
+    kept: Store, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept.save(made())
+    assert main(["why", "--results", str(kept.root), words]) == 2
+    err = capsys.readouterr().err
+    assert "did you mean 'digits/none/confidence/0'" in err
+    assert err.count("\n") == 1
+
+
+def test_where_nothing_is_stored(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results.mkdir()
+    assert main(["why", "--results", str(results), "digits/none/confidence/0"]) == 2
+    assert main(["why", "--results", str(results)]) == 0
+    assert "0 cells stored" in capsys.readouterr().out
+    assert main(["why", "--results", str(results / "missing")]) == 2
+
+
+@pytest.mark.parametrize("word", [[], ["all"]])
+def test_without_a_cell_causes_are_counted(kept: Store, word: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (1, 2):
+        fresh(kept, components(), *LABELS, seed, digest="0" * 32, versions={**versions(), "numpy": "1.0"})
+    fresh(kept, components(), *LABELS, 3, machine="f" * 32)
+    edit(kept, lambda values: values["code"].update({"bench/dp/networks.py": "1"}))
+    assert main(["why", "--results", str(kept.root), *word]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "4 cells stored, 3 of them stale"
+    assert lines[1].split(maxsplit=1) == ["2", f"version of numpy changed: 1.0 -> {versions()['numpy']}"]
+    assert sorted(line.split(maxsplit=1)[1] for line in lines[2:4]) == [
+        "code of bench/dp/networks.py changed",
+        staleness.ELSEWHERE,
+    ]
