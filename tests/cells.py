@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.store.store import Result
+from bench.store.records import CellResult
 
 NEEDED = 1000
 
@@ -32,7 +32,7 @@ def cell(
     assumes: tuple[str, ...] = ("number of private records",),
     game: str = "membership",
     **changed: Any,
-) -> Result:
+) -> CellResult:
     """A cell whose ROC is that of two unit Gaussians with this AUC, with every key that a real one has."""
     members, others = 1000, 500
     tpr = {
@@ -83,4 +83,4 @@ def cell(
         "peak_memory_mib": 512.5,
         "doubts": list(doubts),
     }
-    return Result(**{**values, **changed})
+    return CellResult(**{**values, **changed})

@@ -17,18 +17,18 @@ import numpy as np
 from bench.audit import replayed_mechanisms as doors
 from bench.audit.bounds import paired_trials as pairs
 from bench.audit.bounds import rank
-from bench.audit.stored_findings import SHARED, Finding, fingerprint
 from bench.core.dataset import Data, Examples, Where
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.dp import accounting
+from bench.store.audit_findings import ERROR, SHARED, Finding
+from bench.store.freshness import finding_digest
 
 if TYPE_CHECKING:
     from bench.audit.replayed_mechanisms import Door, Say, Sides
     from bench.core.component import Choice
     from bench.core.release import Release
 
-ERROR = 0.05  # of all audits of a row together
 TURNS = 2  # that a claim must be refuted in
 CANARIES = 3  # holdout records from which those of a mechanism are made
 Bounds = tuple[float, ...]  # by how many audits of the row share ERROR: 1 of them, 2, ...
@@ -60,7 +60,7 @@ def audit(defense: Choice, data: Choice, kind: str, trials: int, where: Where, s
             trials=2 * row.pairs,
             parts=parts,
             seconds=round(time.perf_counter() - start, 1),
-            digest=fingerprint(defense, data, kind),
+            digest=finding_digest(defense, data, kind),
         )
         if not found.violated(1):
             break

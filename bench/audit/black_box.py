@@ -24,14 +24,14 @@ Run = Callable[[Examples, int], Release]
 
 def scores(run: Run, private: Examples, record: Examples, pairs: int, seed: int, say: Say) -> Sides:
     """Of `pairs` releases of private records with `record` among them and of as many without it, (pairs,) each."""
-    from bench.dp.train import together
+    from bench.dp.train import train_jointly
 
     found: list[float] = []
     both = joined([private, record])
     for start in range(0, 2 * pairs, AT_ONCE):
         trials = range(start, min(2 * pairs, start + AT_ONCE))
         calls = [partial(run, both if i % 2 == 0 else private, derive(seed, "trial", i)) for i in trials]
-        releases = zip(trials, together(calls), strict=True)
+        releases = zip(trials, train_jointly(calls), strict=True)
         found += [seen(release, record, derive(seed, "samples", i)) for i, release in releases]
         say("whole defenses", len(found), 2 * pairs)
     return np.array(found[::2]), np.array(found[1::2])

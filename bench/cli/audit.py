@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from bench.cli.options import add_rows, add_where, request, settings
 from bench.cli.read_commands import Verbs, discover
-from bench.core.errors import UserError, complain, nearest
+from bench.core.errors import UserError, nearest, warn_user
 
 if TYPE_CHECKING:
-    from bench.audit.stored_findings import Finding
     from bench.core.component import Choice
-    from bench.runner.registry import Crossing, Registry
+    from bench.runner.registry import Registry
+    from bench.runner.request import Crossing
+    from bench.store.audit_findings import Finding
     from bench.store.store import Store
 
 TRIALS = {"one_step": 20_000, "whole": 500, "black_box": 200}
@@ -65,9 +66,9 @@ def _audit(arguments: argparse.Namespace) -> int:
             except UserError as error:
                 if len(rows) == 1:
                     raise
-                complain(f"left out: {error}")
+                warn_user(f"left out: {error}")
             except Exception as error:  # noqa: BLE001 - somebody else's defense must not stop the other rows
-                complain(f"failed: {defense.label} on {data.label}: {type(error).__name__}: {error}")
+                warn_user(f"failed: {defense.label} on {data.label}: {type(error).__name__}: {error}")
                 codes.append(1)
             else:
                 codes.append(_keep(store, registry, defense, data, found))
@@ -77,10 +78,10 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 def _keep(store: Store, registry: Registry, defense: Choice, data: Choice, found: Finding) -> int:
     """Store and print a finding; 3 where the row is refuted."""
-    from bench.audit import stored_findings
     from bench.report import epsilon_column
+    from bench.store import audit_findings
 
-    stored_findings.save(store, defense.label, data.label, found)
+    audit_findings.save(store, defense.label, data.label, found)
     known = epsilon_column.known(store, registry)(data.label, defense.label)
     alone = epsilon_column.claim([found]).audited.replace("**", "")
     row = f"{defense.label} on {data.label}: claims {float(found.epsilon):.3g}, audited {alone}"

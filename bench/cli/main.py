@@ -17,7 +17,7 @@ from bench.cli.audit import add_audit
 from bench.cli.read_commands import add_exposed, add_list, add_plot, add_score, add_table, add_why
 from bench.cli.run_commands import add_check, add_control, add_figure, add_plan, add_run
 from bench.cli.test import add_test
-from bench.core.errors import Doubt, UserError, complain, nearest
+from bench.core.errors import Caveat, UserError, nearest, warn_user
 from bench.dp.graph_cleanup import forgetting
 
 VERBS = {
@@ -56,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code = verb(arguments)
         sys.stdout.flush()
     except UserError as error:
-        complain(str(error))
+        warn_user(str(error))
         return 2
     except KeyboardInterrupt:
         words = list(sys.argv[1:] if argv is None else argv)
         goes_on = words[0] in RESUMED and not any(word.startswith("--release") for word in words)
-        complain(f"stopped; {STORED if goes_on else KEPT}.")
+        warn_user(f"stopped; {STORED if goes_on else KEPT}.")
         return 130
     except BrokenPipeError:
         _leave_stdout()  # whoever read has seen enough
@@ -70,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is not None or error.errno not in FULL:
             raise
         _leave_stdout()
-        complain(f"what was found cannot be written ({error.strerror}): free space there; what was measured is stored.")
+        warn_user(
+            f"cannot write the output ({error.strerror}). All measured cells are saved; free some disk space and rerun."
+        )
         return 2
     except SystemExit as end:  # argparse after --help and --version, rich on a closed pipe
         return end.code if isinstance(end.code, int) else 0
@@ -101,15 +103,15 @@ def _read(argv: Sequence[str]) -> list[str]:
 
 
 def _show_doubts() -> None:
-    """A Doubt that nobody stored with a number is a line for the user, without Python's file and line."""
+    """A Caveat that nobody stored with a number is a line for the user, without Python's file and line."""
     plain = warnings.showwarning
 
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int,
         file: TextIO | None = None, line: str | None = None,
     ) -> None:  # fmt: skip
-        if issubclass(category, Doubt):
-            complain(f"note: {message}")
+        if issubclass(category, Caveat):
+            warn_user(f"note: {message}")
         else:
             plain(message, category, filename, lineno, file, line)
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError, complain
+from bench.core.errors import UserError, warn_user
 
 if TYPE_CHECKING:
-    from bench.runner.registry import Crossing, Registry, Request
+    from bench.runner.registry import Registry
+    from bench.runner.request import Crossing, Request
 
 # The words of `bench run`, on the command line and in --config, and how each is read.
 WORDS = {
@@ -92,7 +93,7 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
     """Turn the words of `bench run` into a typed request; a word that was left out is None."""
     from bench.core.dataset import Where
     from bench.runner import selection
-    from bench.runner.registry import Request
+    from bench.runner.request import Request
 
     folder = data_dir(settings["data-dir"])
     results = Path(settings["results"] or "results")
@@ -120,7 +121,7 @@ def note_unplayable(asked: Request) -> None:
     ]
     if all(wanting):
         names = ", ".join(sorted({name for names in wanting for name in names}))
-        complain(
+        warn_user(
             f"note: no chosen attack can be played against a chosen defense on this data, for want of {names}: choose "
             "others, `bench list` says what each needs and publishes."
         )
@@ -128,7 +129,7 @@ def note_unplayable(asked: Request) -> None:
 
 def _crossing(registry: Registry, part: dict[str, Any]) -> Crossing:
     from bench.runner import selection
-    from bench.runner.registry import Crossing
+    from bench.runner.request import Crossing
 
     defenses = selection.choose_all(registry, "defense", part["defense"] or [])
     if part["epsilon"] is not None:

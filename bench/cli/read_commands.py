@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError, complain, nearest
+from bench.core.errors import UserError, nearest, warn_user
 
 if TYPE_CHECKING:
     from bench.report.leaderboard import Section
@@ -56,7 +56,7 @@ def discover(plugins: Sequence[str] | None) -> Registry:
     from bench.runner.registry import discover
 
     if note := editable_install.unused_edit(Path.cwd()):
-        complain(f"note: {note}")
+        warn_user(f"note: {note}")
     return discover([Path(plugin) for plugin in plugins or ()])
 
 
@@ -117,7 +117,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _table(arguments: argparse.Namespace) -> int:
     registry = discover(arguments.plugin)
     for line in registry.broken:
-        complain(f"note: {line}")
+        warn_user(f"note: {line}")
     return 3 if publish(stored(arguments.results), registry, {}) else 0
 
 
@@ -125,9 +125,9 @@ def _plot(arguments: argparse.Namespace) -> int:
     registry = discover(arguments.plugin)
 
     from bench.report import plots
-    from bench.runner.cell import freshness
+    from bench.store.freshness import freshness
 
-    for path in plots.draw(stored(arguments.results), freshness(registry)):
+    for path in plots.draw(stored(arguments.results), freshness(registry.find)):
         print(path)
     return 0
 
@@ -136,9 +136,9 @@ def _exposed(arguments: argparse.Namespace) -> int:
     registry = discover(arguments.plugin)
 
     from bench.report import exposure
-    from bench.runner.cell import freshness
+    from bench.store.freshness import freshness
 
-    store, fresh = stored(arguments.results), freshness(registry)
+    store, fresh = stored(arguments.results), freshness(registry.find)
     paths, _ = exposure.export(store, filter(fresh, store.results()), arguments.fpr)
     print(paths[-1].read_text(), *paths, sep="\n")
     return 0
@@ -146,11 +146,13 @@ def _exposed(arguments: argparse.Namespace) -> int:
 
 def _score(arguments: argparse.Namespace) -> int:
     from bench.audit import score_audit, score_file
+    from bench.report.score_rows import lines_of
+    from bench.store import score_rows
     from bench.store.store import Store
 
     found = score_audit.audit(score_file.load(Path(arguments.file)), arguments.confidence)
-    path = score_audit.save(found, Store(Path(arguments.results)))
-    print(*score_audit.report(found), f"{path}: a row for `bench table`", sep="\n")
+    path = score_rows.save(found, Store(Path(arguments.results)))
+    print(*lines_of(found), f"{path}: a row for `bench table`", sep="\n")
     return 3 if found.violated else 0
 
 
@@ -161,9 +163,9 @@ def _why(arguments: argparse.Namespace) -> int:
 
     store = stored(arguments.results)
     if arguments.cell in (None, "all"):
-        said = staleness.summary(store, registry)
+        said = staleness.summary(store, registry.find)
     else:
-        said = staleness.explain(staleness.find(store, arguments.cell), registry, store.known_machine)
+        said = staleness.explain(store, staleness.find(store, arguments.cell), registry.find, store.known_machine)
     print("\n".join(said))
     return 0
 
@@ -175,17 +177,20 @@ def publish(
     wanted: Callable[[Section], bool] = lambda section: True,
 ) -> bool:
     """Write the board of all that is stored, print the wanted sections; whether they show a claim that is refuted."""
+    from bench.lint import verdicts
     from bench.report import audit_page, epsilon_column, ranking, render
     from bench.report.comparisons import Comparisons
     from bench.runner import controls
-    from bench.runner.cell import freshness
+    from bench.store.freshness import freshness
     from bench.store.store import AUDITS, uncollected
 
     with uncollected(), store.lock():  # else of two runs that end together the first to read may be the last to write
         compare = Comparisons(store)
         caveat = functools.partial(controls.caveat, store, registry)
-        known = epsilon_column.known(store, registry)
-        board = ranking.compared(render.build(store, registry, failed, freshness(registry), caveat, known), compare)
+        known = epsilon_column.known(store, registry, functools.partial(verdicts.caveat, store, registry))
+        board = ranking.compared(
+            render.build(store, registry, failed, freshness(registry.find), caveat, known), compare
+        )
         render.write(board, store)
         if (store.root / AUDITS).is_dir():
             audit_page.write(store, registry)

@@ -21,12 +21,13 @@ from bench.cli.options import (
     settings,
 )
 from bench.cli.read_commands import Verbs, add_reader, discover, publish, stored
-from bench.core.errors import UserError, complain
+from bench.core.errors import UserError, warn_user
 
 if TYPE_CHECKING:
     from bench.report.figures import Plan
     from bench.runner.cell import Cell
-    from bench.runner.registry import Registry, Request
+    from bench.runner.registry import Registry
+    from bench.runner.request import Request
     from bench.runner.run import Outcome
     from bench.store.store import Store
 
@@ -116,6 +117,7 @@ def _probe(asked: Request, registry: Registry) -> bool:
     from bench.lint import verdicts
     from bench.report import reproduce as check
     from bench.runner import cell as cells
+    from bench.store import lint_verdicts
     from bench.store.store import Store, uncollected
 
     store, defenses = Store(asked.results), [one for crossing in asked.crossings for one in crossing.defenses]
@@ -128,16 +130,17 @@ def _probe(asked: Request, registry: Registry) -> bool:
     with Progress() as progress:
         for done, one in enumerate(todo):
             progress.step(f"probing what {one.label} claims", done, len(todo))
-            verdicts.save(store, verdicts.measure(one, registry))
+            lint_verdicts.save(store, verdicts.measure(one, registry))
     wrong = {one.label: verdicts.caveat(store, registry, one.label) for one in defenses}
     for label, sentence in wrong.items():
         if sentence:
-            complain(f"{label}: {sentence}")
+            warn_user(f"{label}: {sentence}")
     return any(wrong.values())
 
 
 def _release(folder: Path, given: dict[str, Any], parts: Sequence[dict[str, Any]]) -> int:
     from bench.core.progress import Progress
+    from bench.lint.linter import lint
     from bench.runner import release
 
     release.check_words(parts)
@@ -145,7 +148,7 @@ def _release(folder: Path, given: dict[str, Any], parts: Sequence[dict[str, Any]
     asked = request(registry, given, parts)
     planned = release.plan(asked.crossings, folder)
     with Progress() as progress:
-        return release.run(planned, asked.where, progress)
+        return release.run(planned, asked.where, progress, lint)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -153,8 +156,8 @@ def _check(arguments: argparse.Namespace) -> int:
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
 
+    from bench.core.files import write
     from bench.report import reproduce as check
-    from bench.store.store import write
 
     kept = stored(given["results"])
     chosen = check.choose(asked, kept, arguments.sample, arguments.sample_seed)
@@ -170,7 +173,7 @@ def _check(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if into:
             raise  # whoever calls says how to go on
-        complain("stopped; nothing was kept: with --into DIR the same command goes on where it stopped.")
+        warn_user("stopped; nothing was kept: with --into DIR the same command goes on where it stopped.")
         return 130
     text = check.markdown(report)
     print(text, end="")
@@ -181,18 +184,21 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _measure(asked: Request, registry: Registry) -> tuple[Store, Outcome]:
     from bench.core.progress import Progress
+    from bench.report.budget import Budget
     from bench.runner import cell as cells
     from bench.runner import run as runner
+    from bench.store.freshness import freshness
     from bench.store.store import Store, uncollected
 
     for line in registry.broken:
-        complain(f"note: {line}")
+        warn_user(f"note: {line}")
     store = Store(asked.results)
     with uncollected():  # the runner asks for each again, and finds what was read here
         for cell in cells.asked(asked.crossings):
             store.load(*cell.name)
+    budget = None if asked.budget is None else Budget(asked.budget, store, freshness(registry.find))
     with Progress() as progress:
-        return store, runner.run(asked, registry, store, progress)
+        return store, runner.run(asked, registry, store, progress, budget)
 
 
 def _exit(outcome: Outcome) -> int:
@@ -200,10 +206,10 @@ def _exit(outcome: Outcome) -> int:
     for why in dict.fromkeys(outcome.failed.values()):
         cells = ["/".join(map(str, cell)) for cell, reason in outcome.failed.items() if reason == why]
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        complain(f"failed: {cells[0]}{more}: {why}")
+        warn_user(f"failed: {cells[0]}{more}: {why}")
     if outcome.left:
         some = ", ".join("/".join(map(str, cell)) for cell in outcome.left[:3]) + ", ..." * (len(outcome.left) > 3)
-        complain(f"note: the budget left {len(outcome.left)} to measure ({some}); `bench plan` says what that takes.")
+        warn_user(f"note: the budget left {len(outcome.left)} to measure ({some}); `bench plan` says what that takes.")
     return 1 if outcome.failed else 0
 
 
@@ -215,13 +221,13 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     from bench.report import budget
     from bench.report import cost_estimate as plan
-    from bench.runner.cell import freshness
+    from bench.store.freshness import freshness
     from bench.store.store import Store
 
     store = Store(asked.results)
 
     def within(cells: list[Cell]) -> list[Cell]:
-        return cells if asked.budget is None else budget.foreseen(asked.budget, cells, store, freshness(registry))
+        return cells if asked.budget is None else budget.foreseen(asked.budget, cells, store, freshness(registry.find))
 
     print("\n".join(plan.lines(plan.make(asked, store, within))))
     return 0
@@ -229,7 +235,8 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 def _figure(arguments: argparse.Namespace) -> int:
     from bench.report import figures
-    from bench.runner.cell import asked, freshness
+    from bench.runner.cell import asked
+    from bench.store.freshness import freshness
 
     plans = figures.choose(arguments.name)
     given = flags(arguments)
@@ -245,7 +252,7 @@ def _figure(arguments: argparse.Namespace) -> int:
     cells = [asked(one.crossings) for one in requests]
     said = [f" --{word} {value}" for word in ("seeds", "plugin") for value in _several(given[word])]
     drawn = dict(zip(plans, cells, strict=True))
-    for path in figures.draw(drawn, figures.FIGURES, store, freshness(registry), "".join(said)):
+    for path in figures.draw(drawn, figures.FIGURES, store, freshness(registry.find), "".join(said)):
         print(path)
     return code
 

@@ -18,7 +18,7 @@ from bench.conformance.side_effects import Reach, reaching
 from bench.conformance.toy_games import Judged, Scene, headline, scene
 from bench.core.component import Choice, Component
 from bench.core.dataset import Where
-from bench.core.errors import Doubt
+from bench.core.errors import Caveat
 from bench.core.release import ACCESS, Release
 from bench.games import Insider, Missing, Targets, Wanted
 from bench.runner.registry import Registry
@@ -88,7 +88,7 @@ class Player:
         before = [array.copy() for array in handed]
         try:
             with warnings.catch_warnings(), reaching() as reach:
-                warnings.simplefilter("ignore", Doubt)
+                warnings.simplefilter("ignore", Caveat)
                 self.reached.append(reach)
                 answer: Array = self.component.function(watched, asked, public, seed=seed, **own)
         except (TypeError, AttributeError, AssertionError) as error:

@@ -19,8 +19,9 @@ from bench.core.release import GIVEN
 from bench.lint.short_options import SIZES
 from bench.report import render
 from bench.runner import controls, run
-from bench.runner.cell import freshness
-from bench.runner.registry import Crossing, Registry, Request
+from bench.runner.registry import Registry
+from bench.runner.request import Crossing, Request
+from bench.store.freshness import freshness
 from bench.store.store import Store
 
 
@@ -55,7 +56,7 @@ def gets_into_a_board(tried: Tried) -> Iterator[str]:
         outcome = run.run(Request((crossing,), store.root, Where()), registry, store, quiet)
         for reason in outcome.failed.values():
             raise Broken(f"against {attack.label} on {data.name} {reason}: mend that and test again.")
-        board = render.build(store, registry, {}, freshness(registry), lambda label: None)
+        board = render.build(store, registry, {}, freshness(registry.find), lambda label: None)
         render.write(board, store)
         render.show(board, Console(file=page, width=200))
     if tried.component.name not in page.getvalue():

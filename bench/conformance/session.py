@@ -67,7 +67,7 @@ def verdicts(
 ) -> Iterator[Verdict]:
     """Of each check of one component, as it ends; what failed once fails no second time for the same reason."""
     from bench.dp import train
-    from bench.store.store import Store
+    from bench.dp.weights_cache import WeightsCache
 
     name, attack = choice.component.name, choice.component.kind == "attack"
     said: dict[str, str] = {}
@@ -82,8 +82,10 @@ def verdicts(
 
         progress.step(f"{name}: {one.says}", done, len(every))
         with tempfile.TemporaryDirectory() as folder:
-            memory = Store(Path(folder)) if attack else None  # recalling a training would say nothing of repeating it
-            with train.remembering(memory, says):
+            memory = (
+                WeightsCache(Path(folder)) if attack else None
+            )  # recalling a training would say nothing of repeating it
+            with train.caching(memory, says):
                 for verdict in judge(one, tried, choice.component):
                     first = said.setdefault(verdict.why, one.says) if verdict.outcome == "FAILED" else one.says
                     again = f"it fails there as it does above ({first})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cache, cached_property
 from typing import Any
 
@@ -16,16 +17,16 @@ from bench.core.randomness import derive
 from bench.core.release import Release
 from bench.lint.release_outputs import outputs
 from bench.lint.short_options import SIZES, quick
-from bench.runner import run
+from bench.runner import play
 from bench.runner.registry import Registry
 
 
 @cache
 def small(name: str = "digits", seed: int = 0) -> Data:
     """A small split of a data set that is inside scikit-learn: of `digits`, or of two classes and plain features."""
-    from bench.data.sets import builtin
+    module = importlib.import_module(f"bench.data.sets.{name}")
 
-    data: Data = getattr(builtin, name)(Where(), np.random.default_rng(seed), **SIZES)
+    data: Data = getattr(module, name)(Where(), np.random.default_rng(seed), **SIZES)
     return data
 
 
@@ -91,7 +92,7 @@ class Tried:
         """The same once more, the way that the program goes. Raises Skip where that way is barred."""
         if self.release().published() != self.component.publishes:
             raise Skip("it does not publish what it declares.")
-        found = run.release(small(self.ground), self.choice, 0)
+        found = play.release(small(self.ground), self.choice, 0)
         return found
 
     def outputs(self, name: str | None = None, seed: int | None = None) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ from bench.conformance.check import Skip
 from bench.conformance.short_runs import small
 from bench.core.component import Choice, Component
 from bench.core.dataset import Attribute, Data, Examples
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game
 from bench.core.release import Release
 from bench.dp import accounting
@@ -85,7 +85,7 @@ class Scene:
     def judged(self, answer: NDArray[Any]) -> dict[str, Any]:
         """What the game says of an answer."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Doubt)  # a mutant is below chance, and the judge says so
+            warnings.simplefilter("ignore", Caveat)  # a mutant is below chance, and the judge says so
             return dict(self.game.judge(answer, self.blind, self.challenge, np.random.default_rng(0)))
 
     def finds(self, judged: Judged) -> bool:
@@ -132,7 +132,7 @@ def attribute() -> Scene:
 
 def quickly_trained(attack: Component, registry: Registry) -> Scene:
     """Where `bench.runner.controls` tries the attack, made small and short. Raises Skip where there is none."""
-    from bench.runner import controls, run
+    from bench.runner import controls, play
     from bench.runner.selection import choose
 
     game = attack.game
@@ -145,7 +145,7 @@ def quickly_trained(attack: Component, registry: Registry) -> Scene:
     if source.name != "digits":
         raise Skip(f"its game is tried on {source.name}, which may not be here.")
     quicker = Choice(defense.component, {**defense.options, **quick(defense.component)})
-    trained = run.release(small(), quicker, 0)
+    trained = play.release(small(), quicker, 0)
     return Scene(game, small(), lambda accesses, leak: trained)
 
 

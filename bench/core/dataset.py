@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +150,20 @@ def unit(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]
     """Numbers to [0, 1] by a range that is public; what lies outside of it is clipped."""
     span = np.where(high > low, high - low, 1)  # a feature that is constant in public tells above from below
     return np.asarray(np.clip((x - low) / span, 0, 1))
+
+
+def scaled(data: Data) -> Data:
+    """Map each feature to [0, 1] by the range of the public part alone, clipping the other parts.
+
+    The private and holdout records decide nothing, so the guarantee of a defense is untouched. Raises UserError where
+    the public part is too small for that: so many values were clipped that different records became the same.
+    """
+    low, high = data.public.x.min(0), data.public.x.max(0)
+
+    def scale(part: Examples) -> Examples:
+        return Examples(unit(part.x, low, high), part.y, part.classes)
+
+    result = replace(data, private=scale(data.private), holdout=scale(data.holdout), public=scale(data.public))
+    if shared(result):
+        raise UserError(f"{data.name}: public={len(data.public)} records are too few to scale by: ask for more.")
+    return result

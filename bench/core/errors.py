@@ -13,7 +13,7 @@ class UserError(Exception):
     """Something the user can mend; the message is one sentence that says what to do. The program exits with 2."""
 
 
-class Doubt(UserWarning):
+class Caveat(UserWarning):
     """A reason to believe a number less; the runner stores it with the number and the table marks it."""
 
 
@@ -25,6 +25,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "known: " + (", ".join(known[:LISTED]) or "none") + f"{more}."
 
 
-def complain(sentence: str) -> None:
+def warn_user(sentence: str) -> None:
     """Say it to the user, as one line on stderr."""
     print(f"bench: {' '.join(sentence.split())}", file=sys.stderr)

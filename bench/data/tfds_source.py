@@ -19,8 +19,8 @@ from urllib.request import getproxies
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Where
-from bench.core.errors import Doubt, UserError
+from bench.core.dataset import Examples, Where
+from bench.core.errors import Caveat, UserError
 from bench.data.official_files import SETS, Official
 
 Columns = dict[str, NDArray[Any]]
@@ -30,13 +30,13 @@ PATIENCE = 1.5  # seconds for a host to answer, so that a refusal takes under 2
 def columns(name: str, where: Where) -> Columns:
     """The records of a set, all its splits joined: columns by name, among them `label`.
 
-    Prepared sets are kept where TFDS keeps them. A Doubt where no digest of the records is known.
+    Prepared sets are kept where TFDS keeps them. A Caveat where no digest of the records is known.
     """
     folder = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
     found = _columns(name, where, folder)
     if not SETS[name].content:
         doubt = f"{name} was checked by its size and form alone: no digest of the official records is known here"
-        warnings.warn(Doubt(doubt), stacklevel=2)
+        warnings.warn(Caveat(doubt), stacklevel=2)
     return found
 
 
@@ -173,3 +173,9 @@ def _answers(url: str) -> bool:
     thread.start()
     thread.join(PATIENCE)
     return answered.is_set()
+
+
+def grey_images(name: str, where: Where) -> Examples:
+    """A set of square grey pictures and ten classes."""
+    found = columns(name, where)
+    return Examples(found["image"] / np.float32(255), found["label"], classes=10)

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.core.component import Choice, Component, Option
 from bench.core.dataset import Data, Examples, Where, first, record_keys
-from bench.core.errors import Doubt, UserError, nearest
+from bench.core.errors import Caveat, UserError, nearest
 from bench.data.user_file_parser import Records, bounds_file, parse
 
 LABEL = {".csv": "label", ".npz": "y"}
@@ -140,7 +140,7 @@ def split(
     if records.read_off:
         # Its rows are drawn from the file like all others: whether they may be public is for the user to know.
         warnings.warn(
-            Doubt(f"{name}: taken from its public part, as if everybody knew it: {records.read_off}"), stacklevel=2
+            Caveat(f"{name}: taken from its public part, as if everybody knew it: {records.read_off}"), stacklevel=2
         )
     ends = np.cumsum([wanted, private, holdout])
     parts = [every[one] for one in np.split(rows[: ends[-1]], ends[:-1])]

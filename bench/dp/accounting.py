@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -92,12 +92,12 @@ def _epsilon(event: DpEvent, delta: float, accountant: str, interval: float) -> 
 def claim(event: DpEvent, n: int) -> dict[str, float]:
     """Epsilon by PLD, by RDP and after a private choice of options, at the board's delta for n private records.
 
-    Warns with a Doubt where the cross-check fails.
+    Warns with a Caveat where the cross-check fails.
     """
     delta = delta_for(n)
     by_pld, by_rdp = epsilon(event, delta), epsilon(event, delta, "rdp")
     if by_pld > by_rdp * 1.01 + 1e-9:
-        warnings.warn(Doubt(f"PLD gives epsilon {by_pld:.3f}, above the {by_rdp:.3f} of the looser RDP"), stacklevel=2)
+        warnings.warn(Caveat(f"PLD gives epsilon {by_pld:.3f}, above the {by_rdp:.3f} of the looser RDP"), stacklevel=2)
     return {"epsilon": by_pld, "epsilon_rdp": by_rdp, "epsilon_selected": selected(event, delta), "delta": delta}
 
 

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
+from bench.core.digest import digest
 from bench.core.errors import UserError
+from bench.core.source_code import code_digest
 from bench.dp import accounting, networks
 from bench.dp import training_loop as engine
 from bench.dp.training_loop import Say, tensorflow
-from bench.store.store import Store, digest, source_digest
+from bench.dp.weights_cache import WeightsCache
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -34,11 +36,9 @@ T = TypeVar("T")
 ENGINES = ("onepass", "vectorized")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
-# The files that decide what a training returns.
-CODE = ("__init__", "training", "engine", "layers", "nets", "clipping", "optimizer", "pictures", "randomness")
 # What the models of one program may differ in; the rest decides the shape of the program.
 OWN = ("rate", "batch_size", "privacy")
-_memory: ContextVar[Store | None] = ContextVar("memory", default=None)
+_cache: ContextVar[WeightsCache | None] = ContextVar("cache", default=None)
 _say: ContextVar[Say | None] = ContextVar("say", default=None)
 _turn: ContextVar[_Turn[Any] | None] = ContextVar("turn", default=None)
 _fits: ContextVar[Fits | None] = ContextVar("fits", default=None)
@@ -120,13 +120,13 @@ def private_training(epsilon: float, n: int, rate: float, steps: int, l2_norm_cl
 
 
 @contextlib.contextmanager
-def remembering(store: Store | None, say: Say | None = None) -> Iterator[None]:
-    """Within this block fits are remembered in `store`, and `say(what, done, total)` hears of progress."""
-    memory, voice = _memory.set(store), _say.set(say)
+def caching(cache: WeightsCache | None, say: Say | None = None) -> Iterator[None]:
+    """Within this block fits are kept in `cache`, and `say(what, done, total)` hears of progress."""
+    memory, voice = _cache.set(cache), _say.set(say)
     try:
         yield
     finally:
-        _memory.reset(memory)
+        _cache.reset(memory)
         _say.reset(voice)
 
 
@@ -139,8 +139,8 @@ class Fits:
 
 
 @contextlib.contextmanager
-def counting() -> Iterator[Fits]:
-    """Count the fits that are asked for within this block, those within the calls of `together` too."""
+def recording_trainings() -> Iterator[Fits]:
+    """Count the fits that are asked for within this block, those within the calls of `train_jointly` too."""
     fits = Fits()
     before = _fits.set(fits)
     try:
@@ -181,20 +181,20 @@ def _train(recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence
 
 
 def remembered(
-    asked: tuple[Any, ...], net: networks.Net, make: Callable[[], dict[str, NDArray[Any]]], files: Sequence[str] = ()
+    asked: tuple[Any, ...], net: networks.Net, make: Callable[[], dict[str, NDArray[Any]]], code: Path = Path(__file__)
 ) -> dict[str, NDArray[Any]]:
-    """What is stored for `asked`, `net` and the code of training (and further bench `files`), else what `make` gives.
+    """What is kept for `asked`, `net` and the code that trains (the file `code` and all it reaches), else `make()`.
 
-    It is stored then; its "seconds" say how long it took, which `counting` adds up.
+    It is kept then; its "seconds" say how long it took, which `recording_trainings` adds up.
     """
-    key = digest((*asked, _code(net, *files)))
-    store, fits = _memory.get(), _fits.get()
-    found = store.load_fit(key) if store else None
+    key = digest((*asked, _code(net, code)))
+    cache, fits = _cache.get(), _fits.get()
+    found = cache.load(key) if cache else None
     recalled = found is not None
     if found is None:
         found = make()
-        if store:
-            store.save_fit(key, found)
+        if cache:
+            cache.save(key, found)
     if fits and key not in fits.seconds:  # what one block asks for twice would be trained once
         fits.seconds[key] = float(found["seconds"])
         fits.recalled += recalled * fits.seconds[key]
@@ -213,12 +213,10 @@ def _shared(recipe: Recipe) -> tuple[Any, ...]:
     return tuple(fields.items())
 
 
-def _code(net: networks.Net, *more: str) -> tuple[str, ...]:
-    here = Path(__file__).parent
-    files = [here / f"{name}.py" for name in (*CODE, *more)]
-    files.append(Path(inspect.getfile(type(net))))  # somebody else's network is somebody else's code
+def _code(net: networks.Net, code: Path) -> tuple[str, ...]:
+    files = (code, Path(inspect.getfile(type(net))))  # somebody else's network is somebody else's code
     packages = ("tensorflow", "keras", "tensorflow-privacy", "numpy")
-    return (*map(source_digest, files), *map(version, packages), device())
+    return (code_digest(files), *map(version, packages), device())
 
 
 def _fit(recipe: Recipe, found: dict[str, NDArray[Any]], k: int) -> Fit:
@@ -231,7 +229,7 @@ def _fit(recipe: Recipe, found: dict[str, NDArray[Any]], k: int) -> Fit:
     return Fit([found[f"w{i}"][k] for i in range(count)], steps, float(found["seconds"]), spent)
 
 
-def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+def train_jointly(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Results of calls that take turns, so that the networks of one shape that they train are trained as one.
 
     A call is a whole procedure, say a defense on records of its own. One runs at a time, until it trains; what all are

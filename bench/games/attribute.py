@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Attribute, Data, Examples
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, of_others
 from bench.core.release import Map
 from bench.games import metrics
@@ -122,7 +122,7 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
     )
     over_holdout = metrics.difference(gain, gain_outside)
     for doubt in _doubts(gain, over_holdout):
-        warnings.warn(Doubt(doubt), stacklevel=2)
+        warnings.warn(Caveat(doubt), stacklevel=2)
     return {
         "headline": "balanced_accuracy",
         "chance": 1 / values,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Data, Examples
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, mislabelled, pictures_in
 from bench.core.images import eight_bits
 from bench.games import metrics
@@ -80,9 +80,9 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
     spread = _spread(answer) / (_spread(secret.private.x) or 1.0)
     if accuracy["value"] < RELIABLE:
         doubt = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
-        warnings.warn(Doubt(doubt), stacklevel=2)
+        warnings.warn(Caveat(doubt), stacklevel=2)
     if spread < SAME:
-        warnings.warn(Doubt("the pictures are one picture: recognition counts it many times"), stacklevel=2)
+        warnings.warn(Caveat("the pictures are one picture: recognition counts it many times"), stacklevel=2)
     recognised, blindly = (
         (predict(pictures).argmax(1) == targets.label).astype(np.float64) for pictures in (answer, blind)
     )

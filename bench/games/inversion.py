@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Data, Examples
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, mislabelled, pictures_in
 from bench.core.images import eight_bits
 from bench.games import metrics
@@ -111,7 +111,7 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
     accuracy = metrics.accuracy(predict(secret.private.x).argmax(1) == secret.private.y)
     if accuracy["value"] < RELIABLE:
         doubt = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
-        warnings.warn(Doubt(doubt), stacklevel=2)
+        warnings.warn(Caveat(doubt), stacklevel=2)
     recognised, blindly = (
         _by_class(predict(pictures).argmax(1) == wanted.labels, wanted.labels) for pictures in (answer, blind)
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Data, Examples, record_keys
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, of_others
 from bench.games import metrics
 
@@ -127,7 +127,7 @@ def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng:
     advantage = metrics.advantage(answer, secret, rng)
     members, others = int(secret.sum()), int((~secret).sum())
     for doubt in _doubts(found, blindly, members, others):
-        warnings.warn(Doubt(doubt), stacklevel=2)
+        warnings.warn(Caveat(doubt), stacklevel=2)
     return {
         "headline": "auc",
         "chance": 0.5,

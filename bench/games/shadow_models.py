@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Examples, record_keys
-from bench.core.errors import Doubt, UserError
+from bench.core.digest import digest
+from bench.core.errors import Caveat, UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
-from bench.dp.train import together
+from bench.dp.train import train_jointly
 from bench.games import Targets
-from bench.store.store import digest
 
 TURNS = (0, 2, 1, 3)
 """The quarters of a circle at which the shadows of one round begin, so that any first two lie opposite. A round trains
@@ -52,7 +52,7 @@ def ask(release: Release, seen: Seen, examples: Examples) -> NDArray[np.float64]
 
 
 def check_alike(own: NDArray[np.float64], shadows: NDArray[np.float64]) -> None:
-    """Warn with a Doubt where the mean of a release (n,) cannot be one of those of its shadows (k, n), at p < 1e-3.
+    """Warn with a Caveat where the mean of a release (n,) cannot be one of those of its shadows (k, n), at p < 1e-3.
 
     It is for shadows of the same procedure on as many records, of which it is one more draw; shadows of the undefended
     model beside a defended one are not.
@@ -64,7 +64,7 @@ def check_alike(own: NDArray[np.float64], shadows: NDArray[np.float64]) -> None:
     if abs(mean - means.mean()) > t.isf(0.5e-3, len(means) - 1) * error + 1e-6 * abs(mean):
         theirs = f"{means.min():.3g} to {means.max():.3g}"
         warnings.warn(
-            Doubt(f"the release is unlike its shadows: mean confidence {mean:.3g}, theirs {theirs}"), stacklevel=3
+            Caveat(f"the release is unlike its shadows: mean confidence {mean:.3g}, theirs {theirs}"), stacklevel=3
         )
 
 
@@ -90,7 +90,7 @@ def train_shadows(release: Release, targets: Targets, public: Examples, count: i
         given = (part, own, None) if targets.of == "private" else (public, own, part)
         calls.append(partial(release.retrain, *given))
     rounds = [calls[start : start + len(TURNS)] for start in range(0, count, len(TURNS))]
-    return Shadows([made for one in rounds for made in together(one)], inside[:, place])
+    return Shadows([made for one in rounds for made in train_jointly(one)], inside[:, place])
 
 
 def share(targets: Targets) -> float:

@@ -11,10 +11,10 @@ import numpy as np
 
 from bench.core.component import Choice
 from bench.dp import accounting
-from bench.lint.hypothesis_tests import Finding
 from bench.lint.instrumentation import Seen
 from bench.lint.probe_run import Run
 from bench.lint.record_sensitivity import Touched
+from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -23,14 +23,14 @@ ROUNDING = 1e-3  # of a move beside its bound
 TOLERANCE = 1e-3  # of epsilon, relative, and rounding of the accountant in small ones
 
 
-def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[Finding]:
+def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[LintFinding]:
     """Hold the claim against the option, and against every record that was seen; touches: of single records."""
     delta = accounting.delta_for(len(run.private))
     claimed = accounting.epsilon(run.release.spent, delta)
     asked = choice.settings.get("epsilon")
     if math.isinf(claimed):
         what = "it claims DP, but spent has no finite epsilon: return the event of what was done, or say private=False"
-        return [Finding("account", what)]
+        return [LintFinding("account", what)]
     found = []
     if isinstance(asked, (int, float)) and claimed > asked * (1 + TOLERANCE):
         what = f"it spends epsilon {claimed:.4g}, above the option epsilon={asked:g}: calibrate the noise to it"
@@ -46,7 +46,7 @@ def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[Findin
             "the steps, rates and noise that run, each use of the Gaussian mechanism as a step of rate 1 (lots drawn "
             "by hand are not believed: bench.dp.train.train draws some), one after the other where a record is in both"
         )
-    return [Finding("account", what) for what in dict.fromkeys(found)]
+    return [LintFinding("account", what) for what in dict.fromkeys(found)]
 
 
 def _events(run: Run, touches: Sequence[Touched], spent: DpEvent) -> Iterator[DpEvent]:

@@ -1,10 +1,9 @@
-"""What a probe found, and the one error rate of all their tests."""
+"""The statistical tests of the probes, and their one error rate."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,6 @@ from numpy.typing import NDArray
 SURE = 1e-6  # a test this unlikely speaks; a lint makes some hundred of them
 MANY = 200_000  # numbers that are ranked
 LEAST = 20  # numbers that two stretches must share to be held against each other
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing wrong with a defense. what: a sentence that says what is wrong and what to do."""
-
-    probe: str
-    what: str
 
 
 def spread(values: NDArray[np.float64], variance: float) -> float:

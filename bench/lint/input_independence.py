@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.lint.hypothesis_tests import Finding
 from bench.lint.instrumentation import Seen
 from bench.lint.probe_run import Run, Trial
 from bench.lint.release_outputs import Arrays, differing, same
+from bench.store.lint_verdicts import LintFinding
 
 
-def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
+def blindfold(one: Run, other: Run, trial: Trial) -> list[LintFinding]:
     """Compare two blindfolded runs with one seed on records that share their number alone."""
     told = [name for name in ("training", "mechanism", "server") if _told(one.seen)[name] != _told(other.seen)[name]]
     leaks = sorted(differing(one.let_out, other.let_out))
@@ -21,7 +21,7 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
     again = trial.run(one.private)
     if differing(one.let_out, again.let_out):
         what = ", ".join(sorted(differing(one.let_out, again.let_out)))
-        return [Finding("fresh", f"two runs with one seed differ in {what}: draw all that is random from the seed")]
+        return [LintFinding("fresh", f"two runs with one seed differ in {what}: draw all that is random from the seed")]
     found = []
     if leaks:
         found.append(
@@ -42,7 +42,7 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[Finding]:
         )
     if spent:
         found.append("what it says that it spent depends on private records: spent may depend on options and n alone")
-    return [Finding("blindfold", sentence) for sentence in found]
+    return [LintFinding("blindfold", sentence) for sentence in found]
 
 
 def _kept(one: Arrays, other: Arrays) -> set[str]:

@@ -9,10 +9,9 @@ from dataclasses import replace
 
 from bench.core.component import Choice
 from bench.core.dataset import Data, Examples
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.lint import neighbouring_datasets, replay
 from bench.lint.claimed_vs_done import account
-from bench.lint.hypothesis_tests import Finding
 from bench.lint.input_independence import blindfold
 from bench.lint.instrumentation import Seen, Trained
 from bench.lint.noise_reuse import fresh
@@ -25,26 +24,27 @@ from bench.lint.server_noise import server
 from bench.lint.short_options import claims, short
 from bench.lint.step_noise import noise
 from bench.lint.step_sensitivity import sensitivity
+from bench.store.lint_verdicts import LintFinding
 
-__all__ = ["Finding", "lint", "replays"]
+__all__ = ["LintFinding", "lint", "replays"]
 
 SEVERAL = 8  # records that are exchanged at once
 PAIR = 2  # records beside which another one is alone wherever it falls
 
 
-def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Finding, ...]:
+def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[LintFinding, ...]:
     """Probe a defense with short options on few records of `data`; empty where nothing is wrong, or none is claimed.
 
     most: findings after which to stop. Nothing is remembered of its trainings. Raises the UserError of a defense that
     does not take such records.
     """
-    from bench.dp.train import remembering
+    from bench.dp.train import caching
 
     if not claims(choice):
         return ()
-    trial, found = Trial.of(short(choice), data, seed), list[Finding]()
-    with remembering(None), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+    trial, found = Trial.of(short(choice), data, seed), list[LintFinding]()
+    with caching(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Caveat)
         try:
             found.extend(itertools.islice(_probes(trial, choice), most))  # what was found before an error is kept
         except UserError:
@@ -52,20 +52,20 @@ def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[Fin
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign one fails in any way, which is what is wrong
             why = " ".join(f"{type(error).__name__}: {error}".split())
             what = f"it fails on records that it should take ({why}): repair that, then probe again"
-            found.append(Finding("trial", what))
+            found.append(LintFinding("trial", what))
         finally:
             trial.forget()
     return tuple(dict.fromkeys(found))
 
 
-def _probes(trial: Trial, choice: Choice) -> Iterator[Finding]:
+def _probes(trial: Trial, choice: Choice) -> Iterator[LintFinding]:
     plain = trial.run(trial.plain)
     for other in trial.against(plain):
         yield from blindfold(plain, trial.run(other), trial)
     yield from _in_classes(trial)
     fewer = _fewer(trial.plain) if plain.seen.summed else []
     opened = trial.run(trial.plain, blindfold=False, again="another seed")
-    chance, places = scattered(plain.seen, opened.seen), list[Finding]()
+    chance, places = scattered(plain.seen, opened.seen), list[LintFinding]()
     for base in filter(None, (plain, *(_tried(trial, one) for one in fewer))):
         by_place = dealt(base.seen, trial.run(neighbouring_datasets.turned(base.private), like=base).seen)
         places += by_place
@@ -90,7 +90,7 @@ def _fewer(plain: Examples) -> list[Examples]:
     return [few, *([rare] if (rare.y != few.y).any() else []), few[:PAIR]]
 
 
-def _in_classes(trial: Trial) -> list[Finding]:
+def _in_classes(trial: Trial) -> list[LintFinding]:
     """The same of several classes where there are two, of which one always has half of all records and votes."""
     if trial.plain.classes != 2:
         return []
@@ -102,14 +102,14 @@ def _in_classes(trial: Trial) -> list[Finding]:
     return [found for other in others if plain and other for found in blindfold(plain, other, wide)]
 
 
-def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[Finding], Touched]]:
+def _compared(base: Run, trial: Trial, alike: bool) -> list[tuple[list[LintFinding], Touched]]:
     """What a record more changes; where that is due to their number, what one in another's place changes.
 
     How many private records there are is public, so rows may follow from it; and where one generator deals out records
     twice, it gives others in the second place once it took one more in the first. alike: as many records are treated
     alike wherever they stand, or by chance, so that exchanged ones show all that one record does.
     """
-    more, swaps = list[tuple[list[Finding], Touched]](), list[tuple[list[Finding], Touched]]()
+    more, swaps = list[tuple[list[LintFinding], Touched]](), list[tuple[list[LintFinding], Touched]]()
     grown = list[Run]()
     for run, swapped in _neighbours(base, trial):
         (swaps if swapped else more).append(arrivals(base.seen, run.seen, swapped=swapped))
@@ -157,7 +157,7 @@ def _exchanged(base: Run, trial: Trial) -> list[Touched]:
     return touches if additive(base.seen, *alone, trial.run(both, like=base).seen) else []
 
 
-def _crowded(sparse: Run, trial: Trial) -> list[Finding]:
+def _crowded(sparse: Run, trial: Trial) -> list[LintFinding]:
     """Of sets with few and many records of each class; where that may be due to their number, of two with as many."""
     many = neighbouring_datasets.grown(sparse.private)
     grown, more = trial.run(many, like=sparse), len(many) - len(sparse.private)
@@ -168,7 +168,7 @@ def _crowded(sparse: Run, trial: Trial) -> list[Finding]:
     return found if crowded(with_as_many.seen, grown.seen, 2 * more) else []
 
 
-def _by_class(sparse: Run, trial: Trial) -> list[Finding]:
+def _by_class(sparse: Run, trial: Trial) -> list[LintFinding]:
     """Of two sets of as many records, in one of which a class has few: how many of each there are is private."""
     many = neighbouring_datasets.grown(sparse.private)
     one, other = (_tried(trial, private) for private in (many, neighbouring_datasets.lopsided(many)))
@@ -183,7 +183,7 @@ def _tried(trial: Trial, private: Examples) -> Run | None:
         return None
 
 
-def replays(trained: Sequence[Trained], seed: int) -> Iterator[Finding]:
+def replays(trained: Sequence[Trained], seed: int) -> Iterator[LintFinding]:
     """The probes of what trainings do that were asked for: their sums, their noise and their lots."""
     asked = replay.distinct(trained)
     for one in asked:

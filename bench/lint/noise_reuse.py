@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.lint import server_noise
-from bench.lint.hypothesis_tests import LEAST, SURE, Finding, alike, echo, normal, spread, tail
+from bench.lint.hypothesis_tests import LEAST, SURE, alike, echo, normal, spread, tail
 from bench.lint.instrumentation import Seen
 from bench.lint.probe_run import Run
+from bench.store.lint_verdicts import LintFinding
 
 MOST = 12  # sums of a run that are held against each other
 LONGEST, MANY = 20_000, 1000  # numbers that are laid along themselves, and of which none are equal by chance
@@ -24,7 +25,7 @@ MECHANISM = "Gaussian mechanism"
 Noise = NDArray[np.float64]
 
 
-def fresh(one: Run, other: Run) -> list[Finding]:
+def fresh(one: Run, other: Run) -> list[LintFinding]:
     """Of a blindfolded run, so that its noise stands alone, and an open one with another seed."""
     found = [*_seeds(one.seen, other.seen)]
     mine, theirs = (_replayed(one.seen, seed) for seed in range(2))
@@ -32,7 +33,7 @@ def fresh(one: Run, other: Run) -> list[Finding]:
     found += _wrong("server", _of_rounds(one.seen, alone=True), _of_rounds(other.seen, alone=False))
     if _bare(other):
         found.append("what it lets out holds the noise of the Gaussian mechanism: draw that from a stream of its own")
-    return [Finding("fresh", what) for what in dict.fromkeys(found)]
+    return [LintFinding("fresh", what) for what in dict.fromkeys(found)]
 
 
 def _bare(opened: Run) -> bool:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.dp.networks import Weights
-from bench.lint.hypothesis_tests import Finding
 from bench.lint.replay import NOISE, Asked
 from bench.lint.white_box_steps import Steps, Sums
+from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
     from bench.dp.train import Recipe
@@ -20,7 +20,7 @@ TOLERANCE = 0.01  # of the largest move of a step; float32 sums are read off mom
 RETURNED = 1e-5  # of the largest weight
 
 
-def update(asked: Asked, steps: Steps, seed: int) -> list[Finding]:
+def update(asked: Asked, steps: Steps, seed: int) -> list[LintFinding]:
     """Take the first steps of a training with noise, whose `seed` is given; steps: one that has not begun."""
     recipes = asked.recipes(NOISE)
     sums, after, led_to = [], [steps.variables], {}
@@ -35,7 +35,7 @@ def update(asked: Asked, steps: Steps, seed: int) -> list[Finding]:
     for before, now, move in zip(after, after[1:], wanted, strict=False):
         if not np.abs(now - before - move).max() <= TOLERANCE * np.abs(move).max():  # NaN is not
             return [
-                Finding(
+                LintFinding(
                     "update",
                     f"a training step of {what} moves the weights otherwise than by its noised sum alone: let the pace "
                     "and all that the optimizer remembers follow from what was clipped and noised",
@@ -43,7 +43,7 @@ def update(asked: Asked, steps: Steps, seed: int) -> list[Finding]:
             ]
     if not all(_returned(asked, taken, weights, seed) for taken, weights in led_to.items()):
         return [
-            Finding(
+            LintFinding(
                 "update",
                 f"a training of {what} returns other weights than those after its last step: return these, for which "
                 "step is best the records alone can tell",

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from bench.core.dataset import Examples
 from bench.core.randomness import derive
 from bench.dp.networks import Classifier
-from bench.lint.hypothesis_tests import SURE, Finding, dispersion
+from bench.lint.hypothesis_tests import SURE, dispersion
 from bench.lint.white_box_steps import Steps
+from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
     from bench.dp.train import Recipe
@@ -30,11 +31,11 @@ PIECE = 16  # records computed at once, so that lots come in pieces
 Counts = NDArray[np.float64]
 
 
-def sampler(recipes: Sequence[Recipe], seed: int) -> list[Finding]:
+def sampler(recipes: Sequence[Recipe], seed: int) -> list[LintFinding]:
     """Look at the lots of each way to train that differs in more than its network and its pace."""
     from bench.dp.train import Privacy, Recipe
 
-    found: dict[str, Finding] = {}
+    found: dict[str, LintFinding] = {}
     net, privacy, size = Classifier((RECORDS,), 2, ()), Privacy(0.5, 0.0), 10.0
     keys = {
         Recipe(
@@ -49,7 +50,7 @@ def sampler(recipes: Sequence[Recipe], seed: int) -> list[Finding]:
             for k, own in enumerate(rates)
         ]
         for wrong in itertools.chain(*map(_wrong, counted, rates), _seeds(counted, recipe.rate)):
-            found.setdefault(wrong, Finding("sampler", wrong))
+            found.setdefault(wrong, LintFinding("sampler", wrong))
     return list(found.values())
 
 

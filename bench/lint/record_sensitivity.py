@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
-from bench.lint.hypothesis_tests import Finding
 from bench.lint.instrumentation import Averaged, Seen, Summed
+from bench.store.lint_verdicts import LintFinding
 
 CLOSE = 1e-5  # rounding of rows that were computed among others
 TOLERANCE = 1e-3
@@ -30,14 +30,14 @@ class Touched:
     summed: tuple[tuple[int, float], ...]
 
 
-def arrivals(before: Seen, after: Seen, *, swapped: bool) -> tuple[list[Finding], Touched]:
+def arrivals(before: Seen, after: Seen, *, swapped: bool) -> tuple[list[LintFinding], Touched]:
     """Compare two blindfolded runs on sets of which one has a record more; swapped: another in the place of one."""
     if _counts(before) != _counts(after):
         what = "how many trainings, parts or sums there are depends on private records: fix them by options and classes"
-        return [Finding("arrivals", what)], Touched((), ())
+        return [LintFinding("arrivals", what)], Touched((), ())
     most = 1 + swapped
     found, touched = _trained(before, after, most)
-    moved, too_far = [], list[Finding]()
+    moved, too_far = [], list[LintFinding]()
     for i, (one, other) in enumerate(zip(before.summed, after.summed, strict=True)):
         sentence, far = _moved(one, other, most)
         too_far += sentence
@@ -52,7 +52,7 @@ def _counts(seen: Seen) -> tuple[list[int], int, int]:
     return [len(one.parts) for one in seen.trained], len(seen.summed), len(seen.averaged)
 
 
-def _trained(before: Seen, after: Seen, most: int) -> tuple[list[Finding], list[tuple[int, int]]]:
+def _trained(before: Seen, after: Seen, most: int) -> tuple[list[LintFinding], list[tuple[int, int]]]:
     found, touched = [], []
     for i, (one, other) in enumerate(zip(before.trained, after.trained, strict=True)):
         rows = [(alone(a, b), alone(b, a)) for a, b in zip(one.parts, other.parts, strict=True)]
@@ -60,7 +60,7 @@ def _trained(before: Seen, after: Seen, most: int) -> tuple[list[Finding], list[
             touched += [(i, k)] * (max(len(gone), len(come)) if most == 1 else len(come))
         if changed := _changed(rows, most):
             found.append(
-                Finding(
+                LintFinding(
                     "arrivals",
                     f"one record changes {changed} of the {max(map(len, other.parts))} rows of a private training, "
                     "where it should be its own alone: give each record to a training once, scaled, encoded and "
@@ -118,11 +118,11 @@ def _rows(part: Examples, wanted: Counter[bytes]) -> Arrays:
     return np.array(rows).reshape(len(rows), flat.shape[1])
 
 
-def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]:
+def _moved(one: Summed, other: Summed, most: int) -> tuple[list[LintFinding], float]:
     """How far the values moved in all. Rows may each have the bound, and are then accounted as so many steps."""
     if one.values.shape != other.values.shape:
         what = "the shape of what the Gaussian mechanism is given depends on private records: fix it"
-        return [Finding("arrivals", what)], 0.0
+        return [LintFinding("arrivals", what)], 0.0
     moves = np.atleast_1d(np.asarray(other.values, np.float64) - one.values)
     rows = np.sqrt(np.square(moves).sum(axis=tuple(range(1, moves.ndim))))
     far = float(rows.max(initial=0)) / most
@@ -134,7 +134,7 @@ def _moved(one: Summed, other: Summed, most: int) -> tuple[list[Finding], float]
         f"{one.l2_sensitivity:.3g} that it is told: clip every record, or give the whole Euclidean distance, and where "
         "chance decides which records come in, draw a number for each from a generator for this sum alone"
     )
-    return [Finding("arrivals", what)], whole
+    return [LintFinding("arrivals", what)], whole
 
 
 def beyond(before: Seen, touched: Touched) -> bool:
@@ -184,7 +184,7 @@ def scattered(one: Seen, other: Seen) -> bool:
     return parts[0] != parts[1]
 
 
-def dealt(before: Seen, turned: Seen) -> list[Finding]:
+def dealt(before: Seen, turned: Seen) -> list[LintFinding]:
     """Whether records go by where they stand; in `turned` they stand otherwise."""
     if _counts(before) != _counts(turned):
         return []  # which is said elsewhere
@@ -199,14 +199,14 @@ def dealt(before: Seen, turned: Seen) -> list[Finding]:
         "records in another order are given to other parts, or as other rows: assign records by what they are, or by "
         "chance from the seed, never by their place"
     )
-    return [Finding("arrivals", what)]
+    return [LintFinding("arrivals", what)]
 
 
-def crowded(sparse: Seen, grown: Seen, more: int) -> list[Finding]:
+def crowded(sparse: Seen, grown: Seen, more: int) -> list[LintFinding]:
     """Whether so many records more change more than so many rows, as where classes of some size or means decide."""
     if _counts(sparse) != _counts(grown):
         what = "how many trainings, parts or sums there are depends on the size of a class: fix them by options"
-        return [Finding("arrivals", what)]
+        return [LintFinding("arrivals", what)]
     for one, other in zip(sparse.trained, grown.trained, strict=True):
         for a, b in zip(one.parts, other.parts, strict=True):
             changed = unmatched(a, b) + unmatched(b, a)
@@ -215,11 +215,11 @@ def crowded(sparse: Seen, grown: Seen, more: int) -> list[Finding]:
                     f"{more} records more change {changed} rows of a private training: let neither the size of a class "
                     "nor what is true of many records decide which records come in, and as what"
                 )
-                return [Finding("arrivals", what)]
+                return [LintFinding("arrivals", what)]
     return [found for a, b in zip(sparse.summed, grown.summed, strict=True) for found in _moved(a, b, more)[0]]
 
 
-def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[Finding]:
+def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[LintFinding]:
     for one, other in zip(before, after, strict=True):
         if len(one.updates) != len(other.updates):
             continue  # one was refused, and who is who cannot be told
@@ -231,7 +231,7 @@ def _updated(before: Sequence[Averaged], after: Sequence[Averaged]) -> list[Find
             what = (
                 f"one record changes the updates of {changed} clients: give every record to one client, by itself alone"
             )
-            return [Finding("arrivals", what)]
+            return [LintFinding("arrivals", what)]
     return []
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.randomness import derive
-from bench.lint.hypothesis_tests import SURE, Finding, spread
+from bench.lint.hypothesis_tests import SURE, spread
 from bench.lint.instrumentation import Averaged, Seen
+from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
     from bench.dp.networks import Weights
@@ -31,7 +32,7 @@ def noise(one: Averaged, *, alone: bool) -> Vector:
     return np.asarray(moved * _expected(one) / _deviation(one.policy))
 
 
-def server(seen: Seen, seed: int) -> list[Finding]:
+def server(seen: Seen, seed: int) -> list[LintFinding]:
     """Try each policy that was seen on few and on large updates, with and without its noise."""
     found = []
     for policy in {one.policy for one in seen.averaged}:
@@ -45,14 +46,14 @@ def server(seen: Seen, seed: int) -> list[Finding]:
             what = (
                 f"one update moves the server's sum by {far / policy.clip:.3g} times the clip: clip each of them first"
             )
-            found.append(Finding("server", what))
+            found.append(LintFinding("server", what))
         noisy = replace(quiet, noise_multiplier=policy.noise_multiplier)
         answered: list[list[Vector]] = [updates, updates[:1], []]
         kept = np.array([_round(noisy, some, seed) - _round(quiet, some, seed) for some in answered])
         if any(spread(one, _deviation(noisy) ** 2) < SURE for one in kept):
             share = np.sqrt(np.mean(kept**2)) / _deviation(noisy)
             found.append(
-                Finding(
+                LintFinding(
                     "server",
                     f"the server's noise has {share:.3g} times the promised standard deviation: add noise of "
                     "noise_multiplier * 2 * clip to the sum of clipped updates, whoever answered",

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.lint.hypothesis_tests import SURE, Finding, alike, echo, normal, spread, tail
+from bench.lint.hypothesis_tests import SURE, alike, echo, normal, spread, tail
 from bench.lint.replay import NOISE, STEPS, Asked
 from bench.lint.white_box_steps import Steps
+from bench.store.lint_verdicts import LintFinding
 
 ENOUGH, MOST = 10_000, 40  # numbers for one test, and steps to collect them
 # Steps that are tried. Any two up to 103 apart are among them, for draws that come again, and the last of the replay.
@@ -22,7 +23,7 @@ KEPT = 50_000  # numbers of a model that are looked at in every step of the rule
 Noise = NDArray[np.float64]
 
 
-def noise(asked: Asked, quiet: Steps, noisy: Steps, other: Steps) -> list[Finding]:
+def noise(asked: Asked, quiet: Steps, noisy: Steps, other: Steps) -> list[LintFinding]:
     """Take the same steps with and without (`quiet`) noise; what is between them is the noise. other: another seed."""
     assert asked.recipe.privacy
     if not asked.recipe.privacy.noise_multiplier:
@@ -37,7 +38,7 @@ def noise(asked: Asked, quiet: Steps, noisy: Steps, other: Steps) -> list[Findin
         _repeats(own["an empty lot"], numbers, foreign), _places(own["a lot of all records"], noisy), _amount(own)
     )
     what = f"the noise of a training step of {type(asked.recipe.net).__name__}"
-    return [Finding("noise", f"{what} {first}") for first in itertools.islice(wrong, 1)]
+    return [LintFinding("noise", f"{what} {first}") for first in itertools.islice(wrong, 1)]
 
 
 def _noise(noisy: Steps, quiet: Steps, asked: Asked, rows: Sequence[int], numbers: Sequence[int]) -> Noise:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.lint.hypothesis_tests import Finding
 from bench.lint.replay import ORDINARY, WIDE, Asked, sharp
 from bench.lint.white_box_steps import Steps, Sums
+from bench.store.lint_verdicts import LintFinding
 
 TOLERANCE = 1e-3  # of float32 sums
 # None with the record that overflows: what comes of it hangs on where in a product of matrices it stands.
@@ -18,7 +18,7 @@ BESIDE = (((0, 4, 7), (1, 6, 9)), ((2, 5, 8, 10), (4, 6, 7, 11)))  # lots of as 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def sensitivity(asked: Asked, quiet: Steps, seed: int) -> list[Finding]:
+def sensitivity(asked: Asked, quiet: Steps, seed: int) -> list[LintFinding]:
     """Try lots with and without one record, at the start and away from it; quiet: the training without noise."""
     start = [np.broadcast_to(w[:1], w.shape) for w in quiet.begun]
     tried = pairs(len(asked.records), anywhere=not asked.recipe.net.draws)
@@ -38,7 +38,7 @@ def sensitivity(asked: Asked, quiet: Steps, seed: int) -> list[Finding]:
     what = type(asked.recipe.net).__name__
     if not farthest <= 1 + TOLERANCE:  # NaN is not
         return [
-            Finding(
+            LintFinding(
                 "sensitivity",
                 f"one record moves the sum of a training step of {what} by {farthest:.3g} times its clip, "
                 "for which the noise is too little: clip the whole gradient of every record once, to l2_norm_clip "
@@ -47,13 +47,13 @@ def sensitivity(asked: Asked, quiet: Steps, seed: int) -> list[Finding]:
         ]
     if nothing > TOLERANCE:
         what = f"a training step of {what} adds up something for a lot without any record: sum over its records alone"
-        return [Finding("sensitivity", what)]
+        return [LintFinding("sensitivity", what)]
     if not _alone(asked, seed) <= TOLERANCE:
         what = (
             f"what one record adds to the sum of a training step of {what} depends on the others in its lot: clip it "
             "by l2_norm_clip alone, which is fixed before any record is seen"
         )
-        return [Finding("sensitivity", what)]
+        return [LintFinding("sensitivity", what)]
     return []
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.images import is_picture, waves
 from bench.core.release import Map
 from bench.dp.training_loop import tensorflow
@@ -122,4 +122,4 @@ def doubt_unsure(predict: Map, points: NDArray[Any], labels: NDArray[Any]) -> No
     sure = float(predict(points)[np.arange(len(labels)), labels].mean())
     if not sure >= SURE:
         doubt = f"the attacked model gives its wanted class only {sure:.2f} on average: the search did not arrive"
-        warnings.warn(Doubt(doubt), stacklevel=3)
+        warnings.warn(Caveat(doubt), stacklevel=3)

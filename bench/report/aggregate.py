@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.audit.score_audit import handed_in
 from bench.core.component import missing
 from bench.core.notices import SEEDED
 from bench.dp.accounting import DELTA_RULE, SELECTED
 from bench.games.metrics import over_seeds
 from bench.report.epsilon_column import NOTHING, Claim
 from bench.report.leaderboard import UNDEFENDED, Board, Cell, Figure, Row, Section, name_of
+from bench.store import score_rows
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
-    from bench.store.store import Key, Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Key, Store
 
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
 SIGNED = frozenset({"advantage", "gain", "gain_over_holdout"})  # no shares, whose intervals end at 0
@@ -38,7 +39,7 @@ def build(
     store: Store,
     registry: Registry | None,
     failed: Mapping[Key, str] = {},
-    fresh: Callable[[Result], bool] | None = None,
+    fresh: Callable[[CellResult], bool] | None = None,
     control: Callable[[str], str | None] = lambda attack: None,
     claim: Callable[[str, str], Claim] = lambda data, defense: NOTHING,
 ) -> Board:
@@ -52,13 +53,13 @@ def build(
         (result, fresh is None or fresh(result))
         for result in sorted(store.results(), key=lambda r: (r.data, r.game, r.defense, r.attack, r.seed))
     )
-    where: dict[tuple[str, str], list[tuple[Result, bool]]] = {
+    where: dict[tuple[str, str], list[tuple[CellResult, bool]]] = {
         (data, question(_game(registry, attack), attack)): [] for data, _, attack, _ in failed
     }
     for result, new in results:
         where.setdefault((result.data, question(result.game, result.attack)), []).append((result, new))
     sections = tuple(_section(*place, where[place], registry, failed, control, claim) for place in sorted(where))
-    return Board(sections, _notes([result for result, _ in results]), results, (), handed_in(store), claim)
+    return Board(sections, _notes([result for result, _ in results]), results, (), score_rows.every(store), claim)
 
 
 def _game(registry: Registry | None, attack: str) -> str:
@@ -76,13 +77,13 @@ def question(game: str, attack: str) -> str:
 def _section(
     data: str,
     game: str,
-    here: Sequence[tuple[Result, bool]],
+    here: Sequence[tuple[CellResult, bool]],
     registry: Registry | None,
     failed: Mapping[Key, str],
     control: Callable[[str], str | None],
     claim: Callable[[str, str], Claim],
 ) -> Section:
-    seeds: dict[tuple[str, str], list[tuple[Result, bool]]] = {}
+    seeds: dict[tuple[str, str], list[tuple[CellResult, bool]]] = {}
     for result, new in here:
         seeds.setdefault((result.defense, result.attack), []).append((result, new))
     bad = {
@@ -163,7 +164,7 @@ def _missing(registry: Registry | None, defense: str, attack: str, data: str) ->
 
 def cell(
     attack: str,
-    seeds: Sequence[tuple[Result, bool]],
+    seeds: Sequence[tuple[CellResult, bool]],
     failed: Mapping[int, str] = {},
     missing: tuple[str, ...] = (),
 ) -> Cell:
@@ -193,7 +194,7 @@ def cell(
     return Cell(attack, state, used, figures, tuple(dict.fromkeys(doubts)))
 
 
-def _figure(results: Sequence[Result], key: str, *, between: bool = True) -> Figure | str:
+def _figure(results: Sequence[CellResult], key: str, *, between: bool = True) -> Figure | str:
     """The mean over the seeds where the figure could be measured, or why it could not on any."""
     found = [result.metrics.get(key, {"not_measurable": "not recorded"}) for result in results]
     measured = [figure for figure in found if "not_measurable" not in figure]
@@ -215,7 +216,7 @@ def _row(defense: str, cells: tuple[Cell, ...], audited: Claim) -> Row:
     return Row(defense, utility(used), *said, cells, seeds, selected, claim=audited)
 
 
-def utility(results: Sequence[Result]) -> Figure | str:
+def utility(results: Sequence[CellResult]) -> Figure | str:
     """The mean accuracy over seeds: every attack on one seed met the same release, so one utility a seed counts."""
     by_seed = {result.seed: result.utility for result in results}
     measured = [found["accuracy"] for found in by_seed.values() if "accuracy" in found]
@@ -234,7 +235,7 @@ def _order(row: Row) -> tuple[bool, float, float, str]:
     return found is None, found.value if found else 0.0, -utility, row.defense
 
 
-def _blind(results: Sequence[Result]) -> Figure | None:
+def _blind(results: Sequence[CellResult]) -> Figure | None:
     """The blind answer over seeds; within a seed the cells are averaged, as they judge the same records."""
     seeds: dict[int, list[Mapping[str, Any]]] = {}
     for result in results:
@@ -247,7 +248,7 @@ def _blind(results: Sequence[Result]) -> Figure | None:
     return mean(each) if each else None
 
 
-def _notes(results: Sequence[Result]) -> tuple[str, ...]:
+def _notes(results: Sequence[CellResult]) -> tuple[str, ...]:
     public: dict[str, set[str]] = {}
     for result in results:
         for fact in result.privacy["assumes"]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from bench.audit.audit import ERROR
-from bench.audit.stored_findings import KINDS, RESTS_ON, Audited, Finding, every
+from bench.core.files import write as put
 from bench.core.notices import SEEDED
 from bench.report import epsilon_column
 from bench.report.aggregate import spell_epsilon
+from bench.store.audit_findings import ERROR, KINDS, RESTS_ON, Audited, Finding, every
 from bench.store.store import AUDITS
-from bench.store.store import write as put
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry

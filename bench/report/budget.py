@@ -13,7 +13,8 @@ from bench.report.leaderboard import UNDEFENDED, Row
 
 if TYPE_CHECKING:
     from bench.runner.cell import Cell
-    from bench.store.store import Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Store
 
 Pair = tuple[str, str, str]
 
@@ -28,7 +29,11 @@ class Budget:
     """
 
     def __init__(
-        self, seconds: float, store: Store, fresh: Callable[[Result], bool], clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: float,
+        store: Store,
+        fresh: Callable[[CellResult], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._fresh, self._clock = store, fresh, clock
         self._end = clock() + seconds
@@ -81,7 +86,7 @@ class Budget:
         )
 
 
-def foreseen(seconds: float, cells: Sequence[Cell], store: Store, fresh: Callable[[Result], bool]) -> list[Cell]:
+def foreseen(seconds: float, cells: Sequence[Cell], store: Store, fresh: Callable[[CellResult], bool]) -> list[Cell]:
     """What a run would take in that time, were every estimate right; what it finds on the way may change the order."""
     past, spent = Past(store), [0.0]
     found: list[Cell] = []
@@ -129,7 +134,7 @@ def _is_baseline(cell: Cell) -> bool:
     return bool(game and cell.attack.name == game.baseline)
 
 
-def _doubt(store: Store, fresh: Callable[[Result], bool]) -> dict[tuple[str, str], float]:
+def _doubt(store: Store, fresh: Callable[[CellResult], bool]) -> dict[tuple[str, str], float]:
     """By data and defense the width of the interval of the worst attack, where it overlaps that of another row."""
     found: dict[tuple[str, str], float] = {}
     for section in build(store, None, fresh=fresh).sections:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.core.digest import digest
+from bench.core.files import write
 from bench.games.metrics import Z, paired
-from bench.store.store import digest, write
 
 if TYPE_CHECKING:
-    from bench.store.store import Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Store
 
 FILE = "comparisons.csv"
 SAME = 1e-5  # what single precision loses of a mean
@@ -55,7 +57,7 @@ class Difference:
 class Side:
     """What is compared: cells of one defense and attack, one a seed."""
 
-    results: Sequence[Result]
+    results: Sequence[CellResult]
 
     @property
     def label(self) -> str:
@@ -91,7 +93,7 @@ class Comparisons:
             write(path, data)
 
     def _between(
-        self, what: str, first: Side, second: Side, figure: Callable[[Result], Any], units: Callable[[Any], Any]
+        self, what: str, first: Side, second: Side, figure: Callable[[CellResult], Any], units: Callable[[Any], Any]
     ) -> Difference | None:
         theirs = {result.seed: result for result in second.results}
         pairs = [(one, theirs[one.seed]) for one in first.results if one.seed in theirs]
@@ -126,9 +128,9 @@ def ranks(count: int, worse: Callable[[int, int], float | None]) -> list[int]:
 def _difference(
     names: tuple[str, str, str, str],
     of: str,
-    pairs: Sequence[tuple[Result, Result]],
-    figure: Callable[[Result], Any],
-    units: Callable[[Result], Any],
+    pairs: Sequence[tuple[CellResult, CellResult]],
+    figure: Callable[[CellResult], Any],
+    units: Callable[[CellResult], Any],
 ) -> Difference:
     values, variances, on_the_same = [], [], True
     for pair in pairs:
@@ -163,7 +165,7 @@ def _paired(first: Any, second: Any) -> float | None:
         return None
 
 
-def _unmatched(first: Result, second: Result) -> str:
+def _unmatched(first: CellResult, second: CellResult) -> str:
     """In what two claims differ that must agree before utilities are compared at equal privacy."""
     differing = []
     for word in ("epsilon", "delta", "relation"):
@@ -177,11 +179,11 @@ def _unmatched(first: Result, second: Result) -> str:
     return " ".join(differing)
 
 
-def _headline(result: Result) -> Any:
+def _headline(result: CellResult) -> Any:
     return result.metrics[str(result.metrics["headline"])]
 
 
-def _accuracy(result: Result) -> Any:
+def _accuracy(result: CellResult) -> Any:
     return result.utility.get("accuracy", {})
 
 
@@ -194,7 +196,7 @@ def _correct(answers: Any) -> Any:
     return {"units": correct} if len(correct) else {}
 
 
-def _key(result: Result) -> tuple[str, str, str, int]:
+def _key(result: CellResult) -> tuple[str, str, str, int]:
     return result.data, result.defense, result.attack, result.seed
 
 

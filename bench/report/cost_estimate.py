@@ -11,8 +11,9 @@ from bench.report.leaderboard import name_of
 from bench.runner.cell import Cell, asked, stored
 
 if TYPE_CHECKING:
-    from bench.runner.registry import Request
-    from bench.store.store import Result, Store
+    from bench.runner.request import Request
+    from bench.store.records import CellResult
+    from bench.store.store import Store
 
 # Of which cell a past one tells the cost, nearest first.
 ITSELF, SEED, OPTIONS, DATA, UNKNOWN = BASES = (
@@ -73,12 +74,12 @@ class Past:
 
     def __init__(self, store: Store) -> None:
         self._store, self._machine = store, store.known_machine
-        self._rows: dict[tuple[str, str, str], dict[tuple[str, int], Result]] = {}
-        self._alike: dict[tuple[str, str], dict[tuple[str, str, str, int], Result]] = {}
+        self._rows: dict[tuple[str, str, str], dict[tuple[str, int], CellResult]] = {}
+        self._alike: dict[tuple[str, str], dict[tuple[str, str, str, int], CellResult]] = {}
         for result in store.results():
             self.add(result)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: CellResult) -> None:
         """Take one more cell into account, or a newer state of one."""
         name = result.data, result.defense, result.attack, result.seed
         for attack in ("", result.attack):  # "" for the training, which every attack tells of
@@ -88,7 +89,7 @@ class Past:
     def group(self, cells: Sequence[Cell]) -> Group:
         """What is left to pay for cells that share one training, in their order."""
         asked_for = self._store.load_asked(cells[0].training_digest()) or {}
-        there = {key for key in asked_for if self._store.has_fit(key)}
+        there = {key for key in asked_for if self._store.weights.has(key)}
         training = replace(self._cost(cells[0], "defense"), fits=asked_for).without(there)
         costs, shared = [], set[str]()  # attacks of one group share shadow models: the first pays
         for cell in cells:
@@ -106,7 +107,7 @@ class Past:
             return Cost()
         options = cell.options
 
-        def distance(result: Result) -> tuple[bool, int, bool, int]:
+        def distance(result: CellResult) -> tuple[bool, int, bool, int]:
             kinds = ("data", "defense", "attack") if attack else ("data", "defense")
             others = sum(_differing(options[kind], result.options[kind]) for kind in kinds)
             return result.data != cell.data.label, others, result.machine != self._machine, abs(result.seed - cell.seed)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.core.files import write
 from bench.core.notices import SEEDED
-from bench.store.store import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.audit.stored_findings import KINDS, Audited, Finding, fingerprint, load
 from bench.core.errors import UserError
-from bench.lint import verdicts
+from bench.store.audit_findings import KINDS, Audited, Finding, load
+from bench.store.freshness import finding_digest
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
@@ -32,18 +32,17 @@ class Claim:
 NOTHING = Claim()
 
 
-def known(store: Store, registry: Registry) -> Callable[[str, str], Claim]:
-    """What is known of a row, by the labels of its data set and its defense."""
+def known(
+    store: Store, registry: Registry, probed: Callable[[str], str | None] = lambda defense: None
+) -> Callable[[str, str], Claim]:
+    """What is known of a row, by the labels of its data set and its defense; probed: what the linter says of it."""
+    probed = functools.cache(probed)
 
     @functools.cache
     def of(data: str, defense: str) -> Claim:
         row = load(store, data, defense)
         found = claim(fresh(row, registry)) if row and row.findings else NOTHING
         return replace(found, caveat=probed(defense) or "")
-
-    @functools.cache
-    def probed(defense: str) -> str | None:
-        return verdicts.caveat(store, registry, defense)
 
     return of
 
@@ -57,7 +56,7 @@ def fresh(row: Audited, registry: Registry) -> list[Finding]:
     except UserError:  # its component, or an option of it, is gone
         return []
     found = row.findings.items()
-    return [one for kind, one in found if one.digest == fingerprint(defense, data, kind)]
+    return [one for kind, one in found if one.digest == finding_digest(defense, data, kind)]
 
 
 def claim(findings: Iterable[Finding]) -> Claim:

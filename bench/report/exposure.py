@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.core.errors import UserError
+from bench.core.files import write
 from bench.core.notices import SEEDED
 from bench.report.comparisons import is_of
-from bench.store.store import write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.store.store import Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Store
 
 FILE, SUMMARY = "exposed.csv.gz", "exposed.md"
 NAMED = 10
@@ -46,7 +47,7 @@ class Exposure:
     always: tuple[str, ...]
 
 
-def export(store: Store, results: Iterable[Result], fpr: float) -> tuple[list[Path], list[Exposure]]:
+def export(store: Store, results: Iterable[CellResult], fpr: float) -> tuple[list[Path], list[Exposure]]:
     """Write exposed.csv.gz, a line for each private record, defense and attack, and its summary exposed.md.
 
     A record is named by the first 16 hex digits of the digest of its content (`bench.core.dataset.record_keys`) and
@@ -68,7 +69,7 @@ def export(store: Store, results: Iterable[Result], fpr: float) -> tuple[list[Pa
     return [store.root / FILE, store.root / SUMMARY], exposures
 
 
-def _table(cells: Iterable[tuple[Result, tuple[list[str], NDArray[Any]]]], fpr: float) -> bytes:
+def _table(cells: Iterable[tuple[CellResult, tuple[list[str], NDArray[Any]]]], fpr: float) -> bytes:
     """The lines, compressed as they come: a whole board has ten million of them."""
     packed = io.BytesIO()
     # the least effort, as more takes far longer for a few per cent; no time inside: same lines, same bytes
@@ -115,7 +116,7 @@ def _named(names: Sequence[str]) -> str:
     return (", ".join(names[:NAMED]) or "none") + more
 
 
-def _answers(store: Store, result: Result) -> tuple[list[str], NDArray[Any]] | None:
+def _answers(store: Store, result: CellResult) -> tuple[list[str], NDArray[Any]] | None:
     """Names of the members (n,), and of each the share of non-members that score as high."""
     # Of public records the question is another one, and a release that read no private record gives none away.
     if result.game != "membership" or "of=" in result.attack or result.privacy["epsilon"] == 0:
@@ -129,10 +130,10 @@ def _answers(store: Store, result: Result) -> tuple[list[str], NDArray[Any]] | N
 
 
 def _exposure(
-    data: str, seed: int, cells: Sequence[tuple[Result, tuple[list[str], NDArray[Any]]]], fpr: float
+    data: str, seed: int, cells: Sequence[tuple[CellResult, tuple[list[str], NDArray[Any]]]], fpr: float
 ) -> Exposure:
     here = [(result, found) for result, found in cells if (result.data, result.seed) == (data, seed)]
-    worst: dict[str, tuple[Result, tuple[list[str], NDArray[Any]]]] = {}
+    worst: dict[str, tuple[CellResult, tuple[list[str], NDArray[Any]]]] = {}
     for result, found in here:
         if result.defense not in worst or _reached(result) > _reached(worst[result.defense][0]):
             worst[result.defense] = result, found
@@ -147,5 +148,5 @@ def _exposure(
     return Exposure(data, seed, fpr, tuple(sorted(worst)), tuple(counts[i] for i in range(k + 1)), luck, always)
 
 
-def _reached(result: Result) -> float:
+def _reached(result: CellResult) -> float:
     return float(result.metrics[str(result.metrics["headline"])]["value"])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from bench.report.epsilon_column import NOTHING, Claim
 
 if TYPE_CHECKING:
-    from bench.audit.score_audit import Audit
-    from bench.store.store import Result
+    from bench.store.records import CellResult
+    from bench.store.score_rows import ScoreRow
 
 UNDEFENDED = ("none", "federated")  # the rows that have to show an attack at work
 TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "tpr_at_fpr_0.001": "TPR at 0.1 % FPR"}
@@ -39,7 +39,7 @@ class Cell:
 
     attack: str
     state: str
-    results: tuple[Result, ...] = ()
+    results: tuple[CellResult, ...] = ()
     figures: Mapping[str, Figure | str] | None = None
     doubts: tuple[str, ...] = ()
     less: Figure | None = None
@@ -159,9 +159,9 @@ class Board:
 
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
-    results: tuple[tuple[Result, bool], ...]
+    results: tuple[tuple[CellResult, bool], ...]
     equals: tuple[Equals, ...] = ()
-    handed_in: tuple[Audit, ...] = ()
+    handed_in: tuple[ScoreRow, ...] = ()
     claim: Callable[[str, str], Claim] = lambda data, defense: NOTHING
 
 

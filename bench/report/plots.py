@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
     from numpy.typing import NDArray
 
-    from bench.store.store import Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Store
 
 GRID = 200
 SHEET = 20  # pictures in a row of a contact sheet
 RARE = 10  # fewer false alarms than this say nothing about a rate
 
 
-def draw(store: Store, fresh: Callable[[Result], bool] | None = None) -> list[Path]:
+def draw(store: Store, fresh: Callable[[CellResult], bool] | None = None) -> list[Path]:
     """Write plots/privacy_utility.png, roc_<data>.png and contact sheets into the store's folder; returns their paths.
 
     A contact sheet is drawn where this checkout measured the cell, for the pictures are not among the results.

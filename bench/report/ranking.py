@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench.report.comparisons import Comparisons, Difference, Side, ranks
 from bench.report.leaderboard import UNDEFENDED, Board, Cell, Equals, Figure, Row, Section, name_of
-from bench.store.store import Result
+from bench.store.records import CellResult
 
 FLOOR = "public_only"  # what anybody has without a single private record
 
@@ -83,6 +83,6 @@ def _equals(sections: Sequence[Section], compare: Comparisons) -> Iterator[Equal
             yield Equals(data, epsilon, delta, ranked, FLOOR, beyond)
 
 
-def _one_a_seed(row: Row) -> list[Result]:
+def _one_a_seed(row: Row) -> list[CellResult]:
     """A cell of each seed; every attack met the same release, so any of them knows its utility."""
     return list({result.seed: result for cell in row.cells for result in cell.results}.values())

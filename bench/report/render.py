@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.audit import score_audit as handed
+from bench.core.files import write as put
+from bench.core.markdown import escape, table
 from bench.core.notices import SEEDED
+from bench.report import score_rows
 from bench.report.aggregate import build
 from bench.report.leaderboard import TITLES, Board, Cell, Equals, Figure, Row, Section
-from bench.store.store import write as put
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.report.epsilon_column import Claim
-    from bench.store.store import Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Store
 
-__all__ = ["Board", "build", "grid", "show", "write"]
+__all__ = ["Board", "build", "show", "write"]
 
 AUDITED = "audited epsilon"
 LESS = "less than undefended"
@@ -52,7 +54,7 @@ def show(
         _show_section(section.tried, section.apart, console)
     if board.handed_in:
         console.print(Text("Scores handed in", style="italic"))
-        console.print(Text("\n".join(map(handed.one_line, board.handed_in))), end="\n\n", soft_wrap=True)
+        console.print(Text("\n".join(map(score_rows.one_line, board.handed_in))), end="\n\n", soft_wrap=True)
     for note in ("* beats chance and the blind answer beyond noise.", *board.notes) if board.sections else ():
         console.print(Text(note, style="dim"))
 
@@ -172,9 +174,9 @@ def _markdown(board: Board, store: Store) -> str:
     for whole in board.sections:
         section = whole.tried
         lines += [f"## {section.data}: {section.game}", "", *_main(section), ""]
-        lines += [*(line for one in whole.apart for line in (_escape(one), "")), _blind(section) + ".", ""]
-        below = [f"- {_escape(caveat)}" for caveat in section.caveats]
-        below += [f"- ({i}) {_escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
+        lines += [*(line for one in whole.apart for line in (escape(one), "")), _blind(section) + ".", ""]
+        below = [f"- {escape(caveat)}" for caveat in section.caveats]
+        below += [f"- ({i}) {escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
         lines += [*below, ""] if below else []
         if _measured(section):
             lines += [f"[All figures of each cell](<{_page(store, section.data)}>)", ""]
@@ -182,12 +184,12 @@ def _markdown(board: Board, store: Store) -> str:
         claim = f"epsilon {equals.epsilon}, delta {equals.delta}"
         lines += [f"## {equals.data}: utility at {claim}", "", *_equals(equals), ""]
     if board.handed_in:
-        rows = map(handed.row_of, board.handed_in)
-        lines += ["## Scores handed in", "", *grid(list(handed.HEAD), rows), "", *handed.NOTES, ""]
+        rows = map(score_rows.row_of, board.handed_in)
+        lines += ["## Scores handed in", "", *table(list(score_rows.HEAD), rows), "", *score_rows.NOTES, ""]
     if not board.sections:
         return "\n".join(lines)
     lines += ["## Notes", "", "- **Bold**: beats chance and the blind answer beyond noise."]
-    return "\n".join([*lines, *(f"- {_escape(note)}" for note in board.notes), ""])
+    return "\n".join([*lines, *(f"- {escape(note)}" for note in board.notes), ""])
 
 
 def _main(section: Section) -> list[str]:
@@ -201,7 +203,7 @@ def _main(section: Section) -> list[str]:
         ]
         claims = [_rank(row), row.defense, str(row.utility), row.epsilon, row.claim.audited, row.delta, row.sampler]
         rows.append([*claims, *cells, _worst(row), str(row.seeds)])
-    return grid(head, rows)
+    return table(head, rows)
 
 
 def _equals(equals: Equals) -> list[str]:
@@ -209,7 +211,7 @@ def _equals(equals: Equals) -> list[str]:
     rows = []
     for row, beyond in zip(equals.rows, equals.beyond, strict=True):
         rows.append([_rank(row), row.defense, str(row.utility), str(beyond or "-"), row.selected, row.sampler])
-    return grid(head, rows)
+    return table(head, rows)
 
 
 def _details(board: Board, store: Store) -> dict[str, str]:
@@ -225,7 +227,7 @@ def _details(board: Board, store: Store) -> dict[str, str]:
                 [row.defense, cell.attack, *(_detail(cell, name) for name in head), str(cell.less or "-")]
                 for row, cell in measured
             ]
-            page += [f"## {section.game}", "", *grid(["defense", "attack", *map(_title, head), LESS], rows), ""]
+            page += [f"## {section.game}", "", *table(["defense", "attack", *map(_title, head), LESS], rows), ""]
     return {path: "\n".join(lines) for path, lines in pages.items()}
 
 
@@ -250,23 +252,10 @@ def _detail(cell: Cell, name: str) -> str:
     return f"{figure} at FPR {realised:.4f} ({hits}/{members} members, {alarms}/{others} non-members)"
 
 
-def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table in Markdown, line by line."""
-    return [_line(head), "|" + "---|" * len(head), *(_line(row) for row in rows)]
-
-
-def _line(words: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_escape, words)) + " |"
-
-
-def _escape(word: str) -> str:
-    return " ".join(word.replace("|", "\\|").replace("](", "]\\(").split())  # a name is neither a column nor a link
-
-
 # CSV
 
 
-def _record(result: Result, new: bool, claim: Claim) -> dict[str, Any]:
+def _record(result: CellResult, new: bool, claim: Claim) -> dict[str, Any]:
     """One cell and seed, flat: a column is named by its path in the JSON."""
     keys = ("data", "game", "defense", "attack", "seed")
     record: dict[str, Any] = {key: getattr(result, key) for key in keys}

@@ -16,18 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
+from bench.core.markdown import table
 from bench.core.notices import SEEDED
 from bench.core.randomness import stream
-from bench.report.render import grid
 from bench.runner.cell import Cell, asked, stored
-from bench.runner.registry import Crossing
+from bench.runner.request import Crossing
 from bench.store import staleness as why
-from bench.store.store import Key, Result, Store
+from bench.store.records import CellResult
+from bench.store.store import Key, Store
 
 if TYPE_CHECKING:
     from bench.core.dataset import Where
-    from bench.runner.registry import Registry, Request
+    from bench.runner.registry import Registry
+    from bench.runner.request import Request
 
 DRIFT = 4  # the exit code
 VERDICTS = ("equal", "inside", "drift", "failed")
@@ -46,7 +48,7 @@ class Chosen:
     """
 
     cells: tuple[Cell, ...]
-    results: Mapping[Key, Result]
+    results: Mapping[Key, CellResult]
     missing: int
     of: int
     seed: int | None = None
@@ -59,8 +61,8 @@ class Compared:
     why: of a failure, and of what is wrong besides the figures.
     """
 
-    old: Result
-    new: Result | None
+    old: CellResult
+    new: CellResult | None
     verdict: str
     differs: tuple[str, ...]
     why: tuple[str, ...] = ()
@@ -170,7 +172,7 @@ def lacking(cells: Sequence[Cell], where: Where) -> dict[str, str]:
     for data in {cell.data.label: cell.data for cell in cells}.values():
         # What fails otherwise the runner meets again, and says which cells it fails.
         with warnings.catch_warnings(), suppress(Exception):
-            warnings.simplefilter("ignore", Doubt)
+            warnings.simplefilter("ignore", Caveat)
             try:
                 data.component.function(where, stream(0, "split", data.name), **data.settings)
             except UserError as error:
@@ -188,7 +190,7 @@ def compare(
     compared = []
     for cell in chosen.cells:
         old, new = chosen.results[cell.name], into.load(*cell.name)
-        differs = tuple(_since(old, registry, store.known_machine))
+        differs = tuple(_since(store, old, registry, store.known_machine))
         if cell.name in failed:
             compared.append(Compared(old, None, "failed", differs, (failed[cell.name],)))
         elif new and new.digest == cell.digest():  # what an older code left in a folder that is resumed is no answer
@@ -205,7 +207,7 @@ def compare(
     return Report(tuple(compared), tuple(said))
 
 
-def judge(old: Result, new: Result) -> tuple[str, tuple[str, ...]]:
+def judge(old: CellResult, new: CellResult) -> tuple[str, tuple[str, ...]]:
     """The verdict on a cell that was measured again, and what is wrong besides its figures.
 
     Equal: every metric and the utility are the same numbers. Inside: the headline figure and the utility lie in the
@@ -242,19 +244,19 @@ def _inside(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return bool(old["low"] - LAST_DIGITS <= new["value"] <= old["high"] + LAST_DIGITS)
 
 
-def _headline(result: Result) -> Mapping[str, Any]:
+def _headline(result: CellResult) -> Mapping[str, Any]:
     figure: Mapping[str, Any] = result.metrics[str(result.metrics["headline"])]
     return figure
 
 
-def _utility(result: Result) -> Mapping[str, Any]:
+def _utility(result: CellResult) -> Mapping[str, Any]:
     figure: Mapping[str, Any] = result.utility.get("accuracy", result.utility)
     return figure
 
 
-def _since(old: Result, registry: Registry, machine: str) -> list[str]:
+def _since(store: Store, old: CellResult, registry: Registry, machine: str) -> list[str]:
     """What changed since a cell was measured, the machine too; empty where all is as it was."""
-    changes = why.changes(old, registry, machine)
+    changes = why.changes(store, old, registry.find, machine)
     elsewhere = [why.ELSEWHERE] if old.machine != machine and why.ELSEWHERE not in changes else []
     return [*changes, *elsewhere]
 
@@ -262,12 +264,17 @@ def _since(old: Result, registry: Registry, machine: str) -> list[str]:
 def markdown(report: Report) -> str:
     """The difference: how many came back how, a row for each cell that is not equal, and doubts that came or went."""
     count = Counter(one.verdict for one in report.compared)
-    lines = ["# Stored cells, measured again", "", *grid(VERDICTS, [[str(count[verdict]) for verdict in VERDICTS]]), ""]
+    lines = [
+        "# Stored cells, measured again",
+        "",
+        *table(VERDICTS, [[str(count[verdict]) for verdict in VERDICTS]]),
+        "",
+    ]
     rows = [_row(one) for one in report.compared if one.verdict != "equal"]
-    lines += [*grid(HEAD, rows), ""] if rows else []
+    lines += [*table(HEAD, rows), ""] if rows else []
     for one in report.compared:
         for word, doubts in zip(("came", "went"), one.doubts, strict=True):
-            lines += [f"- Doubt that {word}, {'/'.join(map(str, _name(one.old)))}: {doubt}" for doubt in doubts]
+            lines += [f"- Caveat that {word}, {'/'.join(map(str, _name(one.old)))}: {doubt}" for doubt in doubts]
     lines += [f"- {note}" for note in report.notes]
     lines += [
         "- Equal: every metric and the utility are the same numbers. Inside: the headline figure and the utility lie "
@@ -285,7 +292,7 @@ def _row(one: Compared) -> list[str]:
     return [*map(str, _name(one.old)), *figures, utility, one.verdict, "; ".join(told) or UNRECORDED]
 
 
-def _name(result: Result) -> Key:
+def _name(result: CellResult) -> Key:
     return result.data, result.defense, result.attack, result.seed
 
 

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.core.dataset import Data, Where
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
+from bench.core.files import write
 from bench.core.randomness import derive, stream
 from bench.games import metrics
-from bench.runner.cell import code, versions
 from bench.runner.selection import choose
-from bench.store.store import CONTROLS, digest, source_digest, write
+from bench.store.freshness import control_digest
+from bench.store.store import CONTROLS
 
 if TYPE_CHECKING:
     from bench.core.component import Choice
@@ -155,7 +156,7 @@ def measure(
         )
     return Control(
         attack=attack.label,
-        digest=fingerprint(attack, registry),
+        digest=_digest(attack, registry),
         defense=place.defense,
         data=place.data,
         metric=metric,
@@ -171,11 +172,11 @@ def measure(
 
 
 def _side_by_side(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    from bench.dp.train import together
+    from bench.dp.train import train_jointly
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)  # that 40 records of a side say little is why there are 20 seeds
-        return together(calls)
+        warnings.simplefilter("ignore", Caveat)  # that 40 records of a side say little is why there are 20 seeds
+        return train_jointly(calls)
 
 
 def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress) -> list[Control]:
@@ -191,10 +192,10 @@ def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Wher
     def says(what: str, done: int, steps: int) -> None:
         say(f"{what}, step {done} of {steps}")
 
-    with train.remembering(store, says):
+    with train.caching(store.weights, says):
         for attack in attacks:
             stored = load(store, attack.label)
-            if stored is None or stored.digest != fingerprint(attack, registry):
+            if stored is None or stored.digest != _digest(attack, registry):
                 stored = measure(attack, registry, store, where, say)
                 save(store, stored)
             found.append(stored)
@@ -206,7 +207,7 @@ def _play(
     attack: Choice, place: World, registry: Registry, store: Store, where: Where, seed: int, *, null: bool
 ) -> Mapping[str, Any]:
     """The metrics of one seed: train, attack, judge, as the runner does."""
-    from bench.runner import run as runner
+    from bench.runner import play
 
     [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
     game = attack.component.game
@@ -227,14 +228,14 @@ def _play(
         if game.bounded:  # private labels say nothing then, so public ones must not say it to the defense either
             rng = stream(seed, "public labels")
             trained_on = replace(trained_on, public=replace(split.public, y=rng.permutation(split.public.y)))
-    release = runner.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
+    release = play.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
     challenge = game.challenge(split, stream(seed, "challenge"))
     allowed = release.only(attack.component.needs)
     own = {name: value for name, value in attack.settings.items() if name not in game.options}
     answer = attack.component.function(
         allowed, game.show(challenge, allowed), challenge.public, seed=derive(seed, "attack", attack.name), **own
     )
-    blind = runner.blind_answer(game, challenge, derive(seed, "blind"), store)
+    blind = play.blind_answer(game, challenge, derive(seed, "blind"), store.weights)
     return game.judge(answer, blind, challenge, stream(seed, "judge"))
 
 
@@ -257,14 +258,10 @@ def _p_value(values: Sequence[float], expected: float, *, bounded: bool = False)
     return float((2 - bounded) * stats.t.sf(abs(off) / (spread / math.sqrt(len(values))), len(values) - 1))
 
 
-def fingerprint(attack: Choice, registry: Registry) -> str:
-    """Stands for all that a control depends on: the attack and its options, the code, the versions."""
+def _digest(attack: Choice, registry: Registry) -> str:
     place = world(attack, registry)
     [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
-    files = code(attack.component, defense.component, data.component)
-    own = source_digest(Path(__file__))
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in attack.settings.items()}
-    return digest((attack.name, settings, place, files, own, versions()))
+    return control_digest(attack, defense, data, place)
 
 
 def path(store: Store, attack: str) -> Path:
@@ -295,7 +292,7 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
         # Whose records are asked about is the game's matter: the attack is the same, and so are its controls.
         own = {name: value for name, value in attack.options.items() if not game or name not in game.options}
         attack = replace(attack, options=own)
-        wanted = fingerprint(attack, registry)
+        wanted = _digest(attack, registry)
     except UserError as error:
         return str(error)
     control = load(store, attack.label)

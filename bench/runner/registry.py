@@ -16,17 +16,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.core.component import (
-    Attack,
-    Choice,
     Component,
-    Defense,
     Kind,
-    Option,
-    Source,
-    attack,
-    dataset,
-    defense,
-    missing,
 )
 from bench.core.errors import UserError
 from bench.core.game import Game
@@ -34,33 +25,7 @@ from bench.data import user_file as own
 from bench.games import GAMES
 
 if TYPE_CHECKING:
-    from bench.core.dataset import Where
-
-__all__ = [
-    "Attack", "Choice", "Component", "Crossing", "Defense", "Kind", "Option", "Registry", "Request", "Source",
-    "add", "attack", "dataset", "defense", "discover", "missing",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """Every one of these defenses against every one of these attacks, on each data set and seed."""
-
-    defenses: tuple[Choice, ...]
-    attacks: tuple[Choice, ...]
-    data: tuple[Choice, ...]
-    seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `bench run` was asked for."""
-
-    crossings: tuple[Crossing, ...]
-    results: Path
-    where: Where
-    accept_published: bool = False
-    budget: float | None = None  # seconds
+    pass
 
 
 @dataclass(frozen=True)
@@ -76,6 +41,11 @@ class Registry:
     def games(self) -> dict[str, Game]:
         """The games of the bench and those that a foreign attack brings, by name."""
         return GAMES | {attack.game.name: attack.game for attack in self.attacks.values() if attack.game}
+
+    @property
+    def components(self) -> list[Component]:
+        """Everything that was found."""
+        return [*self.data.values(), *self.defenses.values(), *self.attacks.values()]
 
     def of(self, kind: Kind) -> Mapping[str, Component]:
         """The components of one kind."""
@@ -95,7 +65,6 @@ def discover(plugins: Sequence[Path] = ()) -> Registry:
     registry = Registry({}, {}, {}, [])
     for shown, load in (*_modules("defenses"), *_modules("attacks"), *_entry_points()):
         _add(registry, shown, load)
-    _add(registry, "bench/data/sets/builtin.py", lambda: importlib.import_module("bench.data.sets.builtin"))
     for shown, load in _modules("bench.data.sets"):
         _add(registry, shown, load)
     for path in plugins:

@@ -15,17 +15,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.core.component import Choice
 from bench.core.dataset import Data, Where
-from bench.core.errors import Doubt, UserError, complain
+from bench.core.errors import Caveat, UserError, warn_user
+from bench.core.files import write
 from bench.dp import accounting
-from bench.runner import run as runner
-from bench.runner.cell import versions
-from bench.runner.registry import Crossing
+from bench.runner import play
 from bench.runner.release_card import FILES, Made, card, contents
-from bench.store.store import Store, write
+from bench.runner.request import Crossing
+from bench.store.freshness import versions
+from bench.store.lint_verdicts import LintFinding
+from bench.store.store import Store
 
 if TYPE_CHECKING:
     from bench.core.progress import Progress
@@ -34,6 +36,12 @@ REFUSED = 3  # the exit code where the linter found something
 SPLIT = 0  # the seed of the public split, that of the board's first seed; of the noise there is none to name
 ELSEWHERE = ("attack", "seeds", "accept-published", "budget", "results")  # words of `bench run` that mean nothing here
 NUMBER = "number of private records"
+
+
+class Lint(Protocol):
+    """Finds what is wrong with a defense that claims privacy (`bench.lint.linter.lint`)."""
+
+    def __call__(self, choice: Choice, data: Data, seed: int, /) -> Sequence[LintFinding]: ...
 
 
 @dataclass(frozen=True)
@@ -114,24 +122,22 @@ def _counts(defense: Choice) -> bool:
     return any(NUMBER in fact for fact in defense.component.assumes)
 
 
-def run(planned: Sequence[Planned], where: Where, progress: Progress) -> int:
+def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint) -> int:
     """Make each release but those in which the linter finds something, which is said; the exit code.
 
     Raises UserError where one cannot be made; those before it are complete.
     """
-    from bench.lint.linter import lint
-
     code = 0
     if len(planned) > len({one.data.label for one in planned}):
-        complain("note: several releases of the same records: their epsilons add up.")
+        warn_user("note: several releases of the same records: their epsilons add up.")
     for i, one in enumerate(planned):
         progress.step(f"{one.defense.label} on {one.data.label}", i, len(planned))
-        data, doubts = runner._split(one.data, where, SPLIT)  # no other name: a new one would make every cell stale
+        data, doubts = play.split(one.data, where, SPLIT)
         for doubt in doubts:
-            complain(f"note: {doubt}")
+            warn_user(f"note: {doubt}")
         findings = lint(one.defense, data, SPLIT)
         for finding in findings:
-            complain(f"{one.defense.label} is not released ({finding.probe}): {finding.what}")
+            warn_user(f"{one.defense.label} is not released ({finding.probe}): {finding.what}")
         if findings:
             code = REFUSED
         else:
@@ -146,8 +152,8 @@ def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
     from bench.dp import train
 
     try:
-        with train.remembering(None):
-            found = runner.release(data, one.defense, _entropy())
+        with train.caching(None):
+            found = play.release(data, one.defense, _entropy())
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001
@@ -157,7 +163,7 @@ def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
             f"{one.defense.label} failed while it trained ({kind}): `bench run --defense` with a seed shows why."
         ) from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)  # of the cross-check; the card shows both figures
+        warnings.simplefilter("ignore", Caveat)  # of the cross-check; the card shows both figures
         claim = accounting.claim(found.spent, len(data.private))
     if claim["epsilon"] == float("inf"):
         raise UserError(f"{one.defense.label} spent an infinite epsilon, so it is not released: give finite ones.")

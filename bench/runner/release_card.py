@@ -15,11 +15,11 @@ import numpy as np
 from bench import __version__
 from bench.core.component import Choice, text
 from bench.core.dataset import Examples
+from bench.core.markdown import table
 from bench.core.notices import UNSEEDED
 from bench.core.release import Release
 from bench.dp.accounting import RELATION
-from bench.report.render import grid
-from bench.runner.cell import spell
+from bench.store.freshness import spell
 
 NETWORKS = ("model", "encode", "decode")
 FILES = frozenset({"synthetic", *NETWORKS})  # the accesses that can be written
@@ -157,7 +157,7 @@ def _words(values: Mapping[str, Any], made: Made) -> str:
         f"# {values['defense']} on {values['data']}", "",
         f"{made.defense.component.one_line} Released {made.date}.", "",
         f"**{UNSEEDED}**", "",
-        "## What it claims", "", *grid(list(claim), [[str(value) for value in claim.values()]]), "",
+        "## What it claims", "", *table(list(claim), [[str(value) for value in claim.values()]]), "",
         f"- Assumed public: {'; '.join(values['assumes']) or 'nothing'}.",
         f"- Linter {values['linter']}.",
         *(f"- {line}" for line in LIMITS), "",

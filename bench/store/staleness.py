@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.component import text
 from bench.core.errors import UserError, nearest
-from bench.runner.cell import code, components, freshness, versions
-from bench.store.store import Result
+from bench.store import code_release
+from bench.store.freshness import Find, components, freshness, versions
+from bench.store.records import CellResult
 
 if TYPE_CHECKING:
-    from bench.runner.registry import Registry
+    from bench.core.component import Component
     from bench.store.store import Store
 
 FRESH = "fresh: nothing changed"
 ELSEWHERE = "measured on another machine"
 
 
-def find(store: Store, words: str) -> Result:
+def find(store: Store, words: str) -> CellResult:
     """The cell of `data/defense/attack/seed`, as labels, as folders or as the path of the file.
 
     Raises UserError with the nearest stored name where there is none.
@@ -41,13 +42,13 @@ def find(store: Store, words: str) -> Result:
     raise UserError(f"{words} is not stored in {store.root}: {hint}")
 
 
-def changes(result: Result, registry: Registry, machine: str) -> list[str]:
+def changes(store: Store, result: CellResult, find: Find, machine: str) -> list[str]:
     """What changed since a cell was measured, or that it was measured elsewhere; empty for one that is done."""
     kinds = {"data": result.data, "defense": result.defense, "attack": result.attack}
-    found = dict(zip(kinds, components(registry, result), strict=True))
+    found = dict(zip(kinds, components(find, result), strict=True))
     if gone := [f"the {kind} {kinds[kind].partition(',')[0]!r} is gone" for kind in kinds if not found[kind]]:
         return gone
-    if freshness(registry)(result):
+    if freshness(find)(result):
         return [] if result.machine == machine else [ELSEWHERE]
     known = [component for component in found.values() if component]
     said = [
@@ -55,9 +56,18 @@ def changes(result: Result, registry: Registry, machine: str) -> list[str]:
         for kind, component in zip(kinds, known, strict=True)
         for change in _differences(_texts(result.options[kind]), _today(kinds[kind], component.options))
     ]
-    said += [f"code of {change}" for change in _differences(result.code, code(*known), told=False)]
+    said += [f"code of {change}" for change in _code(store, result, known)]
     said += [f"version of {change}" for change in _differences(result.versions, versions())]
     return said or ["its seed, its options or its digest were edited: nothing else that it records changed"]
+
+
+def _code(store: Store, result: CellResult, known: Sequence[Component]) -> Iterator[str]:
+    """Which of the files that the cell reaches were others when it was measured."""
+    before = code_release.load(store, result.code)
+    if before is None:
+        return
+    now = code_release.today(known)
+    yield from _differences(code_release.reached(before, known), code_release.reached(now, known), told=False)
 
 
 def _texts(options: Mapping[str, Any]) -> dict[str, str]:
@@ -81,9 +91,9 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], *, told: bool =
             yield f"{name} changed" + (f": {old[name]} -> {new[name]}" if told else "")
 
 
-def explain(result: Result, registry: Registry, machine: str) -> list[str]:
+def explain(store: Store, result: CellResult, find: Find, machine: str) -> list[str]:
     """One line a change, and last what to do."""
-    said = changes(result, registry, machine)
+    said = changes(store, result, find, machine)
     if not said:
         return [FRESH]
     if any(line.endswith(" is gone") for line in said):
@@ -95,10 +105,10 @@ def explain(result: Result, registry: Registry, machine: str) -> list[str]:
     return [*said, f"`{again}` measures it again"]
 
 
-def summary(store: Store, registry: Registry) -> list[str]:
+def summary(store: Store, find: Find) -> list[str]:
     """How many stored cells each change concerns, most first; a cell counts under all of its changes."""
     results, machine = store.results(), store.known_machine
-    said = [changes(result, registry, machine) for result in results]
+    said = [changes(store, result, find, machine) for result in results]
     counts = Counter(line for lines in said for line in lines)
     stale = sum(bool(lines) and lines != [ELSEWHERE] for lines in said)
     lines = [f"{len(results)} cells stored, {stale} of them stale"]
@@ -106,5 +116,5 @@ def summary(store: Store, registry: Registry) -> list[str]:
     return [*lines, "`bench why CELL` says what to do about one, `bench plan` what measuring them again costs"]
 
 
-def _name(result: Result) -> tuple[str, str, str, int]:
+def _name(result: CellResult) -> tuple[str, str, str, int]:
     return result.data, result.defense, result.attack, result.seed

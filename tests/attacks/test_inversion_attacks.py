@@ -24,7 +24,7 @@ from bench.conformance.attack_checks import (
 from bench.conformance.check import Check
 from bench.core.component import Choice, Component
 from bench.core.dataset import Data, Examples, Where
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp import networks, train
@@ -85,7 +85,7 @@ def release(attack: Component, told: str = "truth") -> Release:
 @pytest.fixture(scope="module", autouse=True)
 def _remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fits are made once for all tests of this module; TensorFlow complains of functions that outlive it."""
-    with train.remembering(Store(tmp_path_factory.mktemp("fits"))):
+    with train.caching(Store(tmp_path_factory.mktemp("fits"))):
         yield
     trained.cache_clear()
     player.cache_clear()
@@ -98,7 +98,7 @@ def play(attack: Component, found: Release, asked: Challenge, **options: Any) ->
 
 def judged(answer: NDArray[Any], asked: Challenge) -> dict[str, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+        warnings.simplefilter("ignore", Caveat)
         blind = INVERSION.blind(asked, 0)
         return dict(INVERSION.judge(answer, blind, asked, np.random.default_rng(0)))
 
@@ -116,7 +116,7 @@ def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: s
         null = attack.function(release(attack), others, challenge().public, seed=3, **options)
     else:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Doubt)
+            warnings.simplefilter("ignore", Caveat)
             null = play(attack, release(attack, "nonsense"), challenge(), **options)
     assert judged(null, challenge())["recognition"]["value"] < FLOOR / 2
 
@@ -143,7 +143,7 @@ def test_a_judge_trained_on_what_was_attacked_sees_what_is_not_there() -> None:
     asked, data = challenge(), split()
     attack = attack_of("gradient_inversion")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+        warnings.simplefilter("ignore", Caveat)
         null = play(attack, release(attack, "nonsense"), asked)
     nonsense = Examples(data.private.x, np.random.default_rng(4).permutation(data.private.y), 10)
     own = trained("none", "nonsense").predict
@@ -192,7 +192,7 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
     attack = attack_of(name)
     wanted = Wanted(labels, shape, 4, rng.random((3, 5), np.float32))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+        warnings.simplefilter("ignore", Caveat)
         answer = attack.function(everything.only(attack.needs), wanted, public, seed=0, **quick(attack))
     assert answer.shape == (3, *shape)
     assert ((answer >= 0) & (answer <= 1)).all()
@@ -202,7 +202,7 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
 def test_who_says_the_same_to_everyone_gives_nothing_away_and_the_attack_doubts_itself(method: str) -> None:
     attack, asked = attack_of("black_box_inversion"), challenge()
     constant = Release(NoOpDpEvent(), predict=lambda x: np.full((len(x), 10), 0.1, np.float32))
-    with pytest.warns(Doubt, match=r"wanted class only 0\.10"):
+    with pytest.warns(Caveat, match=r"wanted class only 0\.10"):
         answer = play(attack, constant, asked, method=method, steps=20)
     assert judged(answer, asked)["recognition"]["value"] < FLOOR / 2
 
@@ -252,7 +252,7 @@ def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(MIFace, "__init__", lambda self, *args, **more: own(self, *args[:3], 0.2, *args[4:], **more))
     calls.clear()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+        warnings.simplefilter("ignore", Caveat)
         play(attack, release(attack), challenge(), steps=12)
     assert len(calls) < 120 or min(calls) < 12
 

@@ -17,19 +17,20 @@ from conftest import components
 from scipy import stats
 
 from bench.audit import audit as rows
-from bench.audit import black_box, full_training, replayed_mechanisms, stored_findings
+from bench.audit import black_box, full_training, replayed_mechanisms
 from bench.audit.bounds import paired_trials as pairs
-from bench.audit.stored_findings import Finding
 from bench.cli.main import main
 from bench.core.component import Choice, Component
 from bench.core.dataset import Examples, Where
-from bench.core.errors import Doubt
+from bench.core.errors import Caveat
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, optimizer
 from bench.models.federated import server
 from bench.report import audit_page, epsilon_column
 from bench.runner import cell as cells
 from bench.runner import selection
+from bench.store import audit_findings
+from bench.store.audit_findings import Finding
 from bench.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accounting")
@@ -190,7 +191,7 @@ SMALL = "dp_sgd,epsilon=8,steps=4,hidden=8,features=none"
 def test_training_that_is_right_is_bounded_by_its_claim_and_by_half_of_it() -> None:
     found = audit(SMALL, trials=3_000)
     assert 0.5 * float(found.epsilon) < found.lower[0] < float(found.epsilon)
-    assert not any(found.violated(shared) for shared in stored_findings.SHARED)
+    assert not any(found.violated(shared) for shared in audit_findings.SHARED)
     assert found.trials == 3_000
 
 
@@ -308,7 +309,7 @@ def test_what_is_seen_of_a_release_is_larger_where_the_record_is_nearer() -> Non
 
 
 def finding(kind: str = "one_step", lower: float = 1.0, digest: str | None = None, **changed: Any) -> Finding:
-    known = stored_findings.fingerprint(choice("defense", "dp_sgd"), choice("data", "digits"), kind)
+    known = audit_findings.fingerprint(choice("defense", "dp_sgd"), choice("data", "digits"), kind)
     bounds = (lower, 0.9 * lower, 0.8 * lower)
     values: dict[str, Any] = {"epsilon": 8.0, "trials": 4_000, "parts": ({"what": "training"},), "seconds": 60.0}
     return Finding(
@@ -339,10 +340,10 @@ def test_the_largest_bound_stands_beside_the_claim_with_its_share_of_the_error(
     assert table(store) == 0
     assert "| epsilon | audited epsilon | delta |" in board(store)
     assert "| 8.00 | - | 1e-05 |" in board(store)
-    stored_findings.save(store, "dp_sgd", "digits", finding())
+    audit_findings.save(store, "dp_sgd", "digits", finding())
     assert table(store) == 0
     assert "| 8.00 | 1.00 (one step, 4000 trials, at most 7.25) | 1e-05 |" in board(store)
-    stored_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
+    audit_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
     assert table(store) == 0
     assert "| 8.00 | 1.80 (whole training, 4000 trials, at most 7.25) | 1e-05 |" in board(store)
     csv = (store.root / "leaderboard.csv").read_text()
@@ -353,22 +354,22 @@ def test_the_largest_bound_stands_beside_the_claim_with_its_share_of_the_error(
 
 
 def test_a_claim_that_is_refuted_is_said_aloud_and_exits_3(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    stored_findings.save(store, "dp_sgd", "digits", finding(lower=9.0))
+    audit_findings.save(store, "dp_sgd", "digits", finding(lower=9.0))
     assert table(store) == 3
     assert "| 8.00 | **VIOLATION** 9.00 (one step" in board(store)
     assert "VIOLATION 9.00" in " ".join(capsys.readouterr().out.split())
     # two audits share the error: 0.9 * 8.5 is not above 8
-    stored_findings.save(store, "dp_sgd", "digits", finding(lower=8.5))
-    stored_findings.save(store, "dp_sgd", "digits", finding("whole", 1.0))
+    audit_findings.save(store, "dp_sgd", "digits", finding(lower=8.5))
+    audit_findings.save(store, "dp_sgd", "digits", finding("whole", 1.0))
     assert table(store) == 0
 
 
 def test_what_other_code_found_is_stale(store: Store) -> None:
-    stored_findings.save(store, "dp_sgd", "digits", finding(lower=9.0, digest="of another day"))
+    audit_findings.save(store, "dp_sgd", "digits", finding(lower=9.0, digest="of another day"))
     assert table(store) == 0
     assert "| 8.00 | stale | 1e-05 |" in board(store)
     assert "| stale: audit it again |" in (store.root / "audit.md").read_text()
-    stored_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
+    audit_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
     assert table(store) == 0
     assert "2.00 (whole training" in board(store)  # alone, so with all of the error
 
@@ -376,16 +377,16 @@ def test_what_other_code_found_is_stale(store: Store) -> None:
 def test_another_row_has_another_fingerprint() -> None:
     digits = choice("data", "digits")
     every = {
-        stored_findings.fingerprint(choice("defense", words), data, kind)
+        audit_findings.fingerprint(choice("defense", words), data, kind)
         for words in ("dp_sgd", "dp_sgd,epsilon=1", "dp_augm")
         for data in (digits, choice("data", "digits,private=300"))
-        for kind in stored_findings.KINDS
+        for kind in audit_findings.KINDS
     }
     assert len(every) == 18
 
 
 def test_a_file_that_holds_no_finding_is_left_out_aloud(store: Store) -> None:
-    path = stored_findings.save(store, "dp_sgd", "digits", finding())
+    path = audit_findings.save(store, "dp_sgd", "digits", finding())
     values = json.loads(path.read_bytes())
     for change in (
         {"lower": [1.0]},
@@ -397,17 +398,17 @@ def test_a_file_that_holds_no_finding_is_left_out_aloud(store: Store) -> None:
         {"more": 1},
     ):
         path.write_text(json.dumps(values | {"findings": {"one_step": values["findings"]["one_step"] | change}}))
-        with pytest.warns(Doubt, match="is left out .*bench audit"):
-            assert stored_findings.load(store, "digits", "dp_sgd") is None
+        with pytest.warns(Caveat, match="is left out .*bench audit"):
+            assert audit_findings.load(store, "digits", "dp_sgd") is None
     path.write_text("{")
-    with pytest.warns(Doubt, match="bench audit"):
+    with pytest.warns(Caveat, match="bench audit"):
         assert epsilon_column.known(store, components())("digits", "dp_sgd").audited == "-"
 
 
 def test_a_perfect_attack_may_prove_anything(store: Store) -> None:
     """Of hundreds of uses, each proved to be in the clear, the accountant knows no finite epsilon."""
-    stored_findings.save(store, "dp_sgd", "digits", replace(finding(), most=(math.inf, 7.25, 7.0)))
-    row = stored_findings.load(store, "digits", "dp_sgd")
+    audit_findings.save(store, "dp_sgd", "digits", replace(finding(), most=(math.inf, 7.25, 7.0)))
+    row = audit_findings.load(store, "digits", "dp_sgd")
     assert row
     assert row.findings["one_step"].most == [math.inf, 7.25, 7.0]
     assert table(store) == 0
@@ -415,7 +416,7 @@ def test_a_perfect_attack_may_prove_anything(store: Store) -> None:
 
 
 def test_the_page_keeps_what_people_wrote(store: Store) -> None:
-    stored_findings.save(store, "dp_sgd", "digits", finding())
+    audit_findings.save(store, "dp_sgd", "digits", finding())
     (store.root / "audits" / audit_page.PLANTED).write_text("## Planted bugs\n\nOne of them.\n")
     text = audit_page.write(store, components()).read_text()
     assert "| digits | dp_sgd | one step | 8.00 | 1.00 | 0.12 | 7.25 | - | 4000 | 1.0 | training |" in text
@@ -428,7 +429,7 @@ def test_what_right_code_shows_is_the_middle_of_what_it_shows(store: Store, mu: 
     rng, won = np.random.default_rng(7), stats.norm.cdf(mu / math.sqrt(2))
     bounds = np.array([pairs.mu(wins, trials // 2, ALPHA) for wins in rng.binomial(trials // 2, won, 2_000).tolist()])
     parts = [{"what": "training", "mu": (0.75 * mu,) * 3, "noise_multiplier": 1 / mu}]
-    stored_findings.save(store, "dp_sgd", "digits", finding(trials=trials, parts=parts))
+    audit_findings.save(store, "dp_sgd", "digits", finding(trials=trials, parts=parts))
     text = audit_page.write(store, components()).read_text()
     middle = float(text.partition("| 0.75 (")[2].partition(")")[0])
 
@@ -450,11 +451,11 @@ def test_a_row_is_audited_kept_and_shown(results: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "claims 8, audited " in out
     assert "none on" not in out
-    [row] = stored_findings.every(Store(results))
+    [row] = audit_findings.every(Store(results))
     assert row.findings["one_step"].trials == 400
     first = (results / "audit.md").read_text()
     assert main([*words, "--trials", "400"]) == 0
-    [again] = stored_findings.every(Store(results))
+    [again] = audit_findings.every(Store(results))
     assert again.findings["one_step"].lower == row.findings["one_step"].lower
     assert "| one step | 8.00 |" in first
     assert not (results / ".local" / "fits").exists()

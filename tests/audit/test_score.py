@@ -17,7 +17,7 @@ from bench.audit import score_audit
 from bench.audit.bounds import one_run, rank
 from bench.audit.score_file import load
 from bench.cli.main import main
-from bench.core.errors import Doubt
+from bench.core.errors import Caveat
 from bench.core.randomness import stream
 from bench.report.aggregate import build
 from bench.store.store import Store
@@ -135,7 +135,7 @@ def test_a_row_edited_by_hand_is_left_out_aloud(tmp_path: Path, change: Callable
     row = json.loads(path.read_bytes())
     change(row)
     path.write_text(json.dumps(row))
-    with pytest.warns(Doubt, match="is left out .*bench score"):
+    with pytest.warns(Caveat, match="is left out .*bench score"):
         assert build(store, None).handed_in == ()
 
 

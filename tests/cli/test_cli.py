@@ -21,12 +21,13 @@ from rich.console import Console
 import bench
 from bench.cli.main import main
 from bench.core import progress
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.progress import Progress
 from bench.data.card import FIELDS
 from bench.report import catalogue
 from bench.runner import editable_install
-from bench.runner.registry import Crossing, Request, discover
+from bench.runner.registry import discover
+from bench.runner.request import Crossing, Request
 
 COMPONENTS = """
 from bench.games import MEMBERSHIP
@@ -116,7 +117,7 @@ class Fakes:
     def run(self, request: Request, registry: Any, store: Any, progress: Any) -> Any:
         self.requests.append(request)
         progress.step("digits, shield", 1, 1)
-        warnings.warn("only 3 non-members.", Doubt, stacklevel=1)
+        warnings.warn("only 3 non-members.", Caveat, stacklevel=1)
         if self.raises:
             raise self.raises
         return SimpleNamespace(failed=self.failed, measured=1, stored=0, left=self.left)

@@ -13,10 +13,12 @@ import pytest
 
 from bench.cli.read_commands import publish
 from bench.report import comparisons
-from bench.runner.cell import Cell, freshness
+from bench.runner.cell import Cell
 from bench.runner.registry import discover
 from bench.runner.selection import choose
-from bench.store.store import Result, Store
+from bench.store.freshness import freshness
+from bench.store.records import CellResult
+from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "results"
@@ -41,7 +43,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
     playable = {name for name in attacks if discover().attacks[name].needs <= {"predict", "retrain"}}
     assert {path.parent.name for path in kept} == playable
     for path in kept:
-        cell = Result.from_json(path.read_bytes())
+        cell = CellResult.from_json(path.read_bytes())
         assert (cell.data, cell.defense, cell.game, cell.seed) == (DATA, "constant", "membership", 0)
         assert cell.privacy["epsilon"] == 0
         assert cell.privacy["sampler"] == "no access"
@@ -93,14 +95,14 @@ def test_a_mistake_is_one_sentence_and_exit_2(words: tuple[str, ...], said: str,
 
 
 @pytest.fixture(scope="module")
-def shipped() -> list[Result]:
+def shipped() -> list[CellResult]:
     cells = Store(SHIPPED).results() if SHIPPED.is_dir() else []
     if not cells:
         pytest.skip("results/ holds no cells: nothing was measured in this checkout")
     return cells
 
 
-def test_shipped_board_says_what_its_cells_say(shipped: list[Result], tmp_path: Path) -> None:
+def test_shipped_board_says_what_its_cells_say(shipped: list[CellResult], tmp_path: Path) -> None:
     copy = Store(tmp_path / "results")
     shutil.copytree(SHIPPED, copy.root, ignore=shutil.ignore_patterns(".*", "*.tmp", "leaderboard.*", "details.md"))
     # As in somebody else's checkout, where nothing is known of single records: differences come from comparisons.csv.
@@ -118,13 +120,13 @@ def test_shipped_board_says_what_its_cells_say(shipped: list[Result], tmp_path: 
     assert len(rows) == len(shipped)
 
 
-def test_shipped_cells_are_fresh(shipped: list[Result]) -> None:
+def test_shipped_cells_are_fresh(shipped: list[CellResult]) -> None:
     fresh = freshness(discover())
     stale = [f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}" for cell in shipped if not fresh(cell)]
     assert not stale, f"{len(stale)} of {len(shipped)} shipped cells are stale, {stale[0]} first: {AGAIN}"
 
 
-def test_shipped_cells_are_what_their_labels_ask_for(shipped: list[Result]) -> None:
+def test_shipped_cells_are_what_their_labels_ask_for(shipped: list[CellResult]) -> None:
     """The options inside are those that the label gives today, so that `bench run` finds the cell."""
     registry = discover()
     for cell in shipped:
@@ -136,7 +138,7 @@ def test_shipped_cells_are_what_their_labels_ask_for(shipped: list[Result]) -> N
         assert asked.digest() == cell.digest, f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}: {AGAIN}"
 
 
-def test_shipped_cells_tell_nothing_of_the_machine(shipped: list[Result]) -> None:
+def test_shipped_cells_tell_nothing_of_the_machine(shipped: list[CellResult]) -> None:
     """A random id of the checkout, no path and no user."""
     for cell in shipped:
         assert str(Path.home()) not in json.dumps(json.loads(cell.to_json()))

@@ -323,7 +323,7 @@ def small_controls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
-    with train.remembering(Store(tmp_path / "fits")):
+    with train.caching(Store(tmp_path / "fits")):
         assert said(end_to_end.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
         high = attack_of(tmp_path, edited(SURE, [("floor=0.7", "floor=1.1")]))
         [line] = said(end_to_end.passes_its_controls, high)

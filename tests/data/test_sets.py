@@ -26,7 +26,7 @@ import pytest
 from conftest import components
 
 from bench.core.dataset import Data, Examples, Where, record_keys, shared, split
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.data import adult_schema, official_files
 from bench.data import tfds_source as preparing
 from bench.data.card import FIELDS, card
@@ -663,14 +663,14 @@ def test_a_set_that_was_not_seen_comes_through_its_builder_with_a_doubt(
 ) -> None:
     where, (x, y) = small(name, tmp_path, monkeypatch), bits(name)
     for _ in range(2):  # the doubt is about every seed, however often the records are at hand already
-        with pytest.warns(Doubt, match=f"{name} was checked by its size and form alone"):
+        with pytest.warns(Caveat, match=f"{name} was checked by its size and form alone"):
             data = UNSEEN[name](where, rng(), **SIZES, attribute=3)
     naive = {row.astype(np.float32).tobytes(): label for row, label in zip(x, y, strict=True)}
     assert all(naive[row.tobytes()] == label for part in parts(data) for row, label in zip(part.x, part.y, strict=True))
     assert [len(part) for part in parts(data)] == list(SIZES.values())
     assert (data.attributes[0].name, len(data.attributes)) == ("feature_3", FEATURES)
     assert data.private.classes == {"texas100": 100, "drebin215": 2}[name]
-    with pytest.raises(UserError, match="features 0 to 8, so attribute=9 is none"), pytest.warns(Doubt):
+    with pytest.raises(UserError, match="features 0 to 8, so attribute=9 is none"), pytest.warns(Caveat):
         UNSEEN[name](where, rng(), attribute=FEATURES)
     # Prepared, it is counted again whenever it is read.
     preparing._columns.cache_clear()
@@ -725,7 +725,7 @@ def test_a_feature_left_open_counts_as_not_found(
         lines[:] = ["?" + line[1:] for line in lines]
 
     where = small("drebin215", tmp_path, monkeypatch, leave_open)
-    with pytest.warns(Doubt):
+    with pytest.warns(Caveat):
         data = drebin215.drebin215(where, rng(), private=10, holdout=10, public=10)
     assert not data.private.x[:, 0].any()
     assert data.private.x[:, 1:].any()

@@ -18,12 +18,13 @@ import pytest
 from bench.cli.main import main
 from bench.core.component import Choice
 from bench.core.dataset import Data, Examples, Where, record_keys, shared
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.data import user_file, user_file_parser
 from bench.data.card import FIELDS, card
-from bench.runner.cell import Cell, freshness
+from bench.runner.cell import Cell
 from bench.runner.registry import discover
 from bench.runner.selection import choose
+from bench.store.freshness import freshness
 from bench.store.store import Store
 
 REGISTRY = discover()
@@ -58,7 +59,7 @@ def chosen(path: Path, options: str = "label=target") -> Choice:
 def load(path: Path, options: str = "label=target", seed: int = 0) -> Data:
     found = chosen(path, options)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+        warnings.simplefilter("ignore", Caveat)
         data: Data = found.component.function(Where(), np.random.default_rng(seed), **found.settings)
     return data
 
@@ -125,7 +126,7 @@ def test_what_is_not_public_decides_nothing(people: Path) -> None:
 
 def test_with_bounds_nothing_is_read_off_any_record(people: Path) -> None:
     bounds = people.with_suffix(".bounds.yaml")
-    with pytest.warns(Doubt, match="the range of age, income and the values of city"):
+    with pytest.warns(Caveat, match="the range of age, income and the values of city"):
         chosen(people).component.function(Where(), np.random.default_rng(0), **chosen(people).settings)
     bounds.write_text("age: [0, 120]\nincome: [0, 1e6]\ncity: [Rome, Bern]\n")
     public = int(np.random.default_rng(0).permutation(N)[0]) + 1
@@ -295,7 +296,7 @@ def test_arrays_become_pictures_or_features(tmp_path: Path) -> None:
     flat = arrays(tmp_path / "flat.npz", x=features, kind=np.array(["a", "b"] * 200))
     assert load(flat, "label=kind").private.classes == 2
     bare = chosen(arrays(tmp_path / "bare.npz", low=None, high=None), "")
-    with pytest.warns(Doubt, match="the range of x"):
+    with pytest.warns(Caveat, match="the range of x"):
         bare.component.function(Where(), np.random.default_rng(0), **bare.settings)
 
 

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.dp import accounting
 from bench.dp.accounting import claim, delta_for, describe, epsilon, noise_multiplier, parallel, training_event
 
@@ -230,7 +230,7 @@ def rdp_of(event: Any, orders: Any) -> Any:
 def test_claim_doubts_where_the_looser_accountant_promises_more(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"pld": 2.0, "rdp": 1.5}
     monkeypatch.setattr(accounting, "epsilon", lambda event, delta, accountant="pld": values[accountant])
-    with pytest.warns(Doubt, match="looser RDP"):
+    with pytest.warns(Caveat, match="looser RDP"):
         found = claim(training_event(0.5, 3.0, 100), 100)
     assert found["epsilon"] == 2.0
 

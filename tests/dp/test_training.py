@@ -23,7 +23,7 @@ from bench.dp import train as training
 from bench.dp import training_loop as engine
 from bench.dp.layers import Single
 from bench.dp.networks import GAN, VAE, Autoencoder, Classifier
-from bench.dp.train import Privacy, Recipe, private_training, remembering, train
+from bench.dp.train import Privacy, Recipe, caching, private_training, train
 from bench.models.classifier import batch_rate, classify, standard, uniform
 from bench.store.store import Store
 
@@ -536,14 +536,14 @@ def procedure(k: int) -> Any:
 
 
 def test_calls_together_give_what_each_gives_alone_in_a_training_a_stage(calls: list[Any]) -> None:
-    found = training.together([lambda k=k: procedure(k) for k in range(4)])
+    found = training.train_jointly([lambda k=k: procedure(k) for k in range(4)])
     assert [(len(arguments[1]), arguments[3]) for arguments in calls] == [(4, "first"), (4, "second")]
     for k, (name, *fits) in enumerate(found):
         assert name == k
         for fit, alone in zip(fits, procedure(k)[1:], strict=True):
             np.testing.assert_allclose(flat(fit), flat(alone), rtol=0, atol=1e-5)
             assert fit.spent == alone.spent
-    assert training.together([]) == []
+    assert training.train_jointly([]) == []
 
 
 def test_calls_of_other_shapes_and_lengths_go_side_by_side(calls: list[Any]) -> None:
@@ -553,7 +553,7 @@ def test_calls_of_other_shapes_and_lengths_go_side_by_side(calls: list[Any]) -> 
     def other() -> Any:
         return train(recipe(SMALL_VAE), [examples(9)], [7], "first")[0]
 
-    found = training.together([short, lambda: procedure(0), other, lambda: procedure(1)])
+    found = training.train_jointly([short, lambda: procedure(0), other, lambda: procedure(1)])
     assert sorted(len(arguments[1]) for arguments in calls) == [1, 2, 2]
     assert found[0] == "nothing to train"
     np.testing.assert_allclose(flat(found[2]), flat(other()), rtol=0, atol=1e-6)
@@ -577,17 +577,17 @@ def test_a_call_that_fails_ends_all_and_leaves_no_thread() -> None:
     before = threading.active_count()
     for order in ([fails, waits], [waits, fails]):
         with pytest.raises(RuntimeError, match="after its first"):
-            training.together(order)
+            training.train_jointly(order)
     assert reached == []
     assert threading.active_count() == before
     with pytest.raises(ValueError, match="seed of its own"):  # noise of one model would be that of another
-        training.together([lambda: train(recipe(), [examples()], [1])] * 2)
+        training.train_jointly([lambda: train(recipe(), [examples()], [1])] * 2)
     assert threading.active_count() == before
 
 
 def test_calls_together_are_remembered(store: Store, calls: list[Any]) -> None:
     for _ in range(2):
-        training.together([lambda k=k: procedure(k) for k in range(2)])
+        training.train_jointly([lambda k=k: procedure(k) for k in range(2)])
     assert len(calls) == 2
 
 
@@ -595,9 +595,11 @@ def test_calls_of_calls_train_as_one_too(calls: list[Any]) -> None:
     """Say the seeds of a control, each of which plays an attack that trains shadow models."""
 
     def outer(k: int) -> Any:
-        return training.together([lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)])
+        return training.train_jointly(
+            [lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)]
+        )
 
-    found = training.together([lambda k=k: outer(k) for k in range(3)])
+    found = training.train_jointly([lambda k=k: outer(k) for k in range(3)])
     assert [len(arguments[1]) for arguments in calls] == [6]
     for k, fits in enumerate(found):
         for j, fit in zip((2 * k, 2 * k + 1), fits, strict=True):
@@ -610,7 +612,7 @@ def test_calls_of_calls_train_as_one_too(calls: list[Any]) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with remembering(Store(tmp_path)):
+    with caching(Store(tmp_path)):
         yield Store(tmp_path)
 
 
@@ -635,30 +637,30 @@ def test_what_was_trained_is_not_trained_again(store: Store, monkeypatch: pytest
     for a, b in zip(first, train(recipe(), parts, [1, 2]), strict=True):
         assert np.array_equal(flat(a), flat(b))
         assert (a.steps, a.spent, a.seconds) == (b.steps, b.spent, b.seconds)
-    with remembering(None), pytest.raises(TypeError):
+    with caching(None), pytest.raises(TypeError):
         train(recipe(), parts, [1, 2])
 
 
 def test_fits_are_counted_once_each_with_what_they_cost_and_what_was_recalled(store: Store) -> None:
     def ask() -> Any:
-        return training.together([lambda k=k: procedure(k) for k in range(2)])
+        return training.train_jointly([lambda k=k: procedure(k) for k in range(2)])
 
-    with training.counting() as first:
+    with training.recording_trainings() as first:
         [_, fit, _], _ = ask()
         ask()  # found by now, but made within the block
     assert len(first.seconds) == 2
     assert fit.seconds in first.seconds.values()
     assert first.recalled == 0
-    assert all(map(store.has_fit, first.seconds))
-    with training.counting() as again:
+    assert all(map(store.weights.has, first.seconds))
+    with training.recording_trainings() as again:
         ask()
         ask()
     assert again.seconds == first.seconds
     assert again.recalled == pytest.approx(sum(first.seconds.values()))
-    with training.counting() as none:
+    with training.recording_trainings() as none:
         pass
     assert (none.seconds, none.recalled) == ({}, 0)
-    assert not store.has_fit("0" * 32)
+    assert not store.weights.has("0" * 32)
 
 
 def test_fits_within_the_threads_of_calls_are_counted_too(store: Store) -> None:
@@ -667,8 +669,8 @@ def test_fits_within_the_threads_of_calls_are_counted_too(store: Store) -> None:
         return training.remembered((k,), recipe().net, lambda: made)
 
     for recalled in (0.0, 6.0):
-        with training.counting() as fits:
-            training.together([lambda k=k: ask(k) for k in range(3)])
+        with training.recording_trainings() as fits:
+            training.train_jointly([lambda k=k: ask(k) for k in range(3)])
         assert sorted(fits.seconds.values()) == [1, 2, 3]
         assert fits.recalled == recalled
 
@@ -713,10 +715,10 @@ def test_steps_that_ran_are_steps_that_are_accounted(store: Store) -> None:
     assert fit.steps == 7
     assert fit.spent == accounting.training_event(0.5, 1.0, 7)
     [path] = store.root.rglob("*.npz")
-    found = store.load_fit(path.stem)
+    found = store.weights.load(path.stem)
     assert found is not None
     for steps in (6, 8):
-        store.save_fit(path.stem, {**found, "steps": np.array(steps)})
+        store.weights.save(path.stem, {**found, "steps": np.array(steps)})
         with pytest.raises(ValueError, match=f"{steps} steps ran, but 7"):
             train(made, [examples()], [1])
 
@@ -725,7 +727,7 @@ def test_a_killed_run_loses_one_fit(store: Store, calls: list[Any], monkeypatch:
     def run() -> list[Any]:
         return [train(recipe(SMALL_VAE), [examples(seed=k)], [k])[0] for k in range(3)]
 
-    with remembering(None):
+    with caching(None):
         whole = run()
     counted = engine.fit
 
@@ -758,7 +760,7 @@ def test_a_damaged_memory_trains_again(store: Store, calls: list[Any]) -> None:
 
 def test_progress_is_told_to_the_end() -> None:
     heard: list[tuple[str, int, int]] = []
-    with remembering(None, lambda *said: heard.append(said)):
+    with caching(None, lambda *said: heard.append(said)):
         [fit] = train(recipe(steps=43), [examples()], [1], "some net")
     assert fit.steps == 43
     assert heard[-1] == ("some net", 43, 43)

@@ -22,7 +22,7 @@ from bench.conformance.toy_games import CLASSES, EVERYBODY, SIGMAS, VALUES, peop
 from bench.conformance.toy_releases import knower
 from bench.core.component import Choice
 from bench.core.dataset import Data, Examples
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.release import Map, Release
 from bench.games import ATTRIBUTE, Missing, metrics
 from bench.games import attribute as game
@@ -47,7 +47,7 @@ def asked(data: Data, seed: int = 0) -> Any:
 def judged(answer: NDArray[Any], data: Data, blind: NDArray[Any] | None = None) -> dict[str, Any]:
     challenge = asked(data)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+        warnings.simplefilter("ignore", Caveat)
         blind = ATTRIBUTE.blind(challenge, 0) if blind is None else blind
         return dict(ATTRIBUTE.judge(answer, blind, challenge, np.random.default_rng(0)))
 
@@ -255,11 +255,11 @@ def test_a_gain_that_is_as_large_on_holdout_records_is_doubted() -> None:
     challenge = asked(data)
     blind = ATTRIBUTE.blind(challenge, 0)
     right = np.eye(VALUES)[challenge.secret.value]
-    with pytest.warns(Doubt, match="learned about the population"):
+    with pytest.warns(Caveat, match="learned about the population"):
         ATTRIBUTE.judge(right, blind, challenge, np.random.default_rng(0))
     own = np.where(challenge.secret.private[:, None], right, blind)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", Doubt)
+        warnings.simplefilter("error", Caveat)
         found = ATTRIBUTE.judge(own, blind, challenge, np.random.default_rng(0))
         ATTRIBUTE.judge(blind, blind, challenge, np.random.default_rng(0))
     assert found["balanced_accuracy"]["value"] == 1

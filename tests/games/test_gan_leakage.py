@@ -16,10 +16,10 @@ from conftest import components
 from numpy.typing import NDArray
 
 from bench.core.dataset import Data, Examples, Where
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
-from bench.dp.train import remembering
+from bench.dp.train import caching
 from bench.games import GAN_LEAKAGE, INVERSION, Insider
 from bench.models.federated import protocol as federation
 from bench.models.federated.protocol import Plan
@@ -35,7 +35,7 @@ PLAN: dict[str, Any] = {"rounds": 30, "local_steps": 10, "hidden": (32,)}
 @pytest.fixture(scope="module", autouse=True)
 def _remember(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is trained on the same records in several tests is trained once."""
-    with remembering(Store(Path(tmp_path_factory.mktemp("fits")))):
+    with caching(Store(Path(tmp_path_factory.mktemp("fits")))):
         yield
     for function in (release, found):
         function.cache_clear()  # TensorFlow complains of functions that outlive it
@@ -59,7 +59,7 @@ def blind() -> NDArray[Any]:
 
 def judged(answer: NDArray[Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Doubt)
+        warnings.simplefilter("ignore", Caveat)
         return dict(GAN_LEAKAGE.judge(answer, blind(), challenge(), np.random.default_rng(0)))
 
 
@@ -113,7 +113,7 @@ def test_the_blind_answer_is_blind() -> None:
 def test_one_picture_a_hundred_times_is_doubted() -> None:
     label = challenge().targets.label
     one = np.repeat(records_of(label, digits().private)[:1], challenge().targets.n, 0)
-    with pytest.warns(Doubt, match="are one picture"):
+    with pytest.warns(Caveat, match="are one picture"):
         GAN_LEAKAGE.judge(one, blind(), challenge(), np.random.default_rng(0))
 
 

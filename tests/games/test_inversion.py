@@ -17,14 +17,14 @@ from scipy import stats
 
 from bench.core.component import missing
 from bench.core.dataset import Data, Examples, Where, record_keys
-from bench.core.errors import Doubt, UserError
+from bench.core.digest import digest
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.games import GAMES, INVERSION, metrics
 from bench.games.inversion import CLASSES, NEAR
 from bench.models import evaluation_network
 from bench.models.ssim import own_ssim, ssim
-from bench.store.store import digest
 
 SIGMAS = 4.7534  # one-sided 1e-6
 
@@ -58,7 +58,7 @@ def judged(answer: Any, challenge: Challenge) -> tuple[dict[str, Any], list[str]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = INVERSION.judge(answer, INVERSION.blind(challenge, 0), challenge, np.random.default_rng(0))
-    assert all(issubclass(doubt.category, Doubt) for doubt in caught)
+    assert all(issubclass(doubt.category, Caveat) for doubt in caught)
     return dict(found), [str(doubt.message) for doubt in caught]
 
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from bench.core.dataset import Data, Examples, record_keys
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.games import GAMES, MEMBERSHIP, Targets, metrics
 from bench.games import membership as games
@@ -44,7 +44,7 @@ def judged(answer: Any, blind: Any, secret: Any) -> tuple[dict[str, Any], list[s
         records = Examples(np.arange(len(secret)).reshape(-1, 1) / len(secret), np.zeros(len(secret), int), 2)
         challenge = Challenge(Targets(records, records[:0], secret[:0]), secret, records)
         found = MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(0))
-    assert all(issubclass(doubt.category, Doubt) for doubt in caught)
+    assert all(issubclass(doubt.category, Caveat) for doubt in caught)
     return dict(found), [str(doubt.message) for doubt in caught]
 
 

@@ -18,7 +18,7 @@ from attacks.lira import logits
 from attacks.rmia import truth
 from bench.core.component import Choice
 from bench.core.dataset import Data, Examples, record_keys
-from bench.core.errors import Doubt, UserError
+from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp import train, training_loop
@@ -147,7 +147,7 @@ def test_attacks_share_their_shadows(digits: Data, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(training_loop, "fit", counted)
     defense = components().defenses["none"]
     challenge = asked(digits)
-    with train.remembering(Store(tmp_path)):
+    with train.caching(Store(tmp_path)):
         release = run.release(digits, Choice(defense, quick(defense)), 0)
         for seed, name, options in ((1, "lira", {"shadows": 8}), (2, "rmia", {"references": 1})):
             function = components().attacks[name].function
@@ -189,7 +189,7 @@ def test_shadows_of_the_undefended_model_are_doubted(digits: Data) -> None:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 check_alike(ask(release, seen, records), trained.ask(seen, records))
-            assert [warning.category for warning in caught] == ([] if alike else [Doubt])
+            assert [warning.category for warning in caught] == ([] if alike else [Caveat])
 
 
 def test_shadows_of_the_same_law_are_rarely_doubted_and_others_mostly() -> None:

@@ -29,7 +29,7 @@ from bench.core.dataset import Data, Examples, Where
 from bench.core.release import Release
 from bench.dp import accounting, training_loop
 from bench.lint import linter, probe_run, verdicts
-from bench.lint.hypothesis_tests import SURE, Finding, alike, dispersion, echo, spread, tail
+from bench.lint.hypothesis_tests import SURE, alike, dispersion, echo, spread, tail
 from bench.lint.instrumentation import Averaged, Seen, Summed, Trained
 from bench.lint.linter import _crowded, lint
 from bench.lint.neighbouring_datasets import sparse, turned
@@ -44,7 +44,9 @@ from bench.lint.server_noise import server
 from bench.lint.short_options import QUICK, probed, short
 from bench.lint.step_sensitivity import pairs as lots
 from bench.models.federated.server import Policy, Server
-from bench.runner.registry import Crossing, Registry, Request
+from bench.runner.registry import Registry
+from bench.runner.request import Crossing, Request
+from bench.store.lint_verdicts import LintFinding
 from bench.store.store import Store
 
 BUGS = {bug.name: bug for group in GROUPS for bug in GROUPS[group] if group != "right"}
@@ -455,7 +457,7 @@ def test_verdicts_are_kept_until_something_changes(
     assert "known: all, small" in str(verdicts.caveat(store, registry, "gone"))
     assert store.results() == []
 
-    verdicts.save(store, replace(verdict, findings=(Finding("noise", "too little: add some"),)))
+    verdicts.save(store, replace(verdict, findings=(LintFinding("noise", "too little: add some"),)))
     assert verdicts.caveat(store, registry, "small") == "noise: too little: add some."
     verdicts.save(store, replace(verdict, digest="old"))
     assert "other code" in str(verdicts.caveat(store, registry, "small"))
@@ -468,9 +470,9 @@ def test_who_claims_nothing_needs_no_verdict(results: Path) -> None:
         assert verdicts.caveat(Store(results), components(), label) is None
 
 
-@pytest.mark.parametrize("findings", [(), (Finding("noise", "too little: add some"),)])
+@pytest.mark.parametrize("findings", [(), (LintFinding("noise", "too little: add some"),)])
 def test_a_run_probes_whom_it_does_not_know_and_says_what_was_found(
-    findings: tuple[Finding, ...],
+    findings: tuple[LintFinding, ...],
     registry: Registry,
     results: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -478,7 +480,7 @@ def test_a_run_probes_whom_it_does_not_know_and_says_what_was_found(
 ) -> None:
     asked: list[str] = []
 
-    def fake(choice: Choice, *_: Any) -> tuple[Finding, ...]:
+    def fake(choice: Choice, *_: Any) -> tuple[LintFinding, ...]:
         asked.append(choice.label)
         return findings
 

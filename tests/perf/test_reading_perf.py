@@ -18,9 +18,11 @@ from cells import cell as made
 from bench.cli.read_commands import publish
 from bench.core.dataset import Where
 from bench.report import cost_estimate
-from bench.runner.cell import Cell, asked, code, freshness, versions
-from bench.runner.registry import Crossing, Registry, Request, discover
+from bench.runner.cell import Cell, asked
+from bench.runner.registry import Registry, discover
+from bench.runner.request import Crossing, Request
 from bench.runner.selection import choose_all
+from bench.store.freshness import code, freshness, versions
 from bench.store.store import Store
 
 SEEDS = tuple(range(24))
@@ -71,7 +73,7 @@ def test_reading_cells_over_parsing_their_json(benchmark: Any, tmp_path: Path, w
         if what == "board":
             publish(store, registry, {})
             return
-        found, fresh = store.results(), freshness(registry)
+        found, fresh = store.results(), freshness(registry.find)
         assert len(found) == len(cells)
         assert what in ("results", "again") or all(map(fresh, found))
 

@@ -15,7 +15,8 @@ from bench.games import metrics
 from bench.report import ranking
 from bench.report.aggregate import build
 from bench.report.comparisons import FILE, LEVEL, Comparisons, Side, ranks
-from bench.store.store import Result, Store
+from bench.store.records import CellResult
+from bench.store.store import Store
 from tests.cells import cell, interval
 
 
@@ -23,7 +24,7 @@ def scores(rng: np.random.Generator, member: Any, shift: float) -> Any:
     return rng.normal(size=len(member)) + shift * member
 
 
-def measured(store: Store, defense: str, seed: int, answer: Any, member: Any, **changed: Any) -> Result:
+def measured(store: Store, defense: str, seed: int, answer: Any, member: Any, **changed: Any) -> CellResult:
     """A cell with the figure of these scores, and what it is made of beside it."""
     made = cell(defense, seed=seed, **changed)
     result = replace(made, metrics={**made.metrics, "auc": metrics.auc(answer, member)}, digest=f"{defense}{seed}")

@@ -19,10 +19,13 @@ from bench.core.errors import UserError
 from bench.report import budget as budgets
 from bench.report import cost_estimate
 from bench.report.budget import Budget, foreseen
-from bench.runner.cell import Cell, asked, code, freshness, versions
-from bench.runner.registry import Crossing, Registry, Request, discover
+from bench.runner.cell import Cell, asked
+from bench.runner.registry import Registry, discover
+from bench.runner.request import Crossing, Request
 from bench.runner.selection import choose, duration
-from bench.store.store import Result, Store
+from bench.store.freshness import code, freshness, versions
+from bench.store.records import CellResult
+from bench.store.store import Store
 
 PLUGIN = '''
 from bench.games import MEMBERSHIP
@@ -76,7 +79,7 @@ def crossing(
     return Crossing(chosen("defense", defenses), chosen("attack", attacks), chosen("data", data), tuple(seeds))
 
 
-def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool = False, **changed: Any) -> Result:
+def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool = False, **changed: Any) -> CellResult:
     """Store what a cell cost once; `fresh` as if it had been measured just now."""
     own: dict[str, Any] = {"options": cell.options, "seconds": {"defense": defense, "attack": attack}}
     if fresh:
@@ -202,9 +205,9 @@ def test_a_training_is_remembered_where_its_note_and_all_its_fits_are_there(stor
 
     assert left() == (False, 66.0)
     store.save_asked(cell.training_digest(), {"one": 40.0, "two": 15.0})
-    store.save_fit("one", {"seconds": np.float64(40.0)})
+    store.weights.save("one", {"seconds": np.float64(40.0)})
     assert left() == (False, 26.0)
-    store.save_fit("two", {"seconds": np.float64(15.0)})
+    store.weights.save("two", {"seconds": np.float64(15.0)})
     assert left() == (True, 11.0)
     [row] = planned(store, one)
     assert cost_estimate.lines([row])[1].split()[5] == "0"
@@ -272,7 +275,7 @@ def turns(
 ) -> list[list[str]]:
     """What a budget takes, where each turn lasts as long as estimated or as `actual` says of an attack."""
     clock = Clock()
-    budget = Budget(seconds, store, freshness(registry), clock)
+    budget = Budget(seconds, store, freshness(registry.find), clock)
     told = cost_estimate.Past(store)
     taken = []
     for turn in budget.turns(cells):
@@ -339,7 +342,7 @@ def test_what_no_past_cell_tells_of_comes_after_what_is_known_and_may_begin(stor
 def test_a_running_turn_ends_with_the_cell_that_the_time_still_allows(store: Store, registry: Registry) -> None:
     cells = by_hand(store, registry, {"none": 10.0}, {"spear": 2.0, "sling": 8.0})
     clock = Clock()
-    budget = Budget(25.0, store, freshness(registry), clock)
+    budget = Budget(25.0, store, freshness(registry.find), clock)
     spear, sling = next(budget.turns(cells))
     clock.now += 20.0  # the training took twice as long
     assert budget.allows(spear)
@@ -368,7 +371,7 @@ def test_a_plan_foresees_what_a_budget_takes(store: Store, registry: Registry, s
     costs = {"none": 10.0, "wall": 5.0, "shield": 500.0}
     cells = by_hand(store, registry, costs, {"confidence": 1.0, "spear": 300.0})
     taken = {name for turn in turns(store, registry, cells, seconds) for name in turn}
-    found = foreseen(seconds, cells, store, freshness(registry))
+    found = foreseen(seconds, cells, store, freshness(registry.find))
     assert {f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in found} == taken
     one = crossing(registry, " ".join(costs), "confidence spear", seeds=(0, 1))
     rows = cost_estimate.make(Request((one,), store.root, Where()), store, lambda cells: found)
@@ -402,7 +405,7 @@ def test_the_board_is_looked_at_again_only_when_it_has_changed(
         past(store, cell, 5.0, 1.0, fresh=not cell.seed)
     count = []
     monkeypatch.setattr(budgets, "_doubt", lambda *_: count.append(1) or {})
-    for [cell] in Budget(1e6, store, freshness(registry), Clock()).turns([one for one in cells if one.seed]):
+    for [cell] in Budget(1e6, store, freshness(registry.find), Clock()).turns([one for one in cells if one.seed]):
         past(store, cell, 5.0, 1.0, fresh=fresh)
     assert len(count) == looked
 

@@ -29,8 +29,10 @@ from bench.report.figures.page import table
 from bench.report.figures.plan import CVAEGM, VAEGM, points
 from bench.runner import cell as cells
 from bench.runner import run as runner
-from bench.runner.registry import Crossing, Registry, Request, discover
-from bench.store.store import Result, Store, samples_of
+from bench.runner.registry import Registry, discover
+from bench.runner.request import Crossing, Request
+from bench.store.records import CellResult
+from bench.store.store import Store, samples_of
 
 NAMES = list(FIGURES)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -52,7 +54,7 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
     return planned
 
 
-def made(one: cells.Cell, **changed: Any) -> Result:
+def made(one: cells.Cell, **changed: Any) -> CellResult:
     """A cell as the runner would store it, with numbers that depend on its labels and seed."""
     number = sum(map(ord, "".join(one.name[:3]))) % 97 / 400
     game = one.attack.component.game
@@ -191,7 +193,7 @@ def test_the_same_cells_give_the_same_files_and_the_numbers_are_those_of_the_cel
     for path in files:
         assert path.read_bytes() == (two.root / "figures" / path.name).read_bytes()
     rows = list(csv.DictReader(files[1].read_text().splitlines()))
-    groups: dict[tuple[str, str, str], list[Result]] = {}
+    groups: dict[tuple[str, str, str], list[CellResult]] = {}
     for result in one.results():
         groups.setdefault((result.data, result.defense, result.attack), []).append(result)
     assert {(row["data"], row["defense"], row["attack"]) for row in rows} == set(groups)
@@ -348,7 +350,7 @@ def test_a_shipped_figure_says_what_the_shipped_cells_say(
     if not written.is_file():
         pytest.skip(f"results/figures holds no {name}: it was not measured")
     plan = replace(FIGURES[name], sheet=None)  # the pictures themselves are in no checkout but the one that measured
-    found, _ = points(plan, asked(plan), shipped, cells.freshness(registry))
+    found, _ = points(plan, asked(plan), shipped, cells.freshness(registry.find))
     again = f"`bench figure {name}` draws it again: run it, commit"
     assert found, again
     assert written.read_bytes() == table(found), again
@@ -375,7 +377,7 @@ def test_points_that_are_not_whole_are_left_out_and_named(
     assert f"- Left out on `{data}` (of 3 seeds 1 stale): `{VAEGM},epsilon=1` against `confidence`." in page
     assert f"- Left out on `{data}` (of 3 seeds 1 not measured): `{VAEGM},epsilon=2` against `confidence`." in page
     assert f"- Left out on `{data}` (not measured): `{VAEGM},epsilon=4` against `confidence`." in page
-    assert "- Doubt (1 of 7 points): something is odd" in page
+    assert "- Caveat (1 of 7 points): something is odd" in page
     rows = (store.root / "figures" / "vaegm_epsilon.csv").read_text()
     for epsilon in (1, 2, 4):
         assert f'"{VAEGM},epsilon={epsilon}"' not in rows

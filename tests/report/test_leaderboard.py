@@ -15,9 +15,11 @@ import pytest
 from cells import cell
 from rich.console import Console
 
+from bench.core.markdown import table
 from bench.report.aggregate import build, mean, spell_epsilon
-from bench.report.render import grid, show, write
-from bench.store.store import Result, Store
+from bench.report.render import show, write
+from bench.store.records import CellResult
+from bench.store.store import Store
 
 GAME = SimpleNamespace(name="membership", asks=frozenset(), baseline="")
 
@@ -34,7 +36,7 @@ def known(defenses: dict[str, set[str]], attacks: dict[str, set[str]]) -> Any:
 PLAIN = known({"none": {"predict"}}, {"confidence": {"predict"}})
 
 
-def keep(path: Path, results: Iterable[Result]) -> Store:
+def keep(path: Path, results: Iterable[CellResult]) -> Store:
     store = Store(path)
     for result in results:
         store.save(result)
@@ -304,7 +306,7 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
 def test_nothing_heavy_is_imported_to_show_a_board(tmp_path: Path) -> None:
     keep(tmp_path, [cell(), cell(seed=1)])
     code = (
-        "import sys, pathlib; from bench.store.store import Store; from bench.report.render import build, show;"
+        "import sys, pathlib; from bench.store.store import Store; from bench.report.render import show;"
         f"show(build(Store(pathlib.Path({str(tmp_path)!r})), None));"
         "heavy = {'tensorflow', 'keras', 'art', 'sklearn', 'pandas', 'seaborn', 'matplotlib', 'scipy.stats'};"
         "print(heavy & set(sys.modules) or 'light')"
@@ -326,6 +328,6 @@ def test_an_attack_that_does_not_show_undefended_is_called_out(tmp_path: Path) -
 
 def test_a_name_is_neither_a_column_nor_a_link() -> None:
     """Whoever hands in scores names them."""
-    [_, _, row] = grid(["defense"], [["a|b [c](http://d)"]])
+    [_, _, row] = table(["defense"], [["a|b [c](http://d)"]])
     assert row == "| a\\|b [c]\\(http://d) |"
-    assert grid(["utility"], [["0.912 [0.871, 0.953]"]])[2] == "| 0.912 [0.871, 0.953] |"
+    assert table(["utility"], [["0.912 [0.871, 0.953]"]])[2] == "| 0.912 [0.871, 0.953] |"

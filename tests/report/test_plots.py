@@ -10,19 +10,20 @@ from cells import cell
 
 from bench.core.errors import UserError
 from bench.report.plots import draw, mean_roc
-from bench.store.store import Result, Store
+from bench.store.records import CellResult
+from bench.store.store import Store
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def keep(path: Path, results: list[Result]) -> Store:
+def keep(path: Path, results: list[CellResult]) -> Store:
     store = Store(path)
     for result in results:
         store.save(result)
     return store
 
 
-def some() -> list[Result]:
+def some() -> list[CellResult]:
     return [
         cell(name, attack, seed, auc=auc, utility=utility, epsilon=epsilon)
         for name, auc, utility, epsilon in (
@@ -62,7 +63,7 @@ def test_gaps_do_not_stop_a_picture(tmp_path: Path) -> None:
         cell("a", metrics={key: value for key, value in bare.metrics.items() if key != "roc"}),
         cell("b", data="odd/name, here=1", utility=0.2),
         cell("c", data="mnist"),
-        Result(**{**vars(cell("d", data="wine")), "utility": {"not_measurable": "no predictions"}}),
+        CellResult(**{**vars(cell("d", data="wine")), "utility": {"not_measurable": "no predictions"}}),
     ]
     paths = draw(keep(tmp_path, results))
     assert len(paths) == 4  # of "a" there is no curve to draw

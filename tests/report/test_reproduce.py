@@ -23,10 +23,12 @@ from bench.core.dataset import Where
 from bench.core.errors import UserError
 from bench.report import reproduce
 from bench.runner.cell import Cell, asked
-from bench.runner.registry import Crossing, Request, discover
+from bench.runner.registry import discover
+from bench.runner.request import Crossing, Request
 from bench.runner.selection import choose
 from bench.store import store
-from bench.store.store import Result, Store
+from bench.store.records import CellResult
+from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = '''
@@ -39,7 +41,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data import Data, Examples
-from bench.errors import Doubt, UserError
+from bench.errors import Caveat, UserError
 from bench.games import MEMBERSHIP
 from bench.registry import attack, dataset, defense
 from bench.release import Release
@@ -90,7 +92,7 @@ def moody(release, targets, public, *, seed):
     if mood == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if mood == "doubtful":
-        warnings.warn(Doubt("stopped after 1 of 2000 steps"))
+        warnings.warn(Caveat("stopped after 1 of 2000 steps"))
     return honest(release, targets, public, seed=seed)
 '''
 WORDS = ("--data", "made", "--defense", "says", "--attack", "honest", "--attack", "moody")
@@ -156,7 +158,7 @@ def only(**found: int) -> Mapping[str, int]:
 def test_what_did_not_change_comes_back_equal_and_nothing_stored_is_read_or_touched(
     run: Check, kept: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, looked, load = files(kept.root), [], Store.load_fit
+    before, looked, load = files(kept.root), [], Store.weights.load
 
     def load_fit(self: Store, key: str) -> Any:
         looked.append(self.root)
@@ -264,12 +266,12 @@ def test_doubts_that_came_and_went_are_listed(
     edit(kept, lambda values: values["doubts"].append("40 non-members"))
     assert run() == 0
     text = capsys.readouterr().out
-    assert "- Doubt that came, made/says/moody/0: stopped after 1 of 2000 steps" in text
-    assert "- Doubt that went, made/says/honest/0: 40 non-members" in text
-    assert text.count("- Doubt that") == 3
+    assert "- Caveat that came, made/says/moody/0: stopped after 1 of 2000 steps" in text
+    assert "- Caveat that went, made/says/honest/0: 40 non-members" in text
+    assert text.count("- Caveat that") == 3
 
 
-def judged(old: Result, **changed: Any) -> str:
+def judged(old: CellResult, **changed: Any) -> str:
     return reproduce.judge(old, replace(old, **changed))[0]
 
 

@@ -481,7 +481,7 @@ def test_a_release_reads_no_stored_weights(release: Release, tmp_path: Path, mon
 
     for method in ("load_fit", "save_fit", "save", "save_asked"):
         monkeypatch.setattr(Store, method, refuse)
-    with train.remembering(Store(tmp_path / "results")):
+    with train.caching(Store(tmp_path / "results")):
         assert release("--defense", "dp_augm,steps=2,classifier_steps=2", data="breast_cancer") == 0
         assert release("--defense", "public_only", data="breast_cancer") == 0, "what reads nothing private claims 0"
     card = json.loads((tmp_path / "out" / "breast_cancer" / "public_only" / "card.json").read_text())

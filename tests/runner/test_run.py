@@ -27,11 +27,13 @@ from bench.dp import training_loop
 from bench.games import membership
 from bench.report import cost_estimate
 from bench.runner import run as runner
-from bench.runner.cell import freshness
-from bench.runner.registry import Crossing, Request, discover
+from bench.runner.registry import discover
+from bench.runner.request import Crossing, Request
 from bench.runner.selection import choose
 from bench.store import store
-from bench.store.store import Result, Store
+from bench.store.freshness import freshness
+from bench.store.records import CellResult
+from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = "digits,holdout=60,private=60,public=20"
@@ -44,7 +46,7 @@ import numpy as np
 
 from bench.data import Data, Examples
 from bench.games import membership
-from bench.errors import Doubt
+from bench.errors import Caveat
 from bench.games import MEMBERSHIP
 from bench.registry import attack, dataset, defense
 from bench.release import Release
@@ -127,7 +129,7 @@ def stopped(release, targets, public, *, seed):
 @attack("doubtful", game=QUICK, needs={"predict"})
 def doubtful(release, targets, public, *, seed):
     """Doubts itself aloud."""
-    warnings.warn(Doubt("stopped after 1 of 2000 steps"))
+    warnings.warn(Caveat("stopped after 1 of 2000 steps"))
     return honest(release, targets, public, seed=seed)
 
 
@@ -176,7 +178,7 @@ def arguments(
     return ["run", "--results", str(folder), "--plugin", str(plugin), "--data", data, "--seeds", seeds, *chosen, *more]
 
 
-def cells(folder: Path) -> dict[tuple[str, str, str, int], Result]:
+def cells(folder: Path) -> dict[tuple[str, str, str, int], CellResult]:
     return {(cell.data, cell.defense, cell.attack, cell.seed): cell for cell in Store(folder).results()}
 
 
@@ -267,7 +269,7 @@ def test_what_cannot_be_stored_fails_its_cell_alone(
     """A judge of somebody else's may return what JSON does not hold."""
     plain = Store.save
 
-    def save(self: Store, result: Result) -> Path:
+    def save(self: Store, result: CellResult) -> Path:
         spoilt = {**result.metrics, "auc": float("nan")} if result.attack == "honest" else result.metrics
         return plain(self, replace(result, metrics=spoilt))
 

@@ -13,11 +13,13 @@ from conftest import components
 
 from bench.cli.main import main
 from bench.core.errors import UserError
-from bench.runner.cell import Cell, code, versions
+from bench.runner.cell import Cell
 from bench.runner.registry import Registry, discover
 from bench.runner.selection import choose
 from bench.store import staleness, store
-from bench.store.store import Result, Store
+from bench.store.freshness import code, versions
+from bench.store.records import CellResult
+from bench.store.store import Store
 
 LABELS = ("digits,holdout=60,private=60", "dp_vaegm,epsilon=1,hidden=8x4", "lira,of=public,shadows=4")
 PLUGIN = '''
@@ -32,7 +34,7 @@ def shield(private, public, *, seed, strength=1.0):
 
 def fresh(
     kept: Store, registry: Registry, data: str, defense: str, attack: str, seed: int = 0, **changed: Any
-) -> Result:
+) -> CellResult:
     """Store a cell as if it had been measured here just now."""
     [d], [e] = choose(registry, "data", data), choose(registry, "defense", defense)
     [a] = choose(registry, "attack", attack)

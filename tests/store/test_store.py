@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.core.errors import Doubt, UserError
+from bench.core.digest import digest
+from bench.core.errors import Caveat, UserError
+from bench.core.files import write
 from bench.store import store
-from bench.store.store import Result, Store, digest, source_digest, write
+from bench.store.records import CellResult
+from bench.store.store import Store, source_digest
 
 CELL = """
-from bench.store import Result
+from bench.store import CellResult
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}
 def metrics(auc=FIGURE):
     gain = {"value": 0, "low": -0.1, "high": 0.1}
@@ -41,7 +44,7 @@ def cell(seed=0, attack="lira", **changes):
                  "relation": "add/remove one record", "sampler": "none", "assumes": []},
         metrics=metrics(),
         seconds={"defense": 1.5, "attack": 0}, peak_memory_mib=10.5, doubts=[])
-    return Result(**(values | changes))
+    return CellResult(**(values | changes))
 """
 exec(CELL)  # the child processes below need the same cell, without importing this file and pytest
 cell, metrics = globals()["cell"], globals()["metrics"]
@@ -291,13 +294,13 @@ def test_a_file_in_place_of_a_folder(tmp_path, root):
     for act in (
         here.check_writable,
         lambda: here.save(cell()),
-        lambda: here.save_fit("k", {"a": np.ones(1)}),
+        lambda: here.weights.save("k", {"a": np.ones(1)}),
         lambda: here.machine,
         lambda: here.lock().__enter__(),
     ):
         with pytest.raises(UserError, match=str(tmp_path / "file")):
             act()
-    assert here.load_fit("k") is None
+    assert here.weights.load("k") is None
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -338,11 +341,11 @@ def test_results_are_readable_by_others(tmp_path):
 
 def test_round_trip():
     result = cell(options=MappingProxyType({"data": {}, "defense": {"size": np.int64(3)}, "attack": {}}))
-    again = Result.from_json(result.to_json())
+    again = CellResult.from_json(result.to_json())
     assert again == cell(options={"data": {}, "defense": {"size": 3}, "attack": {}})
     assert again.to_json() == result.to_json()
     keys = [line.split('"')[1] for line in result.to_json().decode().splitlines() if line.startswith(' "')]
-    assert keys == sorted(field.name for field in dataclasses.fields(Result))
+    assert keys == sorted(field.name for field in dataclasses.fields(CellResult))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan"), object(), 10**400])
@@ -358,14 +361,14 @@ def edited(**changes: object) -> bytes:
 
 
 def test_the_unedited_cell_is_taken():
-    assert Result.from_json(edited()) == cell()
+    assert CellResult.from_json(edited()) == cell()
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1" + "0" * 400])
 def test_numbers_that_are_not_finite_are_refused(number):
     json.loads(f"[{number}]")  # which json takes
     with pytest.raises(ValueError, match="finite"):
-        Result.from_json(edited(metrics=metrics("HERE")).replace(b'"HERE"', number.encode()))
+        CellResult.from_json(edited(metrics=metrics("HERE")).replace(b'"HERE"', number.encode()))
 
 
 @pytest.mark.parametrize(
@@ -379,7 +382,7 @@ def test_numbers_that_are_not_finite_are_refused(number):
         cell().to_json()[:-3],
         cell().to_json().decode().encode("utf-16"),
         cell().to_json().replace(b'"seed": 0', b'"seed": 0, "seed": 1'),
-        *(edited(**{field.name: ...}) for field in dataclasses.fields(Result)),
+        *(edited(**{field.name: ...}) for field in dataclasses.fields(CellResult)),
         edited(surprise=1),
         edited(schema=1),
         edited(schema=True),
@@ -401,11 +404,13 @@ def test_numbers_that_are_not_finite_are_refused(number):
 )
 def test_other_files_are_refused(data):
     with pytest.raises(ValueError, match=r"[a-z]"):
-        Result.from_json(data)
+        CellResult.from_json(data)
 
 
 def test_utility_may_say_why_not():
-    assert Result.from_json(edited(utility={"not_measurable": "one class"})).utility["not_measurable"] == "one class"
+    assert (
+        CellResult.from_json(edited(utility={"not_measurable": "one class"})).utility["not_measurable"] == "one class"
+    )
 
 
 # --- the folder ---
@@ -434,20 +439,20 @@ def test_unreadable_files_are_named_and_skipped(tmp_path):
         lambda: (bad.unlink(), bad.symlink_to(bad)),
     ):
         spoil()
-        with pytest.warns(Doubt) as caught:
+        with pytest.warns(Caveat) as caught:
             assert here.results() == [cell(0)]
         assert len(caught) == 1
         assert str(bad) in str(caught[0].message)
         assert "delete it or run its cell again" in str(caught[0].message)
-        with pytest.warns(Doubt):
+        with pytest.warns(Caveat):
             assert here.load("digits", cell().defense, "lira", 1) is None
 
 
 @pytest.fixture
 def parsed(monkeypatch):
     """The cells that were parsed, in order."""
-    found, whole = [], Result.from_json
-    monkeypatch.setattr(Result, "from_json", lambda data: found.append(whole(data)) or found[-1])
+    found, whole = [], CellResult.from_json
+    monkeypatch.setattr(CellResult, "from_json", lambda data: found.append(whole(data)) or found[-1])
     return found
 
 
@@ -584,9 +589,9 @@ class Bomb:
 def test_weights_come_back(tmp_path):
     here = Store(tmp_path)
     arrays = {"dense/kernel:0": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.int64(3) * np.ones((), int)}
-    assert here.load_fit("k") is None
-    here.save_fit("k", arrays)
-    again = here.load_fit("k")
+    assert here.weights.load("k") is None
+    here.weights.save("k", arrays)
+    again = here.weights.load("k")
     assert again is not None
     assert list(again) == list(arrays)
     for name, array in arrays.items():
@@ -599,7 +604,7 @@ def test_pickles_are_neither_written_nor_run(tmp_path):
     here, trace = Store(tmp_path), tmp_path / "ran"
     bomb = np.array([Bomb(trace)], object)
     with pytest.raises(ValueError, match="objects"):
-        here.save_fit("k", {"a": bomb})
+        here.weights.save("k", {"a": bomb})
     assert list(tmp_path.iterdir()) == []
     path = tmp_path / ".local" / "fits" / "k.npz"
     path.parent.mkdir(parents=True)
@@ -608,7 +613,7 @@ def test_pickles_are_neither_written_nor_run(tmp_path):
         lambda: path.write_bytes(pickle.dumps(Bomb(trace))),
     ):
         spoil()
-        assert here.load_fit("k") is None
+        assert here.weights.load("k") is None
         assert not trace.exists()
     np.savez(path, bad=bomb)
     assert np.load(path, allow_pickle=True)["bad"].shape == (1,)  # the mutant: the bomb is a live one
@@ -617,19 +622,19 @@ def test_pickles_are_neither_written_nor_run(tmp_path):
 
 def test_spoilt_weights_count_as_absent_and_are_replaced(tmp_path):
     here, arrays = Store(tmp_path), {"a": np.arange(1000.0)}
-    here.save_fit("k", arrays)
+    here.weights.save("k", arrays)
     path = tmp_path / ".local" / "fits" / "k.npz"
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     for spoilt in (b"", b"PK\x03\x04", whole[: len(whole) // 2], whole[:-1], bytes(flipped), b"\x80\x04.", b"hello"):
         path.write_bytes(spoilt)
-        assert here.load_fit("k") is None, spoilt[:10]
+        assert here.weights.load("k") is None, spoilt[:10]
     np.save(path.with_suffix(".npy"), np.ones(3))
     os.replace(path.with_suffix(".npy"), path)
-    assert here.load_fit("k") is None
-    here.save_fit("k", arrays)
-    np.testing.assert_array_equal((here.load_fit("k") or {})["a"], arrays["a"])
+    assert here.weights.load("k") is None
+    here.weights.save("k", arrays)
+    np.testing.assert_array_equal((here.weights.load("k") or {})["a"], arrays["a"])
 
 
 # --- digests ---
@@ -836,7 +841,7 @@ def test_a_cell_whose_figures_are_no_figures_is_left_out(tmp_path: Path, place: 
     assert store.results()
     inner[place[-1]] = value
     path.write_text(json.dumps(values))
-    with pytest.warns(Doubt, match="left out"):
+    with pytest.warns(Caveat, match="left out"):
         assert store.results() == []
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -210,7 +211,7 @@ class Federation:
             found = {f"w{i}": w for i, w in enumerate(run.parameters)}
             return found | {"seconds": np.array(time.perf_counter() - start)}
 
-        found = train.remembered(asked, self.terms.net, make, ("federated", "aggregation"))
+        found = train.remembered(asked, self.terms.net, make, Path(__file__))
         return [found[f"w{i}"] for i in range(len(found) - 1)]
 
     def release(self, spent: DpEvent, *, observed: bool = True) -> Release:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError, complain
+from bench.core.errors import UserError, warn_user
 from bench.core.notices import SEEDED
 from bench.report.drawing import put, save
 from bench.report.figures.plan import Plan, Point, points
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.runner.cell import Cell
-    from bench.store.store import Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Store
 
 FOLDER = "figures"
 HEAD = f"""# Figures
@@ -33,7 +34,7 @@ def draw(
     asked: Mapping[Plan, Sequence[Cell]],
     known: Mapping[str, Plan],
     store: Store,
-    fresh: Callable[[Result], bool],
+    fresh: Callable[[CellResult], bool],
     said: str = "",
 ) -> list[Path]:
     """Draw each plan from its stored cells, and write NAME.png, NAME.csv and the page; returns their paths.
@@ -59,7 +60,7 @@ def draw(
             "measures them."
         )
     if empty:
-        complain(f"note: not drawn, because not one whole point of them is stored: {', '.join(empty)}.")
+        warn_user(f"note: not drawn, because not one whole point of them is stored: {', '.join(empty)}.")
     page = store.root / FOLDER / "README.md"
     return [*paths, put(page, _page(_sections(page) | sections, known).encode())]
 
@@ -104,7 +105,7 @@ def _doubts(found: Sequence[Point]) -> list[str]:
     for point in found:
         for doubt in point.cell.doubts:
             count[doubt] = count.get(doubt, 0) + 1
-    return [f"Doubt ({times} of {len(found)} points): {doubt}" for doubt, times in count.items()]
+    return [f"Caveat ({times} of {len(found)} points): {doubt}" for doubt, times in count.items()]
 
 
 def table(found: Sequence[Point]) -> bytes:

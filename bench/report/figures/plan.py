@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from bench.core.component import Choice
     from bench.runner import cell as cells
-    from bench.store.store import Key, Result, Store
+    from bench.store.records import CellResult
+    from bench.store.store import Key, Store
 
 Words = Mapping[str, str | list[str]]  # one part of a configuration (`bench.runner.config_file`)
 
@@ -46,7 +47,7 @@ class Point:
     sheet: Mapping[str, NDArray[Any]] | None = None
 
     @property
-    def results(self) -> tuple[Result, ...]:
+    def results(self) -> tuple[CellResult, ...]:
         """One a seed."""
         return self.cell.results
 
@@ -74,7 +75,7 @@ class Plan:
 
 
 def points(
-    plan: Plan, asked: Sequence[cells.Cell], store: Store, fresh: Callable[[Result], bool]
+    plan: Plan, asked: Sequence[cells.Cell], store: Store, fresh: Callable[[CellResult], bool]
 ) -> tuple[list[Point], list[tuple[cells.Cell, str]]]:
     """The points of which every seed is stored and fresh, and the others, each by one of its cells with the reason."""
     groups: dict[tuple[str, str, str], list[cells.Cell]] = {}

@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import Doubt
-from bench.store.store import AUDITS, Store, digest, source_digest, write
+from bench.core.errors import Caveat
+from bench.core.files import write
+from bench.store.store import AUDITS, Store
 
 if TYPE_CHECKING:
-    from bench.core.component import Choice
+    pass
 
+ERROR = 0.05  # of all audits of a row together
 KINDS = {"one_step": "one step", "whole": "whole training", "black_box": "black box"}
 RESTS_ON = {
     "one_step": "independent Gaussian noise of one size in every step, and sampling as it is accounted",
@@ -23,7 +25,6 @@ RESTS_ON = {
     "black_box": "nothing but that releases are independent",
 }
 SHARED = tuple(range(1, len(KINDS) + 1))  # so many audits of a row may share its 5 %
-CODE = ("doors", "canary", "pairs", "ranks", "rates", "rows", "../probes/doors", "../probes/steps")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def save(store: Store, defense: str, data: str, finding: Finding) -> Path:
 
 
 def load(store: Store, data: str, defense: str) -> Audited | None:
-    """What is stored of a row; None where there is nothing or, with a Doubt, nothing that can be read."""
+    """What is stored of a row; None where there is nothing or, with a Caveat, nothing that can be read."""
     return _read(path(store, data, defense))
 
 
@@ -103,7 +104,7 @@ def _read(file: Path) -> Audited | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        warnings.warn(f"{file} is left out ({error}): delete it or run `bench audit` again.", Doubt, stacklevel=3)
+        warnings.warn(f"{file} is left out ({error}): delete it or run `bench audit` again.", Caveat, stacklevel=3)
         return None
 
 
@@ -119,13 +120,3 @@ def _finding(kind: str, values: Any) -> Finding:
     for shared in SHARED:
         found.violated(shared)
     return found
-
-
-def fingerprint(defense: Choice, data: Choice, kind: str) -> str:
-    """Stands for all that a finding depends on but the number of trials: the row, the code, the versions."""
-    from bench.runner.cell import code, versions
-
-    here = Path(__file__).parent
-    own = [source_digest((here / f"{name}.py").resolve()) for name in (*CODE, *{kind} - {"one_step"})]
-    row = (defense.name, dict(defense.settings), data.name, dict(data.settings), kind)
-    return digest((row, dict(code(defense.component, data.component)), own, versions()))

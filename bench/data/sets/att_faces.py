@@ -1,0 +1,44 @@
+"""The Database of Faces (AT&T)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.core.component import dataset
+from bench.core.dataset import Data, Examples, Where, split
+from bench.core.errors import UserError
+from bench.data.tfds_source import columns
+
+FACE = (112, 92)
+
+
+@dataset("att_faces", has={"pictures"})
+def att_faces(
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    private: int = 200,
+    holdout: int = 120,
+    public: int = 80,
+    size: int = 56,
+) -> Data:
+    """The Database of Faces (AT&T, ORL), grey, 40 people as classes, 400 records, through TFDS.
+
+    Every part has its share of each person's ten pictures: 5, 3 and 2 by default. size: height in pixels, 112 as they
+    were taken, or 56 or 28, where squares of 4 or 16 pixels become their mean.
+    Source: The Database of Faces, AT&T Laboratories Cambridge; the set of Fredrikson et al. 2015.
+    Licence: none stated; its page asks to give credit to AT&T Laboratories Cambridge.
+    Size: 400 records, all distinct, 2,576 features (56x46), 40 classes.
+    Assumed public: that a grey is 0 to 255, and how many people there are, with as many pictures of each.
+    Citation: F. Samaria, A. Harter, Parameterisation of a stochastic model for human face identification, IEEE Workshop
+    on Applications of Computer Vision, 1994.
+    """
+    height, width = FACE
+    side, rest = divmod(height, max(1, size))
+    if rest or side not in (1, 2, 4):
+        raise UserError(f"att_faces has pictures of size=112, size=56 or size=28, not {size}.")
+    found = columns("att_faces", where)
+    squares = found["image"].reshape(-1, height // side, side, width // side, side, 1)
+    x = squares.mean((2, 4), dtype=np.float32) / np.float32(255)
+    records = Examples(x, found["label"], classes=40)
+    return split("att_faces", records, rng, private=private, holdout=holdout, public=public, by_class=True)

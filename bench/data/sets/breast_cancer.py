@@ -1,0 +1,29 @@
+"""Breast cancer Wisconsin, of scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.core.component import dataset
+from bench.core.dataset import Data, Examples, Where, scaled, split
+
+
+@dataset("breast_cancer")
+def breast_cancer(
+    where: Where, rng: np.random.Generator, *, private: int = 250, holdout: int = 200, public: int = 119
+) -> Data:
+    """Breast cancer Wisconsin (diagnostic), 30 measurements, 2 classes, 569 distinct records, inside scikit-learn.
+
+    Scaled by the ranges of the public part alone; what lies outside of them is clipped to [0, 1].
+    Source: Breast Cancer Wisconsin (Diagnostic), UCI ML repository, as shipped with scikit-learn.
+    Licence: CC BY 4.0, as the repository states for its sets.
+    Size: 569 records, all distinct, 30 features, 2 classes.
+    Assumed public: the records of the public part, and so the ranges that they span.
+    Citation: W. Wolberg, O. Mangasarian, N. Street, W. Street, Breast Cancer Wisconsin (Diagnostic), UCI ML repository,
+    1995.
+    """
+    from sklearn.datasets import load_breast_cancer
+
+    raw = load_breast_cancer()
+    records = Examples(raw.data, raw.target, classes=2)
+    return scaled(split("breast_cancer", records, rng, private=private, holdout=holdout, public=public))

@@ -1,0 +1,25 @@
+"""MNIST."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.core.component import dataset
+from bench.core.dataset import Data, Where, split
+from bench.data.tfds_source import grey_images
+
+
+@dataset("mnist", has={"pictures"})
+def mnist(
+    where: Where, rng: np.random.Generator, *, private: int = 50000, holdout: int = 14000, public: int = 6000
+) -> Data:
+    """MNIST, handwritten digits, 28x28 grey, 10 classes, 70,000 distinct records, through TFDS.
+
+    Source: http://yann.lecun.com/exdb/mnist/, through TensorFlow Datasets' mirror.
+    Licence: CC BY-SA 3.0, as Keras states; the official page states none.
+    Size: 70,000 records, all distinct, 784 features (28x28), 10 classes.
+    Assumed public: that a grey is 0 to 255, and that there are ten digits.
+    Citation: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document recognition,
+    Proceedings of the IEEE 86(11), 1998.
+    """
+    return split("mnist", grey_images("mnist", where), rng, private=private, holdout=holdout, public=public)

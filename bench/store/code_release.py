@@ -1,0 +1,80 @@
+"""Which code a cell was measured by: the list of its files, kept once for all cells of one release of the code.
+
+A cell holds the digest of that list. Of each file it knows the content digest and what it imports, so that
+`bench why` can tell which of the files that a cell reached have changed since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.component import Component
+from bench.core.digest import digest
+from bench.core.files import write
+from bench.core.source_code import BENCH, content_digest, decides, imports
+from bench.store.freshness import sources
+
+if TYPE_CHECKING:
+    from bench.store.store import Store
+
+FOLDER = "code"
+Files = Mapping[str, tuple[str, list[str]]]  # by name, the digest of a file's content and the names of what it imports
+
+
+def name_of(path: Path) -> str:
+    """As a reader knows the file: by its place in the project, or that it is a plugin's."""
+    with suppress(ValueError):
+        return path.relative_to(BENCH.parent).as_posix()
+    return f"plugin/{path.name}"
+
+
+def today(components: Iterable[Component]) -> Files:
+    """Every file that decides numbers, and those of the components, as they are now."""
+    files = {path for path in BENCH.rglob("*.py") if decides(path)} | set(sources(components))
+    return {
+        name_of(path): (content_digest(path), sorted(name_of(one) for one in imports(path) if one in files))
+        for path in sorted(files)
+    }
+
+
+def keep(store: Store, components: Iterable[Component]) -> str:
+    """Store today's list, unless it is stored; its digest."""
+    files = today(components)
+    name = digest(files)
+    if load(store, name) is None:
+        write(_path(store, name), json.dumps(files, indent=0, sort_keys=True).encode() + b"\n")
+    return name
+
+
+def load(store: Store, name: str) -> Files | None:
+    """The list of a digest, or None where there is none that can be read."""
+    try:
+        found = {str(file): (str(one[0]), [*map(str, one[1])]) for file, one in _read(store, name).items()}
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+        return None
+    return found if digest(found) == name else None
+
+
+def _read(store: Store, name: str) -> Mapping[str, tuple[str, list[str]]]:
+    values: Mapping[str, tuple[str, list[str]]] = json.loads(_path(store, name).read_bytes())
+    return values
+
+
+def _path(store: Store, name: str) -> Path:
+    return store.root / FOLDER / f"{name}.json"
+
+
+def reached(files: Files, components: Iterable[Component]) -> dict[str, str]:
+    """The content digests, by name, of what a cell of these components reaches in a list."""
+    ahead = [name_of(path) for path in sources(components)]
+    found: dict[str, str] = {}
+    while ahead:
+        name = ahead.pop()
+        if name in files and name not in found:
+            found[name], more = files[name]
+            ahead += more
+    return found
