@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bench.core.component import attack
 from bench.core.dataset import Examples
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.core.release import Release
 from bench.games import ATTRIBUTE, Missing
 from bench.models.attribute_imputer import even, impute
@@ -35,7 +35,7 @@ def confidence_attribute(
     """
     assert release.predict is not None
     if prior not in PRIORS:
-        raise UserError(f"confidence_attribute has no prior {prior!r}: {nearest(prior, PRIORS)}")
+        raise UserError(f"confidence_attribute has no prior {prior!r}: {suggest(prior, PRIORS)}")
     records, k = targets.records, len(targets.values)
     before = np.full((len(records), k), 1 / k)
     known, value = targets.known(public)

@@ -28,7 +28,7 @@ def gradient_inversion(
     learning_rate: float = 0.05,
     smoothness: float = 1.0,
     noise: float = 0.15,
-    waves: int = 14,
+    cosines: int = 14,
 ) -> NDArray[Any]:
     """Pictures that the model is surest of, by Adam on smooth waves from several starts, with total variation as prior.
 
@@ -39,7 +39,7 @@ def gradient_inversion(
     """
     model = release.model
     assert model is not None
-    size, draw = canvas(public.x, waves)
+    size, draw = canvas(public.x, cosines)
     start = 0.1 * stream(seed, "starts").standard_normal((len(targets.labels), starts, size), np.float32)
     noisy = derive(seed, "noise")
     unlike = wanted_loss(model, targets.labels, starts, noise=noise, seed=noisy)

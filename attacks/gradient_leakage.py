@@ -34,7 +34,7 @@ def gradient_leakage(
     steps: int = 300,
     learning_rate: float = 0.05,
     smoothness: float = 0.05,
-    waves: int = 14,
+    cosines: int = 14,
     first: int = 1,
 ) -> NDArray[Any]:
     """Pictures that a client's update would come from: the angle between gradients, with a total-variation prior.
@@ -48,7 +48,7 @@ def gradient_leakage(
         raise UserError(f"first is a round, from 1 on, not {first}.")
     turn = _turns(targets.labels)
     rounds = itertools.groupby(release.updates(), key=lambda seen: seen.round)
-    size, draw = canvas(public.x, waves)
+    size, draw = canvas(public.x, cosines)
     found = np.zeros((len(targets.labels), *targets.shape), np.float32)
     last = first + int(turn.max())
     for number, updates in rounds:

@@ -15,7 +15,7 @@ from bench.models.classifier import batch_rate
     "dp_augm",
     publishes={"predict", "model", "encode"},
     private=True,
-    assumes=("the number of private records", "the set of labels", "features between 0 and 1"),
+    public_knowledge=("the number of private records", "the set of labels", "features between 0 and 1"),
 )
 def dp_augm(
     private: Examples,
@@ -61,5 +61,7 @@ def dp_augm(
         clip_networks=clip_networks,
         engine=engine,
     )
-    encode, spent = published_encoder.trained(recipe, private, seed, "dp_augm: autoencoder")
-    return published_encoder.downstream(encode, spent, public, seed, steps=classifier_steps, what="dp_augm: classifier")
+    encode, dp_event = published_encoder.trained(recipe, private, seed, "dp_augm: autoencoder")
+    return published_encoder.downstream(
+        encode, dp_event, public, seed, steps=classifier_steps, what="dp_augm: classifier"
+    )

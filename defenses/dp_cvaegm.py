@@ -19,7 +19,12 @@ from bench.models.vae_generator import check_samples, decoder, downstream, gener
     "dp_cvaegm",
     publishes={"predict", "decode", "generate", "synthetic"},
     private=True,
-    assumes=("the number of private records", "the set of labels", "features between 0 and 1", "pictures are smooth"),
+    public_knowledge=(
+        "the number of private records",
+        "the set of labels",
+        "features between 0 and 1",
+        "pictures are smooth",
+    ),
 )
 def dp_cvaegm(
     private: Examples,
@@ -30,7 +35,7 @@ def dp_cvaegm(
     hidden: tuple[int, ...] = (128,),
     latent_dim: int = 6,
     activation: str = "relu",
-    waves: int = 10,
+    cosines: int = 10,
     steps: int = 400,
     rate: float = 0.1,
     learning_rate: float = 0.02,
@@ -52,7 +57,7 @@ def dp_cvaegm(
     Options are those of dp_vaegm.
     """
     check_samples(samples)
-    net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.0, classes=private.classes)
+    net = vae(private.shape, hidden, latent_dim, activation, cosines=cosines, decay=0.0, classes=private.classes)
     recipe = Recipe(
         net,
         steps,
@@ -81,4 +86,4 @@ def dp_cvaegm(
         what="dp_cvaegm: classifier",
     )
     synthetic = generate(samples, derive(seed, "synthetic"))
-    return Release(fit.spent, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)
+    return Release(fit.dp_event, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)

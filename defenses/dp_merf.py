@@ -17,7 +17,12 @@ from bench.models.vae_generator import binary_features, check_samples, decoder, 
     "dp_merf",
     publishes={"predict", "decode", "generate", "synthetic"},
     private=True,
-    assumes=("the number of private records", "the set of labels", "features between 0 and 1", "pictures are smooth"),
+    public_knowledge=(
+        "the number of private records",
+        "the set of labels",
+        "features between 0 and 1",
+        "pictures are smooth",
+    ),
 )
 def dp_merf(
     private: Examples,
@@ -30,7 +35,7 @@ def dp_merf(
     hidden: tuple[int, ...] = (128,),
     latent_dim: int = 6,
     activation: str = "relu",
-    waves: int = 10,
+    cosines: int = 10,
     steps: int = 500,
     drawn: int = 300,
     learning_rate: float = 0.01,
@@ -51,9 +56,9 @@ def dp_merf(
     classes = private.classes
     if drawn < 2 * classes:
         raise UserError(f"drawn must be at least 2 for each of {classes} classes, not {drawn}.")
-    net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.0, classes=classes)
-    scale = (bandwidth or BANDWIDTH[is_picture(private.shape)]) * median_distance(public.x, private.shape, net.waves)
-    kernel = Kernel(private.shape, frequencies, scale, net.waves)
+    net = vae(private.shape, hidden, latent_dim, activation, cosines=cosines, decay=0.0, classes=classes)
+    scale = (bandwidth or BANDWIDTH[is_picture(private.shape)]) * median_distance(public.x, private.shape, net.cosines)
+    kernel = Kernel(private.shape, frequencies, scale, net.cosines)
     adding = embedding_recipe(kernel, classes, len(private), epsilon)
     [fit] = train(adding, [private], [derive(seed, "embedding")], "dp_merf: embedding")
     wanted, shares = rows(fit.weights)
@@ -73,4 +78,4 @@ def dp_merf(
         what="dp_merf: classifier",
     )
     synthetic = generate(samples, derive(seed, "synthetic"))
-    return Release(fit.spent, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)
+    return Release(fit.dp_event, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)

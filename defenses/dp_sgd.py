@@ -16,7 +16,7 @@ from bench.models.classifier import batch_rate, classify
     "dp_sgd",
     publishes={"predict", "model"},
     private=True,
-    assumes=("the number of private records", "the set of labels", "features between 0 and 1"),
+    public_knowledge=("the number of private records", "the set of labels", "features between 0 and 1"),
 )
 def dp_sgd(
     private: Examples,
@@ -62,4 +62,4 @@ def dp_sgd(
     )
     trained = classify(seen, seed, recipe, "dp_sgd: classifier")
     model = fixed.before(trained.model, private.shape) if scattered else trained.model
-    return Release(trained.fit.spent, predict=networks.mapping(model, after="softmax"), model=model)
+    return Release(trained.fit.dp_event, predict=networks.mapping(model, after="softmax"), model=model)

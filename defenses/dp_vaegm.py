@@ -17,7 +17,12 @@ from bench.models.vae_generator import check_samples, decoder, downstream, gener
     "dp_vaegm",
     publishes={"predict", "decode", "generate", "synthetic"},
     private=True,
-    assumes=("the number of private records", "the set of labels", "features between 0 and 1", "pictures are smooth"),
+    public_knowledge=(
+        "the number of private records",
+        "the set of labels",
+        "features between 0 and 1",
+        "pictures are smooth",
+    ),
 )
 def dp_vaegm(
     private: Examples,
@@ -28,7 +33,7 @@ def dp_vaegm(
     hidden: tuple[int, ...] = (64,),
     latent_dim: int = 8,
     activation: str = "relu",
-    waves: int = 10,
+    cosines: int = 10,
     steps: int = 150,
     rate: float = 0.2,
     learning_rate: float = 0.02,
@@ -49,13 +54,13 @@ def dp_vaegm(
 
     The classes' records are disjoint, so under add/remove adjacency their guarantees compose in parallel. Sampling
     rate, steps and divisor are the same for every class and use no count of a class: such counts would be a query too.
-    Pictures are put together from `waves` by `waves` smooth ones (0: from pixels), and the classifier's are moved by
+    Pictures are put together from `cosines` by `cosines` smooth ones (0: from pixels), and the classifier's are moved by
     `shift` pixels of 28 and get `pixel_noise`. classifier_steps: 0 for 8,000 of pictures and 300 of other records.
     """
     check_samples(samples)
     classes = private.classes
     parts = [np.flatnonzero(private.y == k) for k in range(classes)]
-    net = vae(private.shape, hidden, latent_dim, activation, waves=waves, decay=0.5)
+    net = vae(private.shape, hidden, latent_dim, activation, cosines=cosines, decay=0.5)
     recipe = Recipe(
         net,
         steps,
@@ -84,6 +89,6 @@ def dp_vaegm(
         noise=pixel_noise,
         what="dp_vaegm: classifier",
     )
-    spent = accounting.parallel([fit.spent for fit in fits], parts)
+    dp_event = accounting.parallel([fit.dp_event for fit in fits], parts)
     synthetic = generate(samples, derive(seed, "synthetic"))
-    return Release(spent, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)
+    return Release(dp_event, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)

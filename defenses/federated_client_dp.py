@@ -15,7 +15,7 @@ from bench.models.federated.server import Policy
     "federated_client_dp",
     publishes={"predict", "join"},
     private=True,
-    assumes=(
+    public_knowledge=(
         "the number of private records",
         "the number of clients",
         "who holds which class",

@@ -13,7 +13,7 @@ import math
 
 from bench.core.component import defense
 from bench.core.dataset import Examples
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.core.release import Release
 from bench.dp import accounting, networks
 from bench.dp.networks import Autoencoder
@@ -57,7 +57,7 @@ def federated_dp_augm(
     that was never trained.
     """
     if encoder not in ENCODERS:
-        raise UserError(f"there is no encoder {encoder!r}: {nearest(encoder, ENCODERS)}")
+        raise UserError(f"there is no encoder {encoder!r}: {suggest(encoder, ENCODERS)}")
     plan = Plan(clients, classes_each, hidden, rounds, local_steps, batch_size, learning_rate, upload, download)
     rate = batch_rate(len(private), encoder_batch_size)
     net = Autoencoder(private.shape, (256,), code_dim, "tanh")

@@ -17,7 +17,12 @@ from bench.models.federated.server import Policy
     "federated_dp_sgd",
     publishes={"predict", "join", "updates"},
     private=True,
-    assumes=("the number of private records", "the set of labels", "features between 0 and 1", "who holds which class"),
+    public_knowledge=(
+        "the number of private records",
+        "the set of labels",
+        "features between 0 and 1",
+        "who holds which class",
+    ),
 )
 def federated_dp_sgd(
     private: Examples,
@@ -47,5 +52,5 @@ def federated_dp_sgd(
     rate = plan.rate(len(private))
     privacy = private_training(epsilon, len(private), rate, plan.steps, l2_norm_clip)
     made = federation(private, plan, seed, policy=Policy(norm_bound), privacy=privacy)
-    spent = accounting.training_event(rate, privacy.noise_multiplier if privacy else 0.0, plan.steps)
-    return made.release(accounting.parallel([spent] * clients, made.rows))
+    dp_event = accounting.training_event(rate, privacy.noise_multiplier if privacy else 0.0, plan.steps)
+    return made.release(accounting.parallel([dp_event] * clients, made.rows))

@@ -31,7 +31,7 @@ QUIET = 0.2  # noise of this share of all votes still lets a clear plurality thr
     "pate",
     publishes={"predict", "model"},
     private=True,
-    assumes=("the number of private records", "the set of labels"),
+    public_knowledge=("the number of private records", "the set of labels"),
 )
 def pate(
     private: Examples,
@@ -74,8 +74,8 @@ def pate(
     recipe = standard(labelled, hidden=() if scatter else (128,), steps=classifier_steps)
     student = classify(labelled, derive(seed, "student"), recipe, "pate: student")
     model = fixed.before(student.model, private.shape) if scatter else student.model
-    spent = accounting.training_event(1.0, noise, looks * asked)
-    return Release(spent, predict=networks.mapping(model, after="softmax"), model=model)
+    dp_event = accounting.training_event(1.0, noise, looks * asked)
+    return Release(dp_event, predict=networks.mapping(model, after="softmax"), model=model)
 
 
 def _check(teachers: int, queries: int, threshold: float) -> None:

@@ -28,7 +28,7 @@ MOST = 4096  # features, of which the matrix is a square
     "pca_encoder",
     publishes={"predict", "model", "encode"},
     private=True,
-    assumes=("the number of private records", "the set of labels"),
+    public_knowledge=("the number of private records", "the set of labels"),
 )
 def pca_encoder(
     private: Examples,
@@ -59,10 +59,10 @@ def pca_encoder(
     model, _ = networks.part(
         lambda layers, x: layers.dense(layers.flatten(x), kernel.shape[1]), private.shape, [kernel, -centre @ kernel]
     )
-    spent = accounting.training_event(1.0, noise, 1)
+    dp_event = accounting.training_event(1.0, noise, 1)
     what = "pca_encoder: classifier"
     return published_encoder.downstream(
-        networks.published(model), spent, public, seed, steps=classifier_steps, what=what
+        networks.published(model), dp_event, public, seed, steps=classifier_steps, what=what
     )
 
 

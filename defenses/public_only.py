@@ -10,7 +10,7 @@ from bench.dp import accounting
 from bench.models.classifier import classify, standard
 
 
-@defense("public_only", publishes={"predict", "model"}, private=True, assumes=("the set of labels",))
+@defense("public_only", publishes={"predict", "model"}, private=True, public_knowledge=("the set of labels",))
 def public_only(private: Examples, public: Examples, *, seed: int, classifier_steps: int = 600) -> Release:
     """The classifier of dp_augm on the public records as they are: no private record read."""
     recipe = standard(public, steps=classifier_steps)

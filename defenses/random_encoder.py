@@ -9,7 +9,9 @@ from bench.dp import accounting, networks
 from bench.models import published_encoder
 
 
-@defense("random_encoder", publishes={"predict", "model", "encode"}, private=True, assumes=("the set of labels",))
+@defense(
+    "random_encoder", publishes={"predict", "model", "encode"}, private=True, public_knowledge=("the set of labels",)
+)
 def random_encoder(
     private: Examples,
     public: Examples,

@@ -49,8 +49,8 @@ def audit(defense: Choice, data: Choice, kind: str, trials: int, where: Where, s
     split: Data = data.component.function(where, stream(0, "split", data.name), **data.settings)
     row = _Row(defense, split, derive(0, "audit", defense.label, data.label, kind), trials // 2, say)
     for row.turn in range(TURNS):
-        spent, lower, most, parts = {"one_step": _one_step, "whole": _whole, "black_box": _black_box}[kind](row)
-        epsilon = accounting.epsilon(spent, row.delta)
+        dp_event, lower, most, parts = {"one_step": _one_step, "whole": _whole, "black_box": _black_box}[kind](row)
+        epsilon = accounting.epsilon(dp_event, row.delta)
         found = Finding(
             kind=kind,
             epsilon=epsilon if math.isfinite(epsilon) else "inf",
@@ -107,7 +107,7 @@ class _Row:
         release, found = doors.doors(self.run, self.data.private, extra, self.seed)
         if not found:
             raise UserError(f"{self.defense.label} shows no noise to audit: it trains, adds up and averages nothing.")
-        return release.spent, found
+        return release.dp_event, found
 
 
 Found = tuple[Any, Bounds, Bounds, tuple[dict[str, Any], ...]]
@@ -115,7 +115,7 @@ Found = tuple[Any, Bounds, Bounds, tuple[dict[str, Any], ...]]
 
 def _one_step(row: _Row) -> Found:
     """Of each door the least mu of one use, and through the account the epsilon of all of its uses."""
-    spent, found = row.doors
+    dp_event, found = row.doors
     lower, most, parts = [], [], []
     for i, door in enumerate(found):
         held_in, held_out = door.scores(row.pairs, row.trials("door", i), row.say)
@@ -126,7 +126,7 @@ def _one_step(row: _Row) -> Found:
         most.append([_through(door, pairs.mu(row.pairs, row.pairs, alpha), row.delta) for alpha in alphas])
         noise = {"noise_multiplier": door.noise_multiplier, "rate": door.rate, "steps": door.steps}
         parts.append({"what": door.what, **noise, "mu": mu, "won": won})
-    return spent, _largest(lower), _largest(most), tuple(parts)
+    return dp_event, _largest(lower), _largest(most), tuple(parts)
 
 
 def _through(door: Door, mu: float, delta: float) -> float:
@@ -142,7 +142,7 @@ def _whole(row: _Row) -> Found:
     """Of each private training the epsilon that its trainings prove by themselves."""
     from bench.audit import full_training
 
-    spent, found = row.doors
+    dp_event, found = row.doors
     trainings = [door for door in found if isinstance(door, doors.Training)]
     if not trainings:
         raise UserError(f"{row.defense.label} has no private training to audit as a whole: take --kind one_step.")
@@ -151,7 +151,7 @@ def _whole(row: _Row) -> Found:
         sides = full_training.scores(door, row.pairs, row.trials("door", i), row.say)
         bounds.append(_by_trials(row, sides, len(trainings)))
         parts.append({"what": door.what})
-    return spent, _largest([b[0] for b in bounds]), _largest([b[1] for b in bounds]), tuple(parts)
+    return dp_event, _largest([b[0] for b in bounds]), _largest([b[1] for b in bounds]), tuple(parts)
 
 
 def _black_box(row: _Row) -> Found:
@@ -159,10 +159,10 @@ def _black_box(row: _Row) -> Found:
     from bench.audit import black_box
 
     record = black_box.worst(row.data.holdout)
-    spent = row.run(row.data.private).spent
+    dp_event = row.run(row.data.private).dp_event
     sides = black_box.scores(row.run, row.data.private, record, row.pairs, row.trials("releases"), row.say)
     lower, most = _by_trials(row, sides, 1)
-    return spent, tuple(lower), tuple(most), ({"what": "the release, canary a record turned inside out"},)
+    return dp_event, tuple(lower), tuple(most), ({"what": "the release, canary a record turned inside out"},)
 
 
 def _by_trials(row: _Row, sides: Sides, parts: int) -> tuple[list[float], list[float]]:

@@ -199,7 +199,7 @@ def doors(
             with watching() as other:
                 run(joined([private, record]))
             others.append((what, other.summed))
-        found += _mechanisms(seen.summed, others, _uses(given.spent))
+        found += _mechanisms(seen.summed, others, _uses(given.dp_event))
     return given, found
 
 
@@ -258,11 +258,11 @@ def _changed(held_in: Summed, held_out: Summed) -> NDArray[np.float64]:
     return np.subtract(held_in.values, held_out.values, dtype=np.float64)
 
 
-def _uses(spent: Any) -> Counter[float]:
+def _uses(dp_event: Any) -> Counter[float]:
     """How often each noise multiplier is accounted."""
     import dp_accounting as dp
 
-    match spent:
+    match dp_event:
         case dp.SelfComposedDpEvent(event=inner, count=count):
             return Counter({noise: count * times for noise, times in _uses(inner).items()})
         case dp.ComposedDpEvent(events=events):

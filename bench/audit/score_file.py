@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 
 WORDS = ("defense", "data", "attack", "mechanism")
 NUMBERS = ("epsilon", "delta", "utility")
@@ -80,7 +80,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _array(path: Path, name: str, archive: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     known = {name for pair in PAIRS for name in pair} | {*WORDS, *NUMBERS}
     if name not in known:
-        raise UserError(f"{path}: nothing here is called {name!r}: {nearest(name, known)}")
+        raise UserError(f"{path}: nothing here is called {name!r}: {suggest(name, known)}")
     try:
         return archive[name]
     except Exception as error:  # noqa: BLE001

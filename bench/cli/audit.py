@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from bench.cli.options import add_rows, add_where, request, settings
 from bench.cli.read_commands import Verbs, discover
-from bench.core.errors import UserError, nearest, warn_user
+from bench.core.errors import UserError, suggest, warn_user
 
 if TYPE_CHECKING:
     from bench.core.component import Choice
     from bench.runner.registry import Registry
-    from bench.runner.request import Crossing
+    from bench.runner.request import Grid
     from bench.store.audit_findings import Finding
     from bench.store.store import Store
 
@@ -38,14 +38,14 @@ def add_audit(verbs: Verbs) -> argparse.ArgumentParser:
 def _audit(arguments: argparse.Namespace) -> int:
     kind = arguments.kind.replace("-", "_")
     if kind not in TRIALS:
-        raise UserError(f"there is no audit of the kind {arguments.kind!r}: {nearest(arguments.kind, TRIALS)}")
+        raise UserError(f"there is no audit of the kind {arguments.kind!r}: {suggest(arguments.kind, TRIALS)}")
     trials = TRIALS[kind] if arguments.trials is None else arguments.trials
     if not 2 <= trials <= MOST or trials % 2:
         raise UserError(f"trials must be an even number from 2 to {MOST}, not {trials}: half have the canary in.")
     given, parts = settings(arguments)
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
-    rows = _rows(asked.crossings)
+    rows = _rows(asked.grids)
 
     from bench.audit import audit as audits
     from bench.core.progress import Progress
@@ -89,11 +89,11 @@ def _keep(store: Store, registry: Registry, defense: Choice, data: Choice, found
     return 3 if known.violated else 0
 
 
-def _rows(crossings: tuple[Crossing, ...]) -> list[tuple[Choice, Choice]]:
+def _rows(grids: tuple[Grid, ...]) -> list[tuple[Choice, Choice]]:
     """Each chosen row that claims an epsilon, once. Raises UserError where none does."""
     from bench.audit.audit import claims
 
-    every = {(d.label, s.label): (d, s) for one in crossings for s in one.data for d in one.defenses}
+    every = {(d.label, s.label): (d, s) for one in grids for s in one.data for d in one.defenses}
     rows = [row for row in every.values() if claims(row[0])]
     if not rows:
         names = ", ".join(dict.fromkeys(defense for defense, _ in every))

@@ -17,7 +17,7 @@ from bench.cli.audit import add_audit
 from bench.cli.read_commands import add_exposed, add_list, add_plot, add_score, add_table, add_why
 from bench.cli.run_commands import add_check, add_control, add_figure, add_plan, add_run
 from bench.cli.test import add_test
-from bench.core.errors import Caveat, UserError, nearest, warn_user
+from bench.core.errors import Caveat, UserError, suggest, warn_user
 from bench.dp.graph_cleanup import forgetting
 
 VERBS = {
@@ -127,7 +127,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         given = f", and {argv[0]!r} after it" if argv else ""
         raise UserError(f"say first what to do{given}: {', '.join(parsers)}, or --help.")
     if not argv[0].startswith("-") and argv[0] not in parsers:
-        raise UserError(f"there is no verb {argv[0]!r}: {nearest(argv[0], parsers)}")
+        raise UserError(f"there is no verb {argv[0]!r}: {suggest(argv[0], parsers)}")
     arguments, rest = parser.parse_known_args(argv)
     if rest and not rest[0].startswith("-"):
         raise UserError(
@@ -137,5 +137,5 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         flags = (
             re.findall(r"--[a-z-]+", parsers[argv[0]].format_help()) if argv[0] in parsers else ["--help", "--version"]
         )
-        raise UserError(f"`{argv[0]}` does not take {rest[0]!r}: {nearest(rest[0].partition('=')[0], set(flags))}")
+        raise UserError(f"`{argv[0]}` does not take {rest[0]!r}: {suggest(rest[0].partition('=')[0], set(flags))}")
     return arguments

@@ -15,7 +15,7 @@ from bench.core.errors import UserError, warn_user
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
-    from bench.runner.request import Crossing, Request
+    from bench.runner.request import Grid, Request
 
 # The words of `bench run`, on the command line and in --config, and how each is read.
 WORDS = {
@@ -100,7 +100,7 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
     if results.exists() and not results.is_dir():
         raise UserError(f"{results} is not a folder: give --results the folder of the cells.")
     return Request(
-        crossings=tuple(_crossing(registry, part) for part in parts),
+        grids=tuple(_crossing(registry, part) for part in parts),
         results=results,
         where=Where(folder, bool(settings["offline"])),
         accept_published=bool(settings["accept-published"]),
@@ -114,7 +114,7 @@ def note_unplayable(asked: Request) -> None:
 
     wanting = [
         missing(attack.component, defense.component, data.component)
-        for one in asked.crossings
+        for one in asked.grids
         for data in one.data
         for defense in one.defenses
         for attack in one.attacks
@@ -127,14 +127,14 @@ def note_unplayable(asked: Request) -> None:
         )
 
 
-def _crossing(registry: Registry, part: dict[str, Any]) -> Crossing:
+def _crossing(registry: Registry, part: dict[str, Any]) -> Grid:
     from bench.runner import selection
-    from bench.runner.request import Crossing
+    from bench.runner.request import Grid
 
     defenses = selection.choose_all(registry, "defense", part["defense"] or [])
     if part["epsilon"] is not None:
         defenses = selection.sweep(defenses, selection.epsilons(part["epsilon"]))
-    return Crossing(
+    return Grid(
         defenses=selection.distinct(defenses),
         attacks=selection.distinct(selection.choose_all(registry, "attack", part["attack"] or [])),
         data=selection.distinct(selection.choose_all(registry, "data", part["data"] or [])),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError, nearest, warn_user
+from bench.core.errors import UserError, suggest, warn_user
 
 if TYPE_CHECKING:
     from bench.report.leaderboard import Section
@@ -98,7 +98,7 @@ def add_score(verbs: Verbs) -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace) -> int:
     if arguments.part is not None and arguments.part not in PARTS:
-        raise UserError(f"there is no list of {arguments.part!r}: {nearest(arguments.part, PARTS)}")
+        raise UserError(f"there is no list of {arguments.part!r}: {suggest(arguments.part, PARTS)}")
     if arguments.name is not None and arguments.part != "data":
         raise UserError(f"only data sets have a card: leave {arguments.name!r} out, or `bench list data NAME`.")
     registry = discover(arguments.plugin)

@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     doubted = _probe(asked, registry)
     store, outcome = _measure(asked, registry)
-    games = ((cell.data.label, cell.attack.component.game) for cell in cells.asked(asked.crossings))
+    games = ((cell.data.label, cell.attack.component.game) for cell in cells.asked(asked.grids))
     kinds = {(data, game.name) for data, game in games if game}
     refuted = publish(store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds)
     return max(_exit(outcome), 3 * (doubted or refuted))
@@ -120,12 +120,12 @@ def _probe(asked: Request, registry: Registry) -> bool:
     from bench.store import lint_verdicts
     from bench.store.store import Store, uncollected
 
-    store, defenses = Store(asked.results), [one for crossing in asked.crossings for one in crossing.defenses]
+    store, defenses = Store(asked.results), [one for grid in asked.grids for one in grid.defenses]
     with uncollected():
         todo = verdicts.stale(store, registry, defenses)
     if todo:
         store.check_writable()
-        if gone := check.lacking(cells.asked(asked.crossings), asked.where):  # known before minutes go into probes
+        if gone := check.lacking(cells.asked(asked.grids), asked.where):  # known before minutes go into probes
             raise UserError(" ".join(gone.values()))
     with Progress() as progress:
         for done, one in enumerate(todo):
@@ -146,7 +146,7 @@ def _release(folder: Path, given: dict[str, Any], parts: Sequence[dict[str, Any]
     release.check_words(parts)
     registry = discover(given["plugin"])
     asked = request(registry, given, parts)
-    planned = release.plan(asked.crossings, folder)
+    planned = release.plan(asked.grids, folder)
     with Progress() as progress:
         return release.run(planned, asked.where, progress, lint)
 
@@ -165,7 +165,7 @@ def _check(arguments: argparse.Namespace) -> int:
     try:
         with check.folder(into, kept) as anew:
             cells, notes = check.reachable(chosen.cells, anew, asked.where)
-            again = replace(asked, results=anew.root, crossings=check.crossings(cells), accept_published=False)
+            again = replace(asked, results=anew.root, grids=check.grids(cells), accept_published=False)
             _, outcome = _measure(again, registry)
             if outcome.left:
                 notes.append(f"the budget left {len(outcome.left)} cells, which are not compared")
@@ -194,7 +194,7 @@ def _measure(asked: Request, registry: Registry) -> tuple[Store, Outcome]:
         warn_user(f"note: {line}")
     store = Store(asked.results)
     with uncollected():  # the runner asks for each again, and finds what was read here
-        for cell in cells.asked(asked.crossings):
+        for cell in cells.asked(asked.grids):
             store.load(*cell.name)
     budget = None if asked.budget is None else Budget(asked.budget, store, freshness(registry.find))
     with Progress() as progress:
@@ -245,11 +245,11 @@ def _figure(arguments: argparse.Namespace) -> int:
     if arguments.draw_only:
         store, code = stored(given["results"]), 0
     else:
-        every = tuple(crossing for one in requests for crossing in one.crossings)
-        store, outcome = _measure(replace(requests[0], crossings=every), registry)
+        every = tuple(grid for one in requests for grid in one.grids)
+        store, outcome = _measure(replace(requests[0], grids=every), registry)
         publish(store, registry, outcome.failed, lambda section: False)
         code = _exit(outcome)
-    cells = [asked(one.crossings) for one in requests]
+    cells = [asked(one.grids) for one in requests]
     said = [f" --{word} {value}" for word in ("seeds", "plugin") for value in _several(given[word])]
     drawn = dict(zip(plans, cells, strict=True))
     for path in figures.draw(drawn, figures.FIGURES, store, freshness(registry.find), "".join(said)):

@@ -81,9 +81,9 @@ class Player:
         if self.scene.strong is None:
             own |= {name: SHORT[name] for name in SHORT if name in own and name not in self.choice.options}
         given = (release or self.scene.released(needs, leak)).only(needs)
-        watched = Watched(given.spent, **{name: getattr(given, name) for name in needs})
+        watched = Watched(given.dp_event, **{name: getattr(given, name) for name in needs})
         public = self.scene.challenge.public
-        asked = game.show(self.scene.challenge, given) if targets is None else targets
+        asked = game.targets_visible(self.scene.challenge, given) if targets is None else targets
         handed = [*arrays(asked), *arrays(public), *(given.model.get_weights() if given.model is not None else ())]
         before = [array.copy() for array in handed]
         try:
@@ -213,9 +213,9 @@ def lost(scene: Scene, answer: Array, judged: Judged) -> str:
         return "it gives every target the same answer: let it depend on what the release says of that target."
     if scene.finds(scene.judged(-answer)):
         return "it finds what leaks, but with its sign turned: larger must mean more leakage, so negate it."
-    reached, blind = headline(judged)["value"], judged["blind"]["value"]
+    reached, baseline = headline(judged)["value"], judged["baseline"]["value"]
     return (
-        f"where a release gives everything away it reaches {judged['headline']} {reached:.3f} (blindly {blind:.3f}, "
+        f"where a release gives everything away it reaches {judged['headline']} {reached:.3f} (blindly {baseline:.3f}, "
         f"wanted above {scene.strong}): mind to which record and label each number belongs."
     )
 

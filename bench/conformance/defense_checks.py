@@ -35,9 +35,9 @@ def publishes_what_it_declares(tried: Tried) -> Iterator[str]:
         yield f"it lets out {access}, which publishes={{...}} does not name: name it there, or leave the field None."
     for access in sorted(declared - release.published() - GIVEN):
         yield f"it declares {access} and lets out none: fill that field of the Release, or take it out of publishes."
-    if not isinstance(release.spent, DpEvent):
+    if not isinstance(release.dp_event, DpEvent):
         yield (
-            f"spent is a {type(release.spent).__name__}, not a dp_accounting.DpEvent: say what was done, as with "
+            f"spent is a {type(release.dp_event).__name__}, not a dp_accounting.DpEvent: say what was done, as with "
             "bench.dp.accounting.training_event, and the bench computes the epsilon."
         )
     yield from kinds(release)
@@ -64,7 +64,7 @@ def same_seed_same_release(tried: Tried) -> Iterator[str]:
             if drew
             else "draw everything from `seed`, the initial weights of layers and the order of records too."
         )
-    if again.spent != release.spent:
+    if again.dp_event != release.dp_event:
         yield "with one seed it spends differently in two trainings: let spent follow from its options alone."
 
 
@@ -111,7 +111,7 @@ def another_seed_another_release(tried: Tried) -> Iterator[str]:
 
 def reads_nothing(release: Release) -> bool:
     """Whether it says that nothing was done to private records."""
-    return accounting.claim(release.spent, 200)["epsilon"] == 0
+    return accounting.claim(release.dp_event, 200)["epsilon"] == 0
 
 
 @check("leaves the records alone that it is given")

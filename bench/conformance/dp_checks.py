@@ -31,7 +31,7 @@ def has_no_epsilon(component: Component) -> str:
 
 def spends(release: Release) -> float:
     """The epsilon of a release."""
-    return float(accounting.claim(release.spent, N)["epsilon"])
+    return float(accounting.claim(release.dp_event, N)["epsilon"])
 
 
 @check("claims privacy where it spends little, and only there")
@@ -63,7 +63,7 @@ def says_where_nothing_protects(tried: Tried) -> Iterator[str]:
     """Without noise it still works, and claims nothing."""
     data = small("breast_cancer")
     release = tried.train(data.private, data.public, epsilon=math.inf)
-    claim = accounting.claim(release.spent, N)
+    claim = accounting.claim(release.dp_event, N)
     if not (math.isinf(claim["epsilon"]) and math.isinf(claim["epsilon_rdp"])):
         yield f"with epsilon=inf it claims {claim['epsilon']:.3g}: let spent be bench.dp.accounting.no_privacy() then."
     seen = tried.look(release, "breast_cancer")

@@ -20,7 +20,7 @@ from bench.lint.short_options import SIZES
 from bench.report import render
 from bench.runner import controls, run
 from bench.runner.registry import Registry
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 from bench.store.freshness import freshness
 from bench.store.store import Store
 
@@ -32,7 +32,11 @@ def cheapest(defense: Choice, data: str, registry: Registry) -> Choice | None:
 
     def cost(one: Choice) -> tuple[bool, bool, int]:
         game = one.component.game
-        return bool(one.component.needs & GIVEN), not game or one.name != game.baseline, len(one.component.needs)
+        return (
+            bool(one.component.needs & GIVEN),
+            not game or one.name != game.reference_attack,
+            len(one.component.needs),
+        )
 
     return min(map(Choice, playable), key=cost, default=None)
 
@@ -51,9 +55,9 @@ def gets_into_a_board(tried: Tried) -> Iterator[str]:
     data = Choice(registry.data[tried.ground], SIZES)
     with tempfile.TemporaryDirectory() as folder:
         store, page = Store(Path(folder) / "results"), io.StringIO()
-        crossing = Crossing((tried.choice,), (attack,), (data,), (0,))
+        grid = Grid((tried.choice,), (attack,), (data,), (0,))
         quiet = Progress(Console(file=io.StringIO()))
-        outcome = run.run(Request((crossing,), store.root, Where()), registry, store, quiet)
+        outcome = run.run(Request((grid,), store.root, Where()), registry, store, quiet)
         for reason in outcome.failed.values():
             raise Broken(f"against {attack.label} on {data.name} {reason}: mend that and test again.")
         board = render.build(store, registry, {}, freshness(registry.find), lambda label: None)
@@ -73,7 +77,7 @@ def passes_its_controls(player: Player) -> Iterator[str]:
         player.say(f"{what}: at most {seconds:.0f} s more" if what.startswith("null") else what)
 
     try:
-        place = controls.world(player.choice, player.registry)
+        place = controls.control_setting(player.choice, player.registry)
         seeds = f"{controls.POSITIVE} models of {place.defense} and {place.null} more of unrelated records"
         player.say(f"{player.component.name}: its controls train and attack {seeds}: some minutes (or --no-controls)")
         with tempfile.TemporaryDirectory() as folder:

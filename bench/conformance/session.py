@@ -11,7 +11,7 @@ from typing import Any
 from bench.conformance.check import Check, Verdict, judge
 from bench.core.component import Choice, Kind
 from bench.core.dataset import Where
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.core.progress import Progress
 from bench.runner.registry import Registry, add, discover
 from bench.runner.selection import choose
@@ -43,7 +43,7 @@ def _registered(registry: Registry, words: str) -> list[Choice]:
             if f"/{name}.py " in line:
                 raise UserError(f"{name!r} cannot be tested, because {line}")
         known = [name for kind in KINDS for name in registry.of(kind)]
-        raise UserError(f"there is no component {name!r} and no such file: {nearest(name, known)}")
+        raise UserError(f"there is no component {name!r} and no such file: {suggest(name, known)}")
     return [choice for kind in kinds for choice in choose(registry, kind, words)]
 
 

@@ -78,15 +78,15 @@ class Scene:
         return self.game.challenge(self.data, np.random.default_rng(0))
 
     @cached_property
-    def blind(self) -> NDArray[Any]:
+    def baseline(self) -> NDArray[Any]:
         """The best answer without any release."""
-        return self.game.blind(self.challenge, 0)
+        return self.game.baseline(self.challenge, 0)
 
     def judged(self, answer: NDArray[Any]) -> dict[str, Any]:
         """What the game says of an answer."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caveat)  # a mutant is below chance, and the judge says so
-            return dict(self.game.judge(answer, self.blind, self.challenge, np.random.default_rng(0)))
+            return dict(self.game.judge(answer, self.baseline, self.challenge, np.random.default_rng(0)))
 
     def finds(self, judged: Judged) -> bool:
         """Beats chance and the blind answer, each at 1e-6, and far."""
@@ -138,7 +138,7 @@ def quickly_trained(attack: Component, registry: Registry) -> Scene:
     game = attack.game
     assert game
     try:
-        place = controls.world(Choice(attack), registry)
+        place = controls.control_setting(Choice(attack), registry)
     except UserError as error:
         raise Skip(str(error)) from error
     [defense], [source] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)

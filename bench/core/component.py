@@ -58,11 +58,11 @@ class Component:
     kind: Kind
     function: Callable[..., Any]
     options: Mapping[str, Option]
-    one_line: str
+    summary: str
     source: Path
     publishes: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
-    assumes: tuple[str, ...] = ()
+    public_knowledge: tuple[str, ...] = ()
     private: bool = False
     game: Game | None = None
     has: frozenset[str] = frozenset()
@@ -74,8 +74,8 @@ def missing(attack: Component, defense: Component, data: Component) -> tuple[str
 
     Empty means play.
     """
-    asks = attack.game.asks if attack.game else frozenset()
-    return tuple(sorted((attack.needs - defense.publishes - GIVEN) | (asks - data.has)))
+    requires = attack.game.requires if attack.game else frozenset()
+    return tuple(sorted((attack.needs - defense.publishes - GIVEN) | (requires - data.has)))
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,21 @@ def text(value: Option) -> str:
 
 
 def defense(
-    name: str, *, publishes: Iterable[str], assumes: Iterable[str] = (), private: bool = False
+    name: str, *, publishes: Iterable[str], public_knowledge: Iterable[str] = (), private: bool = False
 ) -> Callable[[D], D]:
     """Declare a defense: the accesses it lets out, what it takes for public, whether it promises privacy."""
 
     def declare(function: D) -> D:
         given = _known(name, "publishes", publishes, ACCESS)
-        _declare(name, "defense", function, 2, publishes=given, assumes=tuple(sorted(assumes)), private=private)
+        _declare(
+            name,
+            "defense",
+            function,
+            2,
+            publishes=given,
+            public_knowledge=tuple(sorted(public_knowledge)),
+            private=private,
+        )
         return function
 
     return declare
@@ -173,9 +181,9 @@ def _declare(name: str, kind: Kind, function: Callable[..., Any], positional: in
     if game and (twice := options.keys() & game.options):
         raise TypeError(f"{name}: {twice.pop()} is an option of the game {game.name}: rename yours.")
     options |= game.options if game else {}
-    one_line = (inspect.getdoc(function) or "").partition("\n")[0]
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
     source = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
-    component = Component(name, kind, function, MappingProxyType(options), one_line, source, **declared)
+    component = Component(name, kind, function, MappingProxyType(options), summary, source, **declared)
     setattr(function, "component", component)  # noqa: B010 - mypy knows no such attribute
 
 

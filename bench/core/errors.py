@@ -17,7 +17,7 @@ class Caveat(UserWarning):
     """A reason to believe a number less; the runner stores it with the number and the table marks it."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """The end of an "unknown X" sentence: the nearest known name if one is near, else all of them, or the first."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Challenge:
-    """One question: `targets` are handed to the attack, `secret` to the judge alone, `public` is what anybody has."""
+    """One question: the attack gets `targets`, the judge alone `ground_truth`, and anybody has `public`."""
 
     targets: Any
-    secret: Any
+    ground_truth: Any
     public: Examples
 
 
@@ -61,12 +61,12 @@ class Game:
     blind: (challenge, seed) -> answer, the best without any release; it may use what the judge knows only where it is
         cross-fitted, so that nothing is answered by what saw its secret.
     judge: (answer, blind answer, challenge, rng) -> metrics for one cell: `headline` names the figure that the board
-        shows, `chance` what it is by luck; then that figure, `blind` the same of the blind answer, `gain` their
+        shows, `chance` what it is by luck; then that figure, `baseline` the same of the blind answer, `gain` their
         difference, and any others, each {"value", "low", "high", "se"} or {"not_measurable": why}; and `answers`, what
         the headline figure is made of (`bench.games.metrics.paired`), which the runner keeps apart.
-    show: (challenge, release of the accesses that the attack needs) -> targets, with what the release lets one see of
-        the records in question (say their codes).
-    sheet: (answer, blind answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
+    targets_visible: (challenge, release of the accesses that the attack needs) -> targets, with what the release lets
+        one see of the records in question (say their codes).
+    contact_sheet: (answer, blind answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
     asks: what the data must have, see `bench.core.component.dataset`.
     unrelated: (data, rng) -> (data to ask about, records to train on that know nothing of what is asked), for the null
         control; `nothing` names the metric that is then at a known value (by default the headline, at chance), or,
@@ -75,17 +75,17 @@ class Game:
     """
 
     name: str
-    one_line: str
+    summary: str
     challenges: Mapping[str, Callable[[Data, np.random.Generator], Challenge]]
-    blind: Callable[[Challenge, int], NDArray[Any]]
+    baseline: Callable[[Challenge, int], NDArray[Any]]
     judge: Callable[[NDArray[Any], NDArray[Any], Challenge, np.random.Generator], Mapping[str, Any]]
-    show: Callable[[Challenge, Release], Any] = _nothing_more
-    sheet: Callable[[NDArray[Any], NDArray[Any], Challenge], Mapping[str, NDArray[Any]]] | None = None
-    asks: frozenset[str] = frozenset()
-    unrelated: Callable[[Data, np.random.Generator], tuple[Data, Examples]] | None = None
+    targets_visible: Callable[[Challenge, Release], Any] = _nothing_more
+    contact_sheet: Callable[[NDArray[Any], NDArray[Any], Challenge], Mapping[str, NDArray[Any]]] | None = None
+    requires: frozenset[str] = frozenset()
+    null_data: Callable[[Data, np.random.Generator], tuple[Data, Examples]] | None = None
     nothing: tuple[str, float] | None = None
     bounded: bool = False
-    baseline: str = ""
+    reference_attack: str = ""
 
     @property
     def options(self) -> dict[str, str]:

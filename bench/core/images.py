@@ -29,7 +29,7 @@ def eight_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 @functools.lru_cache(maxsize=32)
-def waves(shape: tuple[int, ...], frequencies: int, decay: float = 0.0) -> NDArray[Any]:
+def cosines(shape: tuple[int, ...], frequencies: int, decay: float = 0.0) -> NDArray[Any]:
     """Smooth pictures (frequencies^2 * colours, h * w * colours): products of cosines, each colour alone.
 
     Values are those of one and the same function whatever the resolution (cosines of the type-2 transform, 1 for the

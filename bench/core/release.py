@@ -30,13 +30,14 @@ class Release:
     join: (function of bench.federated.Terms -> Client, ...) -> Run: the whole protocol of collaborative training with
         those clients beside the honest ones; they receive the global model in each round and send what they like.
     updates: () -> iterable of bench.federated.Seen: what the server of the honest run sees, client by client and round
-        by round, computed as it is asked for. `spent` covers one run of the protocol, this one or one that was joined.
+        by round, computed as it is asked for. `dp_event` covers one run of the protocol, this one or one that was
+        joined.
     retrain: (private Examples, seed, public Examples or None for those of the release) -> Release, the public
         procedure on the attacker's own records, for shadow models; the bench fills it in for every defense.
     spent: what was done to the private records, as a DpEvent (never an epsilon: the bench computes that).
     """
 
-    spent: DpEvent
+    dp_event: DpEvent
     predict: Map | None = None
     model: Any | None = None
     encode: Map | None = None
@@ -53,8 +54,8 @@ class Release:
 
     def only(self, names: Iterable[str]) -> Release:
         """The same release with every other access hidden: the threat model, enforced."""
-        return Release(self.spent, **{name: getattr(self, name) for name in names})
+        return Release(self.dp_event, **{name: getattr(self, name) for name in names})
 
 
-ACCESS = frozenset(field.name for field in fields(Release)) - {"spent"}
+ACCESS = frozenset(field.name for field in fields(Release)) - {"dp_event"}
 GIVEN = frozenset({"retrain"})  # what the bench fills in for every defense

@@ -35,8 +35,8 @@ def columns(name: str, where: Where) -> Columns:
     folder = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
     found = _columns(name, where, folder)
     if not SETS[name].content:
-        doubt = f"{name} was checked by its size and form alone: no digest of the official records is known here"
-        warnings.warn(Caveat(doubt), stacklevel=2)
+        caveat = f"{name} was checked by its size and form alone: no digest of the official records is known here"
+        warnings.warn(Caveat(caveat), stacklevel=2)
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.core.component import Choice, Component, Option
 from bench.core.dataset import Data, Examples, Where, first, record_keys
-from bench.core.errors import Caveat, UserError, nearest
+from bench.core.errors import Caveat, UserError, suggest
 from bench.data.user_file_parser import Records, bounds_file, parse
 
 LABEL = {".csv": "label", ".npz": "y"}
@@ -33,9 +33,9 @@ def component(name: str) -> Component:
     """
     options: dict[str, Option] = {"label": LABEL[Path(name).suffix]}
     options |= {"private": 0, "holdout": 0, "public": 0, "attribute": "", "content": ""}
-    one_line = "Records of your own."
+    summary = "Records of your own."
     load = partial(_load, Path(name))
-    return Component(Path(name).name, "data", load, MappingProxyType(options), one_line, Path(__file__))
+    return Component(Path(name).name, "data", load, MappingProxyType(options), summary, Path(__file__))
 
 
 def _load(
@@ -67,7 +67,7 @@ def choice(word: str, given: Mapping[str, Option]) -> Choice:
     records = _read(path, content, label)
     asked = str(given.get("attribute", ""))
     if asked and asked not in records.attributes:
-        raise UserError(f"{path.name} has no categories {asked!r}: {nearest(asked, records.attributes)}")
+        raise UserError(f"{path.name} has no categories {asked!r}: {suggest(asked, records.attributes)}")
 
     has = {"pictures"} if records.pictures else {"attributes"} if records.attributes else set()
     plain.function.__doc__ = _described(path, records)

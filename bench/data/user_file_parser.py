@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Attribute, unit
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 
 MOST = 100  # categories that nobody listed; more of them are names, or numbers that begin with a word
 HUGE = 1e100  # far from what float64 can hold, so that differences can be taken
@@ -158,10 +158,10 @@ def _number(word: str) -> float | None:
 def _csv(name: str, data: bytes, bounds: Bounds, label: str) -> Records:
     head, lines, rows = _lines(name, data)
     if label not in head:
-        raise UserError(f"{name} has no column {label!r} for label=: {nearest(label, head)}")
+        raise UserError(f"{name} has no column {label!r} for label=: {suggest(label, head)}")
     for column in bounds:
         if column not in head:
-            raise UserError(f"{name} has no column {column!r} of its .bounds.yaml file: {nearest(column, head)}")
+            raise UserError(f"{name} has no column {column!r} of its .bounds.yaml file: {suggest(column, head)}")
     at = head.index(label)
     given = bounds.get(label)
     y, labels = _labels(name, [row[at] for row in rows], [f"line {line}" for line in lines], given)
@@ -245,7 +245,7 @@ def _npz(name: str, data: bytes, label: str) -> Records:
     arrays = _arrays(name, data, {"x", label, "low", "high"})
     for key in ("x", label):
         if key not in arrays:
-            raise UserError(f"{name} has no array {key!r}: {nearest(key, arrays)}")
+            raise UserError(f"{name} has no array {key!r}: {suggest(key, arrays)}")
     x, y = arrays["x"], arrays[label]
     if x.dtype.kind not in "biuf" or x.ndim < 2 or x.ndim > 4 or not x.size:
         raise UserError(f"{name}: x must be numbers, (records, features) or (records, height, width, colours).")

@@ -132,16 +132,16 @@ def noise_multiplier(target: float, delta: float, rate: float, steps: int) -> fl
 
     interval = min(1e-3, target / 100)  # a coarse one would overstate small epsilons
 
-    def spent(sigma: float) -> float:
+    def dp_event(sigma: float) -> float:
         return _epsilon(training_event(rate, sigma, steps), delta, "pld", interval)
 
     try:
         # Brackets from above: PLD is slow where there is nearly no noise.
         high = 1.0
-        while spent(high) > target:
+        while dp_event(high) > target:
             high *= 2
         low = high / 2
-        while spent(low) <= target:
+        while dp_event(low) <= target:
             high, low = low, low / 2
         return float(
             dp.calibrate_dp_mechanism(

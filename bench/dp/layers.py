@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "selu", "gelu", "softplus", "swish", "linear", "tempered_sigmoid")
 TEMPERED = (1.58, 3.0, 0.71)  # scale, inverse temperature, offset: the best of Papernot et al. 2021 on MNIST
@@ -230,4 +230,4 @@ def check_layers(units: tuple[int, ...], activation: str) -> None:
     if min(units, default=1) < 1:
         raise UserError(f"every layer needs at least 1 unit, not {min(units)}.")
     if activation not in ACTIVATIONS:
-        raise UserError(f"there is no activation {activation!r}: {nearest(activation, ACTIVATIONS)}")
+        raise UserError(f"there is no activation {activation!r}: {suggest(activation, ACTIVATIONS)}")

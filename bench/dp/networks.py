@@ -125,7 +125,7 @@ class VAE(Net):
     """A variational autoencoder (Kingma and Welling 2014); loss is reconstruction + `kl_weight` * KL of a record.
 
     Both terms sit in the per-record loss, because a KL handed to Keras' add_loss gets no gradient under DP training.
-    With `classes` it is conditional (Sohn et al. 2015): encoder and decoder take the one-hot label too. With `waves`
+    With `classes` it is conditional (Sohn et al. 2015): encoder and decoder take the one-hot label too. With `cosines`
     the decoder's numbers are those of that many by that many smooth waves, and so are the encoder's with `seen` (see
     `bench.core.images`): far fewer weights, so far less noise. Pictures are then compared at half their resolution
     where that leaves enough of them. `hidden` layers are the decoder's, `encoder` the encoder's, by default a linear
@@ -138,7 +138,7 @@ class VAE(Net):
     kl_weight: float = 1.0
     classes: int = 0
     encoder: tuple[int, ...] = ()
-    waves: int = 0
+    cosines: int = 0
     seen: int = 0
     decay: float = 0.0
 
@@ -158,12 +158,12 @@ class VAE(Net):
     @property
     def halved(self) -> bool:
         """Whether pictures are compared at half their resolution."""
-        return bool(self.waves) and min(self.shape[:2]) >= 2 * COARSE and not any(n % 2 for n in self.shape[:2])
+        return bool(self.cosines) and min(self.shape[:2]) >= 2 * COARSE and not any(n % 2 for n in self.shape[:2])
 
     def encode(self, layers: Any, x: Any, label: Any = None) -> Any:
         h = layers.flatten(x)
         if self.seen:
-            h = layers.product(h, images.waves(self.shape, self.seen).T / math.sqrt(math.prod(self.shape[:2])))
+            h = layers.product(h, images.cosines(self.shape, self.seen).T / math.sqrt(math.prod(self.shape[:2])))
         h = _beside(h, label)
         for units in self.encoder:
             h = layers.dense(h, units, self.activation)
@@ -173,10 +173,10 @@ class VAE(Net):
         """Latent numbers (and labels) to logits of features of records of `shape`."""
         for units in self.hidden:
             z = layers.dense(z, units, self.activation)
-        if not self.waves:
+        if not self.cosines:
             return layers.dense(z, math.prod(shape))
-        numbers = layers.dense(z, self.waves**2 * self.shape[2])
-        return layers.product(numbers, images.waves(shape, self.waves, self.decay))
+        numbers = layers.dense(z, self.cosines**2 * self.shape[2])
+        return layers.product(numbers, images.cosines(shape, self.cosines, self.decay))
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         import tensorflow as tf
@@ -207,7 +207,7 @@ class VAE(Net):
         first = 2 * (len(self.encoder) + 1)  # the decoder's first kernel
         if self.classes:
             weights[first][self.latent :] *= LOUD
-        if self.waves:
+        if self.cosines:
             weights[-2][:] = 0
             weights[-1][: self.shape[2]] = DARK if self.halved else 0
         return weights

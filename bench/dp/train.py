@@ -105,7 +105,7 @@ class Fit:
     weights: networks.Weights
     steps: int
     seconds: float
-    spent: DpEvent
+    dp_event: DpEvent
 
 
 def private_training(epsilon: float, n: int, rate: float, steps: int, l2_norm_clip: float) -> Privacy | None:
@@ -225,8 +225,8 @@ def _fit(recipe: Recipe, found: dict[str, NDArray[Any]], k: int) -> Fit:
         raise ValueError(f"{steps} steps ran, but {recipe.steps} would be accounted")
     count = len([name for name in found if name.startswith("w")])
     sigma = recipe.privacy.noise_multiplier if recipe.privacy else 0.0
-    spent = accounting.training_event(recipe.rate, sigma, steps)
-    return Fit([found[f"w{i}"][k] for i in range(count)], steps, float(found["seconds"]), spent)
+    dp_event = accounting.training_event(recipe.rate, sigma, steps)
+    return Fit([found[f"w{i}"][k] for i in range(count)], steps, float(found["seconds"]), dp_event)
 
 
 def train_jointly(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -106,34 +106,36 @@ def _challenge(data: Data, rng: np.random.Generator) -> Challenge:
     return Challenge(targets, Truth(value[asked], asked < len(data.private)), data.public)
 
 
-def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
+def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
     targets: Missing = challenge.targets
     return impute(*targets.known(challenge.public), targets.records, len(targets.values), seed)
 
 
-def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
-    truth: Truth = challenge.secret
+def _judge(
+    answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge, rng: np.random.Generator
+) -> dict[str, Any]:
+    truth: Truth = challenge.ground_truth
     values = len(challenge.targets.values)
-    guesses = [_guess(scores, len(truth.value), values, rng) for scores in (answer, blind)]
+    guesses = [_guess(scores, len(truth.value), values, rng) for scores in (answer, baseline)]
     hit, blind_hit = (guess == truth.value for guess in guesses)
     inside, outside = truth.private, ~truth.private
     gain, gain_outside = (
         metrics.paired_recall(hit[side], blind_hit[side], truth.value[side]) for side in (inside, outside)
     )
     over_holdout = metrics.difference(gain, gain_outside)
-    for doubt in _doubts(gain, over_holdout):
-        warnings.warn(Caveat(doubt), stacklevel=2)
+    for caveat in _caveats(gain, over_holdout):
+        warnings.warn(Caveat(caveat), stacklevel=2)
     return {
         "headline": "balanced_accuracy",
         "chance": 1 / values,
         "balanced_accuracy": metrics.balanced_recall(hit[inside], truth.value[inside]),
-        "blind": metrics.balanced_recall(blind_hit[inside], truth.value[inside]),
+        "baseline": metrics.balanced_recall(blind_hit[inside], truth.value[inside]),
         "gain": gain,
         "holdout": metrics.balanced_recall(hit[outside], truth.value[outside]),
         "holdout_blind": metrics.balanced_recall(blind_hit[outside], truth.value[outside]),
         "gain_over_holdout": over_holdout,
         "surest_tenth": metrics.accuracy(hit[inside][_surest(answer[inside])]),
-        "surest_tenth_blind": metrics.accuracy(blind_hit[inside][_surest(blind[inside])]),
+        "surest_tenth_blind": metrics.accuracy(blind_hit[inside][_surest(baseline[inside])]),
         "attribute": challenge.targets.attribute.name,
         "records": int(inside.sum()),
         "holdout_records": int(outside.sum()),
@@ -157,7 +159,7 @@ def _surest(scores: NDArray[Any]) -> NDArray[Any]:
     return np.argsort(-lead, kind="stable")[: max(1, round(SURE * len(scores)))]
 
 
-def _doubts(gain: metrics.Figure, over_holdout: metrics.Figure) -> list[str]:
+def _caveats(gain: metrics.Figure, over_holdout: metrics.Figure) -> list[str]:
     if gain["value"] > Z * gain["se"] and over_holdout["value"] <= Z * over_holdout["se"]:
         return [
             "what it gains it gains on records that nobody trained on too: it has learned about the population, "
@@ -170,10 +172,10 @@ ATTRIBUTE = Game(
     "attribute",
     "What is this person's missing attribute?",
     {"private": _challenge},
-    _blind,
+    _baseline,
     _judge,
-    asks=frozenset({"attributes"}),
-    unrelated=of_others,
+    requires=frozenset({"attributes"}),
+    null_data=of_others,
     nothing=("gain_over_holdout", 0.0),
 )
 """The same is asked of holdout records: what is guessed about them as well was not leaked by training on anybody.

@@ -61,7 +61,7 @@ def _challenge(data: Data, rng: np.random.Generator) -> Challenge:
     return Challenge(Insider(label, own, PICTURES), Secret(private, public, data.holdout), own)
 
 
-def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
+def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
     """What a generator gives that saw the insider's own records alone: the same prior from which an attack starts."""
     from bench.models.image_prior import prior
 
@@ -69,30 +69,32 @@ def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
     return prior(targets.own, seed).sample(targets.n, seed)
 
 
-def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
+def _judge(
+    answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge, rng: np.random.Generator
+) -> dict[str, Any]:
     """How many of the pictures an evaluation network takes for the victim's class; how alike they are to records."""
     from bench.models.evaluation_network import evaluation_network
 
-    targets, secret = challenge.targets, challenge.secret
+    targets, ground_truth = challenge.targets, challenge.ground_truth
     answer = pictures_in(answer, (targets.n, *targets.shape))
-    predict = evaluation_network(secret.holdout, int(rng.integers(2**62)))
-    accuracy = metrics.accuracy(predict(secret.private.x).argmax(1) == secret.private.y)
-    spread = _spread(answer) / (_spread(secret.private.x) or 1.0)
+    predict = evaluation_network(ground_truth.holdout, int(rng.integers(2**62)))
+    accuracy = metrics.accuracy(predict(ground_truth.private.x).argmax(1) == ground_truth.private.y)
+    spread = _spread(answer) / (_spread(ground_truth.private.x) or 1.0)
     if accuracy["value"] < RELIABLE:
-        doubt = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
-        warnings.warn(Caveat(doubt), stacklevel=2)
+        caveat = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
+        warnings.warn(Caveat(caveat), stacklevel=2)
     if spread < SAME:
         warnings.warn(Caveat("the pictures are one picture: recognition counts it many times"), stacklevel=2)
     recognised, blindly = (
-        (predict(pictures).argmax(1) == targets.label).astype(np.float64) for pictures in (answer, blind)
+        (predict(pictures).argmax(1) == targets.label).astype(np.float64) for pictures in (answer, baseline)
     )
-    near = min(len(secret.private), len(secret.public))  # as many of both, so that neither has better odds
-    ours, others = (_alike(pictures, secret, near) for pictures in (answer, blind))
+    near = min(len(ground_truth.private), len(ground_truth.public))  # as many of both, so that neither has better odds
+    ours, others = (_alike(pictures, ground_truth, near) for pictures in (answer, baseline))
     found = {
         "headline": "recognition",
         "chance": 1 / targets.classes,
         "recognition": metrics.share(recognised),
-        "blind": metrics.share(blindly),
+        "baseline": metrics.share(blindly),
         "gain": metrics.share_gain(recognised, blindly),
     }
     for name, values in ours.items():
@@ -112,15 +114,17 @@ def _spread(pictures: NDArray[Any]) -> float:
     return float(np.sqrt(pictures.var(0).mean()))
 
 
-def _alike(pictures: NDArray[Any], secret: Secret, near: int) -> dict[str, NDArray[Any]]:
+def _alike(pictures: NDArray[Any], ground_truth: Secret, near: int) -> dict[str, NDArray[Any]]:
     """Of each picture: similarity to the nearest private and public record of the class; below 0 it counts as 0."""
-    private, public = (ssim(pictures, part.x[:near]).max(1).clip(0, 1) for part in (secret.private, secret.public))
+    private, public = (
+        ssim(pictures, part.x[:near]).max(1).clip(0, 1) for part in (ground_truth.private, ground_truth.public)
+    )
     return {"nearest_private": private, "nearest_public": public, "closer_to_private": private - public}
 
 
-def _sheet(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
-    true = challenge.secret.private.x[: len(answer)]
-    rows = {"true": true, "reconstructed": answer, "blind": blind}
+def _sheet(answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
+    true = challenge.ground_truth.private.x[: len(answer)]
+    rows = {"true": true, "reconstructed": answer, "baseline": baseline}
     return {name: eight_bits(row) for name, row in rows.items()}
 
 
@@ -128,10 +132,10 @@ GAN_LEAKAGE = Game(
     "gan_leakage",
     "What do another client's records look like, of a class that a participant never had?",
     {"private": _challenge},
-    _blind,
+    _baseline,
     _judge,
-    sheet=_sheet,
-    asks=frozenset({"pictures"}),
-    unrelated=mislabelled,
+    contact_sheet=_sheet,
+    requires=frozenset({"pictures"}),
+    null_data=mislabelled,
     bounded=True,
 )

@@ -83,12 +83,12 @@ def _asked(data: Data, labels: NDArray[Any], rng: np.random.Generator) -> Challe
     return Challenge(wanted, Secret(private[chosen], ours, others, data.holdout), public)
 
 
-def _show(challenge: Challenge, release: Release) -> Wanted:
+def _targets_visible(challenge: Challenge, release: Release) -> Wanted:
     wanted: Wanted = challenge.targets
-    return replace(wanted, codes=release.encode(challenge.secret.true.x)) if release.encode else wanted
+    return replace(wanted, codes=release.encode(challenge.ground_truth.true.x)) if release.encode else wanted
 
 
-def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
+def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
     """The mean public record of the label, of all where it has none."""
     public, labels = challenge.public, challenge.targets.labels
     means = {
@@ -98,29 +98,33 @@ def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
     return np.stack([means[label] for label in labels])
 
 
-def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
+def _judge(
+    answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge, rng: np.random.Generator
+) -> dict[str, Any]:
     """How often an evaluation network sees the wanted class; whose records the pictures look like, the blind ones too.
 
     Pictures of one class are no independent trials, so the classes are the units of every interval.
     """
     from bench.models.evaluation_network import evaluation_network
 
-    wanted, secret = challenge.targets, challenge.secret
+    wanted, ground_truth = challenge.targets, challenge.ground_truth
     answer = pictures_in(answer, (len(wanted.labels), *wanted.shape))
-    predict = evaluation_network(secret.holdout, int(rng.integers(2**62)))  # drawn first: one for all cells of a split
-    accuracy = metrics.accuracy(predict(secret.private.x).argmax(1) == secret.private.y)
+    predict = evaluation_network(
+        ground_truth.holdout, int(rng.integers(2**62))
+    )  # drawn first: one for all cells of a split
+    accuracy = metrics.accuracy(predict(ground_truth.private.x).argmax(1) == ground_truth.private.y)
     if accuracy["value"] < RELIABLE:
-        doubt = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
-        warnings.warn(Caveat(doubt), stacklevel=2)
+        caveat = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
+        warnings.warn(Caveat(caveat), stacklevel=2)
     recognised, blindly = (
-        _by_class(predict(pictures).argmax(1) == wanted.labels, wanted.labels) for pictures in (answer, blind)
+        _by_class(predict(pictures).argmax(1) == wanted.labels, wanted.labels) for pictures in (answer, baseline)
     )
-    ours, others = (_alike(pictures, secret) for pictures in (answer, blind))
+    ours, others = (_alike(pictures, ground_truth) for pictures in (answer, baseline))
     found = {
         "headline": "recognition",
         "chance": 1 / wanted.classes,
         "recognition": metrics.share(recognised),
-        "blind": metrics.share(blindly),
+        "baseline": metrics.share(blindly),
         "gain": metrics.share_gain(recognised, blindly),
     }
     for name, values in ours.items():
@@ -134,15 +138,15 @@ def _by_class(values: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     return np.array([values[labels == label].mean() for label in np.unique(labels)])
 
 
-def _alike(pictures: NDArray[Any], secret: Secret) -> dict[str, NDArray[Any]]:
+def _alike(pictures: NDArray[Any], ground_truth: Secret) -> dict[str, NDArray[Any]]:
     """Of each picture: how similar it is to its true record and to the nearest private and public ones.
 
     `identified` is 1 where the most similar of all true records has the wanted label, else 0. A similarity below 0, of
     a picture to its negative, counts as 0.
     """
-    true = secret.true
+    true = ground_truth.true
     nearest_private, nearest_public = (
-        ssim(pictures, part.x).max(1).clip(0, 1) for part in (secret.private, secret.public)
+        ssim(pictures, part.x).max(1).clip(0, 1) for part in (ground_truth.private, ground_truth.public)
     )
     return {
         "ssim": own_ssim(pictures, true.x).clip(0, 1),
@@ -153,8 +157,8 @@ def _alike(pictures: NDArray[Any], secret: Secret) -> dict[str, NDArray[Any]]:
     }
 
 
-def _sheet(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
-    rows = {"true": challenge.secret.true.x, "reconstructed": answer, "blind": blind}
+def _sheet(answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
+    rows = {"true": challenge.ground_truth.true.x, "reconstructed": answer, "baseline": baseline}
     return {name: eight_bits(row) for name, row in rows.items()}
 
 
@@ -162,11 +166,11 @@ INVERSION = Game(
     "inversion",
     "What did a private record of this label look like?",
     {"private": _of_private, "unseen": _of_unseen},
-    _blind,
+    _baseline,
     _judge,
-    show=_show,
-    sheet=_sheet,
-    asks=frozenset({"pictures"}),
-    unrelated=mislabelled,
+    targets_visible=_targets_visible,
+    contact_sheet=_sheet,
+    requires=frozenset({"pictures"}),
+    null_data=mislabelled,
     bounded=True,
 )

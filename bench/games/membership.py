@@ -40,16 +40,16 @@ CROSS_FITTED = math.sqrt(2)
 
 
 def _of_private(data: Data, rng: np.random.Generator) -> Challenge:
-    targets, secret = _asked(data.name, {"private": data.private, "holdout": data.holdout}, rng)
-    return Challenge(targets, secret, data.public)
+    targets, ground_truth = _asked(data.name, {"private": data.private, "holdout": data.holdout}, rng)
+    return Challenge(targets, ground_truth, data.public)
 
 
 def _of_public(data: Data, rng: np.random.Generator) -> Challenge:
     """The same of public records that a defense used; half of the holdout is then what the adversary has besides."""
     rows = rng.permutation(len(data.holdout))
     others, besides = (data.holdout[np.sort(half)] for half in np.array_split(rows, 2))
-    targets, secret = _asked(data.name, {"public": data.public, "other": others}, rng)
-    return Challenge(replace(targets, of="public"), secret, besides)
+    targets, ground_truth = _asked(data.name, {"public": data.public, "other": others}, rng)
+    return Challenge(replace(targets, of="public"), ground_truth, besides)
 
 
 def _asked(name: str, sides: dict[str, Examples], rng: np.random.Generator) -> tuple[Targets, NDArray[Any]]:
@@ -67,16 +67,16 @@ def _asked(name: str, sides: dict[str, Examples], rng: np.random.Generator) -> t
     return Targets(everyone[asked], everyone[told], member[told]), member[asked]
 
 
-def _blind(challenge: Challenge, seed: int) -> NDArray[Any]:
+def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
-    targets, secret = challenge.targets, challenge.secret
+    targets, ground_truth = challenge.targets, challenge.ground_truth
     features = np.concatenate([_plain(targets.records), _plain(targets.known)])
-    truth = np.concatenate([secret, targets.known_member])
+    truth = np.concatenate([ground_truth, targets.known_member])
     fold = np.full(len(truth), -1)  # the known records, in no fold, are fitted on every time
     for side in (True, False):
-        rows = rng.permutation(np.flatnonzero(secret == side))
+        rows = rng.permutation(np.flatnonzero(ground_truth == side))
         fold[rows] = np.arange(len(rows)) % FOLDS
-    answer = np.empty(len(secret))
+    answer = np.empty(len(ground_truth))
     for k in range(fold.max() + 1):
         fit = _fit_rows(np.flatnonzero(fold != k), truth, rng)
         held = np.flatnonzero(fold == k)
@@ -120,28 +120,31 @@ def _told_apart(x: NDArray[Any], member: NDArray[Any], held: NDArray[Any], seed:
     return total / 2
 
 
-def _judge(answer: NDArray[Any], blind: NDArray[Any], challenge: Challenge, rng: np.random.Generator) -> dict[str, Any]:
-    secret = challenge.secret
-    found = metrics.auc(answer, secret)
-    blindly = metrics.auc(blind, secret, spread=CROSS_FITTED)
-    advantage = metrics.advantage(answer, secret, rng)
-    members, others = int(secret.sum()), int((~secret).sum())
-    for doubt in _doubts(found, blindly, members, others):
-        warnings.warn(Caveat(doubt), stacklevel=2)
+def _judge(
+    answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge, rng: np.random.Generator
+) -> dict[str, Any]:
+    ground_truth = challenge.ground_truth
+    found = metrics.auc(answer, ground_truth)
+    blindly = metrics.auc(baseline, ground_truth, spread=CROSS_FITTED)
+    advantage = metrics.advantage(answer, ground_truth, rng)
+    members, others = int(ground_truth.sum()), int((~ground_truth).sum())
+    for caveat in _caveats(found, blindly, members, others):
+        warnings.warn(Caveat(caveat), stacklevel=2)
     return {
         "headline": "auc",
         "chance": 0.5,
         "auc": found,
         "balanced_accuracy": metrics.balanced_accuracy(advantage),
         "advantage": advantage,
-        "blind": blindly,
-        "gain": metrics.paired_gain(answer, blind, secret, spread=CROSS_FITTED),
-        "tpr_at_fpr_0.01": metrics.tpr_at_fpr(answer, secret, 0.01),
-        "tpr_at_fpr_0.001": metrics.tpr_at_fpr(answer, secret, 0.001),
+        "baseline": blindly,
+        "gain": metrics.paired_gain(answer, baseline, ground_truth, spread=CROSS_FITTED),
+        "tpr_at_fpr_0.01": metrics.tpr_at_fpr(answer, ground_truth, 0.01),
+        "tpr_at_fpr_0.001": metrics.tpr_at_fpr(answer, ground_truth, 0.001),
         "members": members,
         "non_members": others,
-        "roc": metrics.roc(answer, secret),
-        "answers": metrics.placements(answer, secret) | {"records": _named(challenge.targets.records[secret])},
+        "roc": metrics.roc(answer, ground_truth),
+        "answers": metrics.placements(answer, ground_truth)
+        | {"records": _named(challenge.targets.records[ground_truth])},
     }
 
 
@@ -150,18 +153,18 @@ def _named(records: Examples) -> NDArray[Any]:
     return np.array([key[:8] for key in record_keys(records)], "V8")
 
 
-def _doubts(found: metrics.Figure, blind: metrics.Figure, members: int, others: int) -> list[str]:
-    doubts = []
+def _caveats(found: metrics.Figure, baseline: metrics.Figure, members: int, others: int) -> list[str]:
+    caveats = []
     if min(members, others) < FEWEST:
-        doubts.append(f"only {members} members and {others} non-members: fewer than {FEWEST} of a side say little")
-    if abs(_deviations(blind)) > 3.2905:  # p < 1e-3, two-sided
-        doubts.append(
+        caveats.append(f"only {members} members and {others} non-members: fewer than {FEWEST} of a side say little")
+    if abs(_deviations(baseline)) > 3.2905:  # p < 1e-3, two-sided
+        caveats.append(
             "the split itself can be told apart: a classifier that never sees the release reaches "
-            f"AUC {blind['value']:.3f}"
+            f"AUC {baseline['value']:.3f}"
         )
     if _deviations(found) < -3.0902:  # p < 1e-3, one-sided
-        doubts.append(f"below chance (AUC {found['value']:.3f}): the sign of the scores may be inverted")
-    return doubts
+        caveats.append(f"below chance (AUC {found['value']:.3f}): the sign of the scores may be inverted")
+    return caveats
 
 
 def _deviations(figure: metrics.Figure) -> float:
@@ -173,8 +176,8 @@ MEMBERSHIP = Game(
     "membership",
     "Was this record among those that were trained on?",
     {"private": _of_private, "public": _of_public},
-    _blind,
+    _baseline,
     _judge,
-    unrelated=of_others,
-    baseline="confidence",
+    null_data=of_others,
+    reference_attack="confidence",
 )

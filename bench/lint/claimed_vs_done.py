@@ -26,7 +26,7 @@ TOLERANCE = 1e-3  # of epsilon, relative, and rounding of the accountant in smal
 def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[LintFinding]:
     """Hold the claim against the option, and against every record that was seen; touches: of single records."""
     delta = accounting.delta_for(len(run.private))
-    claimed = accounting.epsilon(run.release.spent, delta)
+    claimed = accounting.epsilon(run.release.dp_event, delta)
     asked = choice.settings.get("epsilon")
     if math.isinf(claimed):
         what = "it claims DP, but spent has no finite epsilon: return the event of what was done, or say private=False"
@@ -39,7 +39,9 @@ def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[LintFi
         if trained.steps() != trained.recipes[0].steps:
             what = f"{trained.steps()} steps ran where the recipe has {trained.recipes[0].steps}: account what runs"
             found.append(what)
-    worst = max((accounting.epsilon(event, delta) for event in _events(run, touches, run.release.spent)), default=0.0)
+    worst = max(
+        (accounting.epsilon(event, delta) for event in _events(run, touches, run.release.dp_event)), default=0.0
+    )
     if worst > claimed * (1 + TOLERANCE) + TOLERANCE:
         found.append(
             f"it claims epsilon {claimed:.4g}, but what one record took part in costs at least {worst:.4g}: account "
@@ -49,7 +51,7 @@ def account(run: Run, touches: Sequence[Touched], choice: Choice) -> list[LintFi
     return [LintFinding("account", what) for what in dict.fromkeys(found)]
 
 
-def _events(run: Run, touches: Sequence[Touched], spent: DpEvent) -> Iterator[DpEvent]:
+def _events(run: Run, touches: Sequence[Touched], dp_event: DpEvent) -> Iterator[DpEvent]:
     """What may have been done to one record, but what is spent itself."""
     import dp_accounting as dp
 
@@ -62,7 +64,7 @@ def _events(run: Run, touches: Sequence[Touched], spent: DpEvent) -> Iterator[Dp
             accounting.training_event(rate, sigma, times * steps) for (rate, sigma, steps), times in counts.items()
         ]
         event = events[0] if len(events) == 1 else dp.ComposedDpEvent(events)
-        if event != spent:
+        if event != dp_event:
             yield event
 
 

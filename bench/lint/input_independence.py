@@ -14,9 +14,9 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[LintFinding]:
     """Compare two blindfolded runs with one seed on records that share their number alone."""
     told = [name for name in ("training", "mechanism", "server") if _told(one.seen)[name] != _told(other.seen)[name]]
     leaks = sorted(differing(one.let_out, other.let_out))
-    spent = one.release.spent != other.release.spent
+    dp_event = one.release.dp_event != other.release.dp_event
     kept = _kept(one.held, other.held)
-    if not (told or leaks or spent or kept):
+    if not (told or leaks or dp_event or kept):
         return []
     again = trial.run(one.private)
     if differing(one.let_out, again.let_out):
@@ -40,7 +40,7 @@ def blindfold(one: Run, other: Run, trial: Trial) -> list[LintFinding]:
             f"what the {' and the '.join(told)} is told (rate, batch_size, clip, noise, seed, how many parts) "
             "depends on private records: take it from options, public records, their number or what noise was added to"
         )
-    if spent:
+    if dp_event:
         found.append("what it says that it spent depends on private records: spent may depend on options and n alone")
     return [LintFinding("blindfold", sentence) for sentence in found]
 

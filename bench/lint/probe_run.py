@@ -136,9 +136,9 @@ def check(release: object) -> None:
 
     if not isinstance(release, Release):
         raise TypeError(f"it returned a {type(release).__name__}, where a bench.core.release.Release is asked for")
-    spent: object = release.spent
-    if not isinstance(spent, DpEvent):
-        raise TypeError(f"spent is a {type(spent).__name__}, where a dp_accounting.DpEvent is asked for")
+    dp_event: object = release.dp_event
+    if not isinstance(dp_event, DpEvent):
+        raise TypeError(f"spent is a {type(dp_event).__name__}, where a dp_accounting.DpEvent is asked for")
 
 
 @contextmanager

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import Caveat, UserError
-from bench.core.images import is_picture, waves
+from bench.core.images import cosines, is_picture
 from bench.core.release import Map
 from bench.dp.training_loop import tensorflow
 
 Decode = Callable[[Any], Any]
-WAVES = 14  # a side that pictures are put together from: fine enough for what they show, too coarse for noise
+COSINES = 14  # a side that pictures are put together from: fine enough for what they show, too coarse for noise
 DECAY = 1.0
 SURE = 0.5
 
@@ -67,7 +67,7 @@ def check_search(starts: int, steps: int, learning_rate: float) -> None:
         )
 
 
-def canvas(public: NDArray[Any], frequencies: int = WAVES) -> tuple[int, Decode]:
+def canvas(public: NDArray[Any], frequencies: int = COSINES) -> tuple[int, Decode]:
     """How many numbers make a picture like those of `public`, and the function from numbers to pictures in (0, 1).
 
     They weigh smooth waves on the logits of the mean public record; all 0 gives that mean. What is no picture is put
@@ -79,7 +79,7 @@ def canvas(public: NDArray[Any], frequencies: int = WAVES) -> tuple[int, Decode]
     mean = np.clip(public.mean(0), 0.02, 0.98)
     ground = np.log(mean / (1 - mean)).astype(np.float32).ravel()
     if is_picture(shape) and frequencies:
-        basis = waves(shape, min(frequencies, 3 * min(shape[:2]) // 4), DECAY)
+        basis = cosines(shape, min(frequencies, 3 * min(shape[:2]) // 4), DECAY)
     else:
         basis = np.eye(len(ground), dtype=np.float32)
 
@@ -121,5 +121,5 @@ def doubt_unsure(predict: Map, points: NDArray[Any], labels: NDArray[Any]) -> No
     """Warn where the attacked model itself does not see the wanted classes: then the search failed, not the leak."""
     sure = float(predict(points)[np.arange(len(labels)), labels].mean())
     if not sure >= SURE:
-        doubt = f"the attacked model gives its wanted class only {sure:.2f} on average: the search did not arrive"
-        warnings.warn(Caveat(doubt), stacklevel=3)
+        caveat = f"the attacked model gives its wanted class only {sure:.2f} on average: the search did not arrive"
+        warnings.warn(Caveat(caveat), stacklevel=3)

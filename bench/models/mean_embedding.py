@@ -32,14 +32,14 @@ SHARP = 3.0  # inverse temperature of the coins
 class Kernel:
     """A Gaussian kernel exp(-|a - b|^2 / (2 bandwidth^2)), as `frequencies` random ones (Rahimi and Recht 2007).
 
-    Of pictures a and b are the numbers of their `waves` by `waves` smoothest waves, 0: the records themselves. The
+    Of pictures a and b are the numbers of their `cosines` by `cosines` smoothest waves, 0: the records themselves. The
     frequencies are drawn once for everybody, so they are public and cost nothing.
     """
 
     shape: tuple[int, ...]
     frequencies: int
     bandwidth: float
-    waves: int = 0
+    cosines: int = 0
 
     def __post_init__(self) -> None:
         if self.frequencies < 1 or not 0 < self.bandwidth < math.inf:
@@ -59,26 +59,26 @@ class Kernel:
 @functools.lru_cache(maxsize=8)
 def _matrix(kernel: Kernel) -> NDArray[Any]:
     """The frequencies as columns (d, frequencies)."""
-    seen = projection(kernel.shape, kernel.waves)
+    seen = projection(kernel.shape, kernel.cosines)
     drawn = stream(0, "frequencies").standard_normal((seen.shape[1], kernel.frequencies)) / kernel.bandwidth
     return np.asarray(seen @ drawn, np.float32)
 
 
-def projection(shape: tuple[int, ...], waves: int) -> NDArray[Any]:
+def projection(shape: tuple[int, ...], cosines: int) -> NDArray[Any]:
     """What a kernel sees of flat records, as columns (d, seen): their smooth waves, or all of them."""
-    if not waves:
+    if not cosines:
         return np.eye(math.prod(shape), dtype=np.float32)
-    return images.waves(shape, waves).T / math.sqrt(math.prod(shape[:2]))
+    return images.cosines(shape, cosines).T / math.sqrt(math.prod(shape[:2]))
 
 
-def median_distance(x: NDArray[Any], shape: tuple[int, ...], waves: int) -> float:
-    """The median distance of records x (n, *shape) that differ, as a kernel with `waves` sees them, to two digits.
+def median_distance(x: NDArray[Any], shape: tuple[int, ...], cosines: int) -> float:
+    """The median distance of records x (n, *shape) that differ, as a kernel with `cosines` sees them, to two digits.
 
     Of the first 1,000; rounded, so that models of like records are one program. 1 where no two differ.
     """
     from scipy.spatial.distance import pdist
 
-    distances = pdist(x[:1000].reshape(min(len(x), 1000), -1) @ projection(shape, waves))
+    distances = pdist(x[:1000].reshape(min(len(x), 1000), -1) @ projection(shape, cosines))
     distances = distances[distances > 1e-6]
     return float(f"{np.median(distances):.2g}") if len(distances) else 1.0
 
@@ -185,6 +185,6 @@ class Matched(Net):
         """Labels begin loud, as in a conditional VAE, and pictures dark: from afar a narrow kernel shows no way."""
         weights = [w.copy() for w in weights]
         weights[0][self.decoder.latent :] *= LOUD
-        if self.decoder.waves:
+        if self.decoder.cosines:
             weights[-1][: self.decoder.shape[2]] = DARK
         return weights

@@ -26,7 +26,7 @@ def trained(recipe: Recipe, private: Examples, seed: int, what: str) -> tuple[Pu
     assert isinstance(net, Autoencoder)
     [fit] = train(recipe, [private], [derive(seed, "autoencoder")], what)
     half, _ = networks.halves(net, fit.weights)
-    return networks.published(half), fit.spent
+    return networks.published(half), fit.dp_event
 
 
 def untrained(net: Autoencoder, seed: int) -> Published:
@@ -47,14 +47,14 @@ def spread(encode: Published, public: Examples) -> tuple[NDArray[Any], NDArray[A
     return codes.mean(0), np.sqrt(codes.var(0).mean()) + 1e-6
 
 
-def downstream(encode: Published, spent: DpEvent, public: Examples, seed: int, *, steps: int, what: str) -> Release:
+def downstream(encode: Published, dp_event: DpEvent, public: Examples, seed: int, *, steps: int, what: str) -> Release:
     """The encoder, and the classifier that everybody can train on public records that it encoded.
 
     `predict` and `model` take raw records and encode them first. The classifier sees private records through the
-    encoder alone, so it is post-processing and costs no more than the `spent` of the encoder (Theorem 1).
+    encoder alone, so it is post-processing and costs no more than the `dp_event` of the encoder (Theorem 1).
     """
     centre, scale = spread(encode, public)
     encoded = Examples((encode(public.x) - centre) / scale, public.y, public.classes)
     head = classify(encoded, derive(seed, "classifier"), standard(encoded, steps=steps), what)
     model = networks.chained(encode.model, networks.standardised(head.model, centre, scale))
-    return Release(spent, predict=networks.mapping(model, after="softmax"), model=model, encode=encode)
+    return Release(dp_event, predict=networks.mapping(model, after="softmax"), model=model, encode=encode)

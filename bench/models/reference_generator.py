@@ -17,7 +17,7 @@ def reference_decoder(public: Examples, seed: int, *, steps: int = 400) -> Publi
     An attack is calibrated by it (Chen et al. 2020, "GAN-Leaks"): a record that is hard for this
     generator too is no less likely to be a member for being hard.
     """
-    net = vae(public.shape, (128,), 6, "relu", waves=10, decay=0.0, classes=public.classes)
+    net = vae(public.shape, (128,), 6, "relu", cosines=10, decay=0.0, classes=public.classes)
     rate = batch_rate(len(public), 256)
     recipe = Recipe(net, steps, rate, max(1.0, rate * len(public)), 0.02, schedule="linear")
     [fit] = train(recipe, [public], [derive(seed, "reference")], "reference generator")

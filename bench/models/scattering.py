@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.dp.networks import mapping
 
 FEATURES = ("auto", "scattering", "none")
@@ -47,7 +47,7 @@ def fits(shape: tuple[int, ...]) -> bool:
 def chosen(features: str, shape: tuple[int, ...]) -> bool:
     """Whether records of `shape` are to be scattered: "scattering" yes, "none" no, "auto" where they can be."""
     if features not in FEATURES:
-        raise UserError(f"there are no features {features!r}: {nearest(features, FEATURES)}")
+        raise UserError(f"there are no features {features!r}: {suggest(features, FEATURES)}")
     return features == "scattering" or (features == "auto" and fits(shape))
 
 

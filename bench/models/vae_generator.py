@@ -30,18 +30,25 @@ def vae(
     latent: int,
     activation: str,
     *,
-    waves: int,
+    cosines: int,
     decay: float,
     classes: int = 0,
 ) -> VAE:
-    """A VAE of records of `shape`; of pictures with at most `waves` smooth waves a side, 0 for plain pixels."""
-    if waves < 0:
-        raise UserError(f"waves must be 0 (plain pixels) or more, not {waves}.")
-    if not (waves and is_picture(shape)):
+    """A VAE of records of `shape`; of pictures with at most `cosines` smooth waves a side, 0 for plain pixels."""
+    if cosines < 0:
+        raise UserError(f"cosines must be 0 (plain pixels) or more, not {cosines}.")
+    if not (cosines and is_picture(shape)):
         return VAE(shape, hidden, latent, activation, classes=classes)
     most = 3 * min(shape[:2]) // 4  # shorter waves than these are no shapes any more
     return VAE(
-        shape, hidden, latent, activation, classes=classes, waves=min(waves, most), seen=min(SEEN, most), decay=decay
+        shape,
+        hidden,
+        latent,
+        activation,
+        classes=classes,
+        cosines=min(cosines, most),
+        seen=min(SEEN, most),
+        decay=decay,
     )
 
 

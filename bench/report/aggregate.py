@@ -106,14 +106,16 @@ def _section(
             cells.append(cell(attack, measured, wrong, _missing(registry, defense, attack, data)))
         rows.append(_row(defense, tuple(cells), claim(data, defense)))
     rows.sort(key=_order)
-    doubts = tuple(dict.fromkeys(doubt for row in rows for cell in row.cells for doubt in cell.doubts))
-    blind = _blind([result for result, new in here if new])
+    caveats = tuple(dict.fromkeys(caveat for row in rows for cell in row.cells for caveat in cell.caveats))
+    baseline = _baseline([result for result, new in here if new])
     metrics = here[0][0].metrics if here else {"headline": "leakage", "chance": 0.0}
     kind = str(metrics["headline"]), float(str(metrics["chance"]))
-    return Section(data, game, *kind, columns, tuple(rows), blind, doubts, _caveats(rows, registry, control))
+    return Section(data, game, *kind, columns, tuple(rows), baseline, caveats, _column_caveats(rows, registry, control))
 
 
-def _caveats(rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]) -> tuple[str, ...]:
+def _column_caveats(
+    rows: Sequence[Row], registry: Registry | None, control: Callable[[str], str | None]
+) -> tuple[str, ...]:
     """What makes a whole row or column prove little.
 
     A defense that claims DP must pass its probes. An attack must pass its controls and show where nothing defends
@@ -125,9 +127,9 @@ def _caveats(rows: Sequence[Row], registry: Registry | None, control: Callable[[
     found = _by_sentence({attack: control(attack) or "" for attack in played})
     for attack in played:
         component = registry.attacks.get(name_of(attack)) if registry else None
-        baseline = component.game.baseline if component and component.game else ""
-        if baseline and not any(name_of(other) == baseline for other in played):
-            found.append(f"`{baseline}` was not run here: the worst attack shown may be milder than that one.")
+        reference_attack = component.game.reference_attack if component and component.game else ""
+        if reference_attack and not any(name_of(other) == reference_attack for other in played):
+            found.append(f"`{reference_attack}` was not run here: the worst attack shown may be milder than that one.")
             break
     return (*_by_sentence(claims), *found, *_undefended(rows, tuple(played)))
 
@@ -142,9 +144,9 @@ def _by_sentence(said: Mapping[str, str]) -> list[str]:
 def _undefended(rows: Sequence[Row], played: Sequence[str]) -> tuple[str, ...]:
     cells = [cell for row in rows if name_of(row.defense) in UNDEFENDED for cell in row.cells if cell.found]
     names = " or ".join(f"`{row.defense}`" for row in rows if name_of(row.defense) in UNDEFENDED and row.seeds)
-    if not cells and not any(cell.above_blind for row in rows for cell in row.cells):
+    if not cells and not any(cell.above_baseline for row in rows for cell in row.cells):
         return ("nothing undefended was measured: without it nobody knows whether these attacks work at all.",)
-    shown = {cell.attack for cell in cells if cell.above_blind}
+    shown = {cell.attack for cell in cells if cell.above_baseline}
     tried = {cell.attack for cell in cells}  # of the others, what they can do where nothing defends is their control's
     return tuple(
         f"{attack} does not show on {names} beyond noise: here it proves nothing for any defense."
@@ -170,18 +172,18 @@ def cell(
 ) -> Cell:
     """The seeds of one defense, attack and data set as one cell; each result comes with whether it is fresh."""
     used = tuple(result for result, new in seeds if new)
-    doubts = []
+    caveats = []
     for why in dict.fromkeys(failed[seed] for seed in sorted(failed)):
         seeds_lost = [str(seed) for seed in sorted(failed) if failed[seed] == why]
-        doubts.append(f"seed {', '.join(seeds_lost)} failed: {why}")
+        caveats.append(f"seed {', '.join(seeds_lost)} failed: {why}")
     if not used:
         if missing:
             return Cell(attack, "n/a: " + ", ".join(missing))
         state = "failed" if failed else "stale" if seeds else "not run"
-        return Cell(attack, state, doubts=tuple(doubts))
+        return Cell(attack, state, caveats=tuple(caveats))
     if len(used) < len(seeds):
-        doubts.append(f"{len(seeds) - len(used)} of {len(seeds)} seeds stale and left out")
-    doubts += [doubt for result in used for doubt in result.doubts]
+        caveats.append(f"{len(seeds) - len(used)} of {len(seeds)} seeds stale and left out")
+    caveats += [caveat for result in used for caveat in result.caveats]
     shown = used[0].metrics
     names = [name for name, one in shown.items() if isinstance(one, dict) and {"value", "not_measurable"} & one.keys()]
     # Both answered about the same records, so the gain is a paired difference on these very splits; whether the
@@ -189,9 +191,9 @@ def cell(
     figures = {name: _figure(used, name, between=name not in PAIRED) for name in names}
     headline = figures[str(shown["headline"])]
     if isinstance(headline, str):
-        doubts.append(headline)
+        caveats.append(headline)
     state = "not measurable" if isinstance(headline, str) else "number"
-    return Cell(attack, state, used, figures, tuple(dict.fromkeys(doubts)))
+    return Cell(attack, state, used, figures, tuple(dict.fromkeys(caveats)))
 
 
 def _figure(results: Sequence[CellResult], key: str, *, between: bool = True) -> Figure | str:
@@ -235,12 +237,12 @@ def _order(row: Row) -> tuple[bool, float, float, str]:
     return found is None, found.value if found else 0.0, -utility, row.defense
 
 
-def _blind(results: Sequence[CellResult]) -> Figure | None:
+def _baseline(results: Sequence[CellResult]) -> Figure | None:
     """The blind answer over seeds; within a seed the cells are averaged, as they judge the same records."""
     seeds: dict[int, list[Mapping[str, Any]]] = {}
     for result in results:
-        if "value" in result.metrics.get("blind", {}):
-            seeds.setdefault(result.seed, []).append(result.metrics["blind"])
+        if "value" in result.metrics.get("baseline", {}):
+            seeds.setdefault(result.seed, []).append(result.metrics["baseline"])
     each = [
         {key: sum(figure[key] for figure in found) / len(found) for key in ("value", "low", "high")}
         for _, found in sorted(seeds.items())
@@ -251,7 +253,7 @@ def _blind(results: Sequence[CellResult]) -> Figure | None:
 def _notes(results: Sequence[CellResult]) -> tuple[str, ...]:
     public: dict[str, set[str]] = {}
     for result in results:
-        for fact in result.privacy["assumes"]:
+        for fact in result.privacy["public_knowledge"]:
             public.setdefault(str(fact), set()).add(name_of(result.defense))
     facts = (f"{fact} ({', '.join(sorted(names))})" for fact, names in sorted(public.items()))
     return (

@@ -38,7 +38,7 @@ class Budget:
         self._store, self._fresh, self._clock = store, fresh, clock
         self._end = clock() + seconds
         self._costs: dict[tuple[str, str, str, int], float] = {}
-        self._doubt: dict[tuple[str, str], float] | None = None  # of the board as it is, until a cell is measured
+        self._caveat: dict[tuple[str, str], float] | None = None  # of the board as it is, until a cell is measured
 
     def turns(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
         """Cells of one training at a time, each at most once; what one turn measured decides the next."""
@@ -58,7 +58,7 @@ class Budget:
                 if result := self._store.load(*cell.name):
                     past.add(result)
                     if self._fresh(result):
-                        self._doubt = None
+                        self._caveat = None
 
     def allows(self, cell: Cell) -> bool:
         """Whether a cell of the last turn will still end in time; its training is paid for."""
@@ -77,22 +77,22 @@ class Budget:
 
     def _further(self, left: Sequence[Cell], past: Past) -> Iterator[Group]:
         """Groups of all that is left, those of undecided rows first."""
-        if self._doubt is None:
-            self._doubt = _doubt(self._store, self._fresh)
-        doubt = self._doubt
+        if self._caveat is None:
+            self._caveat = _caveat(self._store, self._fresh)
+        caveat = self._caveat
         groups = [_cheap_first(cells, past) for cells in _by(left, lambda cell: (*_pair(cell)[:2], cell.seed))]
         yield from sorted(
-            groups, key=lambda group: (-doubt.get(_pair(group.cells[0])[:2], 0.0), bool(group.unknown), group.seconds)
+            groups, key=lambda group: (-caveat.get(_pair(group.cells[0])[:2], 0.0), bool(group.unknown), group.seconds)
         )
 
 
 def foreseen(seconds: float, cells: Sequence[Cell], store: Store, fresh: Callable[[CellResult], bool]) -> list[Cell]:
     """What a run would take in that time, were every estimate right; what it finds on the way may change the order."""
-    past, spent = Past(store), [0.0]
+    past, dp_event = Past(store), [0.0]
     found: list[Cell] = []
-    for turn in Budget(seconds, store, fresh, lambda: sum(spent)).turns(cells):
+    for turn in Budget(seconds, store, fresh, lambda: sum(dp_event)).turns(cells):
         found += turn
-        spent.append(past.group(turn).seconds)
+        dp_event.append(past.group(turn).seconds)
     return found
 
 
@@ -131,10 +131,10 @@ def _pair(cell: Cell) -> Pair:
 
 def _is_baseline(cell: Cell) -> bool:
     game = cell.attack.component.game
-    return bool(game and cell.attack.name == game.baseline)
+    return bool(game and cell.attack.name == game.reference_attack)
 
 
-def _doubt(store: Store, fresh: Callable[[CellResult], bool]) -> dict[tuple[str, str], float]:
+def _caveat(store: Store, fresh: Callable[[CellResult], bool]) -> dict[tuple[str, str], float]:
     """By data and defense the width of the interval of the worst attack, where it overlaps that of another row."""
     found: dict[tuple[str, str], float] = {}
     for section in build(store, None, fresh=fresh).sections:

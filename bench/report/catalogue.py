@@ -37,7 +37,7 @@ def show(registry: Registry, parts: Sequence[str], console: Console | None = Non
 def show_card(name: str, component: Component, console: Console | None = None) -> None:
     """Print all that is known of one data set: what it is, its card and its options."""
     console = console or Console(highlight=False, soft_wrap=True)
-    console.print(f"{name}: {component.one_line}", markup=False)
+    console.print(f"{name}: {component.summary}", markup=False)
     for field, words in (*card(component).items(), ("Options", describe(component))):
         console.print(f"  {field}: {words or 'none stated'}", markup=False)
 
@@ -48,28 +48,28 @@ def _part(registry: Registry, part: str) -> tuple[Sequence[str], Rows]:
         by_game = {
             game: [name for name, attack in attacks if attack.game == one] for game, one in registry.games.items()
         }
-        rows = [(name, game.one_line, ", ".join(by_game[name])) for name, game in sorted(registry.games.items())]
+        rows = [(name, game.summary, ", ".join(by_game[name])) for name, game in sorted(registry.games.items())]
         return ("name", "what it asks", "attacks"), rows
     if part == "figures":
         from bench.report.figures import FIGURES
 
-        return ("name", "what it shows"), [(plan.name, plan.one_line) for plan in FIGURES.values()]
+        return ("name", "what it shows"), [(plan.name, plan.summary) for plan in FIGURES.values()]
     found = {"defenses": registry.defenses, "attacks": registry.attacks, "data": registry.data}[part]
     columns = {"defenses": ["publishes", "takes for public"], "attacks": ["game", "needs"], "data": []}[part]
     table = []
     for name, one in sorted(found.items()):
         access = {
-            "defenses": [", ".join(sorted(one.publishes)), ", ".join(one.assumes)],
+            "defenses": [", ".join(sorted(one.publishes)), ", ".join(one.public_knowledge)],
             "attacks": [one.game.name if one.game else "", ", ".join(sorted(one.needs))],
             "data": [],
         }[part]
-        table.append([name, one.one_line, *access, describe(one)])
+        table.append([name, one.summary, *access, describe(one)])
     return ("name", "what it is", *columns, "options"), table
 
 
 def _plain(console: Console, part: str, columns: Sequence[str], rows: Rows) -> None:
     console.print(part, markup=False)
-    for name, one_line, *rest in rows:
-        console.print(f"  {name}: {one_line}", markup=False)
+    for name, summary, *rest in rows:
+        console.print(f"  {name}: {summary}", markup=False)
         for column, value in zip(columns[2:], rest, strict=True):
             console.print(f"    {column}: {value or 'none'}", markup=False)

@@ -33,7 +33,7 @@ class Figure:
 class Cell:
     """One defense against one attack; `state` is "number" or the word that stands in its place.
 
-    `results`: the seeds that count, `figures`: by metric, a Figure or why there is none, `doubts`: to be marked,
+    `results`: the seeds that count, `figures`: by metric, a Figure or why there is none, `caveats`: to be marked,
     `less`: how much less it reaches here than where nothing defends, on the same targets (`bench.report.ranking`).
     """
 
@@ -41,7 +41,7 @@ class Cell:
     state: str
     results: tuple[CellResult, ...] = ()
     figures: Mapping[str, Figure | str] | None = None
-    doubts: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     less: Figure | None = None
 
     @cached_property
@@ -51,7 +51,7 @@ class Cell:
         return found if self.state == "number" and isinstance(found, Figure) else None
 
     @cached_property
-    def above_blind(self) -> bool:
+    def above_baseline(self) -> bool:
         """Whether the attack beats both chance and the blind answer beyond noise: this is what bold says."""
         gain = (self.figures or {}).get("gain")
         chance = max((float(result.metrics["chance"]) for result in self.results), default=0.0)
@@ -86,10 +86,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """One game on one data set, and whose records it asks about; `doubts` are numbered in the order the rows show them.
+    """One game on one data set, and whose records it asks about.
 
-    `headline` is the metric that its cells show, `chance` what that is by luck; `caveats` say of a whole column why it
-    proves little.
+    `headline` is the metric that its cells show, `chance` what that is by chance; `caveats` are numbered in the order the
+    rows show them; `column_caveats` say of a whole column why it proves little.
     """
 
     data: str
@@ -98,9 +98,9 @@ class Section:
     chance: float
     attacks: tuple[str, ...]
     rows: tuple[Row, ...]
-    blind: Figure | None
-    doubts: tuple[str, ...]
-    caveats: tuple[str, ...] = ()
+    baseline: Figure | None
+    caveats: tuple[str, ...]
+    column_caveats: tuple[str, ...] = ()
 
     @cached_property
     def tried(self) -> Section:
@@ -127,11 +127,11 @@ class Section:
 
     def marks(self, cell: Cell) -> str:
         """The footnote marks of a cell, as " (1) (3)"."""
-        return "".join(f" ({self._numbers[doubt]})" for doubt in cell.doubts)
+        return "".join(f" ({self._numbers[caveat]})" for caveat in cell.caveats)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        return {doubt: i for i, doubt in enumerate(self.doubts, 1)}
+        return {caveat: i for i, caveat in enumerate(self.caveats, 1)}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ __all__ = ["Board", "build", "show", "write"]
 
 AUDITED = "audited epsilon"
 LESS = "less than undefended"
-LAST = ("blind", "gain")  # columns of the details, after those of the attack alone
+LAST = ("baseline", "gain")  # columns of the details, after those of the attack alone
 EMPTY = "Nothing is stored yet: `bench run` measures the first cells."
 
 
@@ -54,7 +54,7 @@ def show(
         _show_section(section.tried, section.apart, console)
     if board.handed_in:
         console.print(Text("Scores handed in", style="italic"))
-        console.print(Text("\n".join(map(score_rows.one_line, board.handed_in))), end="\n\n", soft_wrap=True)
+        console.print(Text("\n".join(map(score_rows.summary, board.handed_in))), end="\n\n", soft_wrap=True)
     for note in ("* beats chance and the blind answer beyond noise.", *board.notes) if board.sections else ():
         console.print(Text(note, style="dim"))
 
@@ -76,11 +76,11 @@ def _plain(row: Row) -> str:
     return row.claim.audited.replace("**", "")
 
 
-def _blind(section: Section) -> str:
+def _baseline(section: Section) -> str:
     luck = f"by luck {section.chance:.3g}"
     return (
         f"A cell: {_title(section.headline)}, {luck}. "
-        f"Blind answer (never sees the release): {section.blind or 'not measured'}"
+        f"Blind answer (never sees the release): {section.baseline or 'not measured'}"
     )
 
 
@@ -106,9 +106,9 @@ def _show_section(section: Section, apart: Sequence[str], console: Console) -> N
         _show_wide(head, rows, console)
     else:
         console.print(Text.assemble("\n", *_narrow(section)), end="")
-    caveats = (f"! {caveat}" for caveat in section.caveats)
-    doubts = (f"({i}) {doubt}" for i, doubt in enumerate(section.doubts, 1))
-    console.print(Text("\n".join([*apart, _blind(section), *caveats, *doubts])), end="\n\n")
+    column_caveats = (f"! {caveat}" for caveat in section.column_caveats)
+    caveats = (f"({i}) {caveat}" for i, caveat in enumerate(section.caveats, 1))
+    console.print(Text("\n".join([*apart, _baseline(section), *column_caveats, *caveats])), end="\n\n")
 
 
 def _words(section: Section, row: Row) -> list[tuple[str, str]]:
@@ -158,7 +158,7 @@ def _narrow(section: Section) -> Iterator[tuple[str, str] | str]:
 
 def _styled(section: Section, cell: Cell) -> tuple[str, str]:
     # the star says what bold says where the output goes to a file
-    star = " *" if cell.above_blind else ""
+    star = " *" if cell.above_baseline else ""
     text = (str(cell.found) if cell.found else cell.state) + star + section.marks(cell)
     return text, "bold" if star else "" if cell.found else "dim"
 
@@ -174,9 +174,9 @@ def _markdown(board: Board, store: Store) -> str:
     for whole in board.sections:
         section = whole.tried
         lines += [f"## {section.data}: {section.game}", "", *_main(section), ""]
-        lines += [*(line for one in whole.apart for line in (escape(one), "")), _blind(section) + ".", ""]
-        below = [f"- {escape(caveat)}" for caveat in section.caveats]
-        below += [f"- ({i}) {escape(doubt)}" for i, doubt in enumerate(section.doubts, 1)]
+        lines += [*(line for one in whole.apart for line in (escape(one), "")), _baseline(section) + ".", ""]
+        below = [f"- {escape(caveat)}" for caveat in section.column_caveats]
+        below += [f"- ({i}) {escape(caveat)}" for i, caveat in enumerate(section.caveats, 1)]
         lines += [*below, ""] if below else []
         if _measured(section):
             lines += [f"[All figures of each cell](<{_page(store, section.data)}>)", ""]
@@ -198,7 +198,7 @@ def _main(section: Section) -> list[str]:
     rows = []
     for row in section.rows:
         cells = [
-            f"**{cell.found}**{section.marks(cell)}" if cell.above_blind else _value(section, cell)
+            f"**{cell.found}**{section.marks(cell)}" if cell.above_baseline else _value(section, cell)
             for cell in row.cells
         ]
         claims = [_rank(row), row.defense, str(row.utility), row.epsilon, row.claim.audited, row.delta, row.sampler]
@@ -265,7 +265,7 @@ def _record(result: CellResult, new: bool, claim: Claim) -> dict[str, Any]:
     record[AUDITED] = claim.audited.replace("**", "")
     record["peak_memory_mib"] = result.peak_memory_mib
     record["device"] = result.device
-    record["doubts"] = "; ".join(result.doubts)
+    record["caveats"] = "; ".join(result.caveats)
     record["digest"] = result.digest
     return record
 

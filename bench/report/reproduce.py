@@ -21,7 +21,7 @@ from bench.core.markdown import table
 from bench.core.notices import SEEDED
 from bench.core.randomness import stream
 from bench.runner.cell import Cell, asked, stored
-from bench.runner.request import Crossing
+from bench.runner.request import Grid
 from bench.store import staleness as why
 from bench.store.records import CellResult
 from bench.store.store import Key, Store
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DRIFT = 4  # the exit code
 VERDICTS = ("equal", "inside", "drift", "failed")
-CLAIM = ("epsilon", "delta", "sampler", "relation", "assumes")
+CLAIM = ("epsilon", "delta", "sampler", "relation", "public_knowledge")
 UNRECORDED = "nothing that is recorded (how many cores the process may use, and their kind, is not)"
 TOLD = 4  # changes named in a row of the table
 LAST_DIGITS = 1e-9  # of an interval without width, or of an epsilon, another machine may round the last ones otherwise
@@ -68,9 +68,9 @@ class Compared:
     why: tuple[str, ...] = ()
 
     @property
-    def doubts(self) -> tuple[list[str], list[str]]:
+    def caveats(self) -> tuple[list[str], list[str]]:
         """Those that came, and those that went."""
-        was, now = list(self.old.doubts), list(self.new.doubts) if self.new else list(self.old.doubts)
+        was, now = list(self.old.caveats), list(self.new.caveats) if self.new else list(self.old.caveats)
         return [one for one in now if one not in was], [one for one in was if one not in now]
 
 
@@ -97,7 +97,7 @@ def choose(request: Request, store: Store, sample: int | None, seed: int | None)
         raise UserError(f"--sample must be at least 1, not {sample}.")
     if sample is None and seed is not None:
         raise UserError("--sample-seed draws a sample: say with --sample N how large.")
-    every = asked(request.crossings)
+    every = asked(request.grids)
     results = {cell.name: result for cell in every if (result := store.load(*cell.name))}
     for cell in every:
         if cell.name not in results and (path := store.path(*cell.name)).exists():
@@ -130,9 +130,9 @@ def _groups(cell: Cell) -> tuple[tuple[str, ...], ...]:
     return ("row", cell.data.label, cell.defense.label), ("attack", cell.data.label, cell.attack.label)
 
 
-def crossings(cells: Sequence[Cell]) -> tuple[Crossing, ...]:
+def grids(cells: Sequence[Cell]) -> tuple[Grid, ...]:
     """What asks the runner for these cells and no other."""
-    return tuple(Crossing((cell.defense,), (cell.attack,), (cell.data,), (cell.seed,)) for cell in cells)
+    return tuple(Grid((cell.defense,), (cell.attack,), (cell.data,), (cell.seed,)) for cell in cells)
 
 
 @contextmanager
@@ -273,8 +273,8 @@ def markdown(report: Report) -> str:
     rows = [_row(one) for one in report.compared if one.verdict != "equal"]
     lines += [*table(HEAD, rows), ""] if rows else []
     for one in report.compared:
-        for word, doubts in zip(("came", "went"), one.doubts, strict=True):
-            lines += [f"- Caveat that {word}, {'/'.join(map(str, _name(one.old)))}: {doubt}" for doubt in doubts]
+        for word, caveats in zip(("came", "went"), one.caveats, strict=True):
+            lines += [f"- Caveat that {word}, {'/'.join(map(str, _name(one.old)))}: {caveat}" for caveat in caveats]
     lines += [f"- {note}" for note in report.notes]
     lines += [
         "- Equal: every metric and the utility are the same numbers. Inside: the headline figure and the utility lie "

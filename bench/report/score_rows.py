@@ -51,7 +51,7 @@ def lines_of(row: ScoreRow) -> list[str]:
     return lines
 
 
-def one_line(row: ScoreRow) -> str:
+def summary(row: ScoreRow) -> str:
     """What the board says of it in a terminal."""
     said = dict(zip(HEAD, row_of(row), strict=True))
     audited = said["audited epsilon"].replace("**", "")

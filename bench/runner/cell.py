@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.core.component import Choice, missing
-from bench.runner.request import Crossing
+from bench.runner.request import Grid
 from bench.store.freshness import cell_digest, spell
 from bench.store.store import Store
 
@@ -50,10 +50,10 @@ class Cell:
         return cell_digest((self.data.component, self.defense.component), options, self.seed)
 
 
-def asked(crossings: Iterable[Crossing]) -> list[Cell]:
+def asked(grids: Iterable[Grid]) -> list[Cell]:
     """Every playable cell of the crossings, each once."""
     found: dict[tuple[str, str, str, int], Cell] = {}
-    for one in crossings:
+    for one in grids:
         for data, seed, defense, attack in itertools.product(one.data, one.seeds, one.defenses, one.attacks):
             cell = Cell(data, defense, attack, seed)
             if not cell.missing:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.component import text
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 
 Setting = str | list[str] | bool
 
@@ -69,7 +69,7 @@ def typed(path: Path | str, given: Mapping[Any, object], words: Mapping[str, typ
     found = {}
     for key, value in given.items():
         if not isinstance(key, str) or key not in words:
-            raise UserError(f"the configuration {path} has the unknown word {key!r}: {nearest(str(key), words)}")
+            raise UserError(f"the configuration {path} has the unknown word {key!r}: {suggest(str(key), words)}")
         found[key] = _setting(path, key, value, words[key])
     return found
 

@@ -38,7 +38,7 @@ SURE = 1e-3  # a null control this unlikely is red
 
 
 @dataclass(frozen=True)
-class World:
+class ControlSetting:
     """Where an attack is tried: an undefended release on few records, so that it over-fits.
 
     random_labels: labels are drawn at random first, so that a classifier can only memorise them (Zhang et al. 2017).
@@ -52,19 +52,23 @@ class World:
     null: int = NULL
 
 
-WORLDS = (
-    World("membership", "none,steps=2000", "digits,private=200,holdout=200,public=600", random_labels=True),
-    World("membership", "dp_augm,epsilon=inf,hidden=512,steps=1000", "digits,private=100,holdout=600,public=600"),
-    World(
+CONTROL_SETTINGS = (
+    ControlSetting("membership", "none,steps=2000", "digits,private=200,holdout=200,public=600", random_labels=True),
+    ControlSetting(
+        "membership", "dp_augm,epsilon=inf,hidden=512,steps=1000", "digits,private=100,holdout=600,public=600"
+    ),
+    ControlSetting(
         "membership",
-        "dp_vaegm,epsilon=inf,hidden=256,rate=0.5,steps=1000,waves=0",
+        "dp_vaegm,epsilon=inf,hidden=256,rate=0.5,steps=1000,cosines=0",
         "digits,private=100,holdout=200,public=600",
     ),
-    World("inversion", "none", "digits"),
-    World("inversion", "dp_augm,epsilon=inf", "digits"),
-    World("inversion", "federated", "digits"),
-    World("gan_leakage", "federated", "digits", null=6),
-    World("attribute", "none,hidden=256,steps=3000", "adult,private=500,holdout=2000,public=3000", random_labels=True),
+    ControlSetting("inversion", "none", "digits"),
+    ControlSetting("inversion", "dp_augm,epsilon=inf", "digits"),
+    ControlSetting("inversion", "federated", "digits"),
+    ControlSetting("gan_leakage", "federated", "digits", null=6),
+    ControlSetting(
+        "attribute", "none,hidden=256,steps=3000", "adult,private=500,holdout=2000,public=3000", random_labels=True
+    ),
 )
 
 
@@ -83,7 +87,7 @@ class Control:
     metric: str
     floor: float
     positive: Mapping[str, float]
-    blind: Mapping[str, float]
+    baseline: Mapping[str, float]
     expected: float
     null: Mapping[str, float]
     p_value: float
@@ -92,7 +96,7 @@ class Control:
 
     def __str__(self) -> str:
         found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends "
-        found += f"(floor {self.floor:.3f}, blindly {self.blind['value']:.3f}), "
+        found += f"(floor {self.floor:.3f}, blindly {self.baseline['value']:.3f}), "
         found += f"{_spell(self.null)} where there is nothing ({self.expected:.3f})"
         return "; ".join([found, *(f"RED {why}" for why in self.red)])
 
@@ -101,13 +105,13 @@ def _spell(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-def world(attack: Choice, registry: Registry) -> World:
+def control_setting(attack: Choice, registry: Registry) -> ControlSetting:
     """Where `attack` is tried: the first world of its game whose release gives what it needs.
 
     Raises UserError where there is none.
     """
     one = attack.component
-    for found in WORLDS:
+    for found in CONTROL_SETTINGS:
         game = one.game.name if one.game else ""
         [defense] = choose(registry, "defense", found.defense)
         if found.game == game and not one.needs - defense.component.publishes - {"retrain"}:
@@ -126,10 +130,10 @@ def measure(
     say: Callable[[str], None] = lambda what: None,
 ) -> Control:
     """Try one attack against both controls, all seeds side by side, so that what they train is trained as one."""
-    place, game = world(attack, registry), attack.component.game
+    place, game = control_setting(attack, registry), attack.component.game
     assert game
-    if game.unrelated is None:
-        raise UserError(f"the game {game.name} does not say what its null control trains on: give it `unrelated`.")
+    if game.null_data is None:
+        raise UserError(f"the game {game.name} does not say what its null control trains on: give it `null_data`.")
     play = partial(_play, attack, place, registry, store, where)
     say(f"positive control of {attack.label}")
     good = _side_by_side([partial(play, seed, null=False) for seed in range(POSITIVE)])
@@ -138,7 +142,7 @@ def measure(
     say(f"null control of {attack.label}")
     idle = _side_by_side([partial(play, seed, null=True) for seed in range(place.null)])
     positive = _mean(good, metric)
-    blind = dict.fromkeys(("value", "low", "high"), expected) if game.nothing else _mean(good, "blind")
+    baseline = dict.fromkeys(("value", "low", "high"), expected) if game.nothing else _mean(good, "baseline")
     null, p_value = (
         _mean(idle, metric),
         _p_value([float(one[metric]["value"]) for one in idle], expected, bounded=game.bounded),
@@ -162,7 +166,7 @@ def measure(
         metric=metric,
         floor=floor,
         positive=positive,
-        blind=blind,
+        baseline=baseline,
         expected=expected,
         null=null,
         p_value=p_value,
@@ -204,7 +208,7 @@ def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Wher
 
 
 def _play(
-    attack: Choice, place: World, registry: Registry, store: Store, where: Where, seed: int, *, null: bool
+    attack: Choice, place: ControlSetting, registry: Registry, store: Store, where: Where, seed: int, *, null: bool
 ) -> Mapping[str, Any]:
     """The metrics of one seed: train, attack, judge, as the runner does."""
     from bench.runner import play
@@ -212,7 +216,7 @@ def _play(
     [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
     game = attack.component.game
     assert game
-    assert game.unrelated
+    assert game.null_data
     split: Data = data.component.function(where, stream(seed, "control", data.label), **data.settings)
     if place.random_labels:
         rng = stream(seed, "labels")
@@ -223,7 +227,7 @@ def _play(
         split = replace(split, private=private, holdout=holdout, public=public)
     trained_on = split
     if null:
-        split, records = game.unrelated(split, stream(seed, "unrelated"))
+        split, records = game.null_data(split, stream(seed, "unrelated"))
         trained_on = replace(split, private=records)
         if game.bounded:  # private labels say nothing then, so public ones must not say it to the defense either
             rng = stream(seed, "public labels")
@@ -233,10 +237,14 @@ def _play(
     allowed = release.only(attack.component.needs)
     own = {name: value for name, value in attack.settings.items() if name not in game.options}
     answer = attack.component.function(
-        allowed, game.show(challenge, allowed), challenge.public, seed=derive(seed, "attack", attack.name), **own
+        allowed,
+        game.targets_visible(challenge, allowed),
+        challenge.public,
+        seed=derive(seed, "attack", attack.name),
+        **own,
     )
-    blind = play.blind_answer(game, challenge, derive(seed, "blind"), store.weights)
-    return game.judge(answer, blind, challenge, stream(seed, "judge"))
+    baseline = play.baseline_answer(game, challenge, derive(seed, "blind"), store.weights)
+    return game.judge(answer, baseline, challenge, stream(seed, "judge"))
 
 
 def _mean(found: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
@@ -259,7 +267,7 @@ def _p_value(values: Sequence[float], expected: float, *, bounded: bool = False)
 
 
 def _digest(attack: Choice, registry: Registry) -> str:
-    place = world(attack, registry)
+    place = control_setting(attack, registry)
     [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
     return control_digest(attack, defense, data, place)
 

@@ -45,7 +45,7 @@ class Trained:
     privacy: dict[str, Any]
     seconds: float
     fits: Mapping[str, float]
-    doubts: tuple[str, ...]
+    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ class Played:
     contact_sheet: Mapping[str, NDArray[Any]]
     seconds: float
     fits: Mapping[str, float]
-    doubts: tuple[str, ...]
+    caveats: tuple[str, ...]
 
 
 def split(data: Choice, where: Where, seed: int) -> tuple[Data, tuple[str, ...]]:
     """The records, and the doubts about them, which belong to every cell."""
-    with caveats_collected() as doubts:
+    with caveats_collected() as caveats:
         found: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
     repeated = sum(len(part) - len(set(record_keys(part))) for part in (found.private, found.holdout, found.public))
     if twice := shared(found) + repeated:
         raise UserError(f"{data.label} holds {twice} records more than once: split it with bench.core.dataset.split.")
-    return found, tuple(doubts)
+    return found, tuple(caveats)
 
 
 def release(data: Data, defense: Choice, seed: int) -> Release:
@@ -101,7 +101,7 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
 def train(data: Data, defense: Choice, seed: int) -> Trained:
     from bench.dp.train import recording_trainings
 
-    with caveats_collected() as doubts:
+    with caveats_collected() as caveats:
         start = time.perf_counter()
         with recording_trainings() as fits:
             found = release(data, defense, seed)
@@ -110,19 +110,19 @@ def train(data: Data, defense: Choice, seed: int) -> Trained:
         utility: dict[str, Any] = {"not_measurable": "neither a predictor nor synthetic records are published"}
         if len(correct):
             utility = {"accuracy": metrics.accuracy(correct), "n": len(correct)}
-        claim: dict[str, Any] = dict(accounting.claim(found.spent, len(data.private)))
+        claim: dict[str, Any] = dict(accounting.claim(found.dp_event, len(data.private)))
         if defense.component.private and defense.settings.get("epsilon") not in (None, float("inf")):
             asked = float(defense.settings["epsilon"])  # type: ignore[arg-type]
             if claim["epsilon"] > asked * (1 + 1e-6):
-                doubt = f"spent epsilon {claim['epsilon']:.3f}, above the {asked:g} asked for"
-                warnings.warn(Caveat(doubt), stacklevel=1)
+                caveat = f"spent epsilon {claim['epsilon']:.3f}, above the {asked:g} asked for"
+                warnings.warn(Caveat(caveat), stacklevel=1)
     privacy = {name: "inf" if value == float("inf") else value for name, value in claim.items()}
     privacy |= {
         "relation": accounting.RELATION,
-        "sampler": accounting.describe(found.spent),
-        "assumes": list(defense.component.assumes),
+        "sampler": accounting.describe(found.dp_event),
+        "public_knowledge": list(defense.component.public_knowledge),
     }
-    return Trained(found, utility, correct, privacy, seconds, fits.seconds, tuple(doubts))
+    return Trained(found, utility, correct, privacy, seconds, fits.seconds, tuple(caveats))
 
 
 def samples(cell: Cell, found: Release) -> dict[str, NDArray[Any]]:
@@ -168,28 +168,28 @@ def measure(data: Data, cell: Cell, trained: Trained, challenge: Challenge, cach
 
     game, of = _game(cell), question(cell)[1]
     own = {name: value for name, value in cell.attack.settings.items() if name not in game.options}
-    with caveats_collected() as doubts:
+    with caveats_collected() as caveats:
         start = time.perf_counter()
         with recording_trainings() as fits:
             allowed = trained.release.only(cell.attack.component.needs)
             seed = derive(cell.seed, "attack", cell.attack.name)
-            targets = game.show(challenge, allowed)
+            targets = game.targets_visible(challenge, allowed)
             answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
         seconds = time.perf_counter() - start + fits.recalled
-        blind = blind_answer(game, challenge, derive(cell.seed, "blind", game.name, of), cache)
-        judged = dict(game.judge(answer, blind, challenge, stream(cell.seed, "judge", game.name)))
+        baseline = baseline_answer(game, challenge, derive(cell.seed, "blind", game.name, of), cache)
+        judged = dict(game.judge(answer, baseline, challenge, stream(cell.seed, "judge", game.name)))
     answers = {**judged.pop("answers", {}), "correct": trained.correct}
-    sheet = game.sheet(answer, blind, challenge) if game.sheet else {}
-    return Played(judged, answers, sheet, seconds, fits.seconds, tuple(doubts))
+    contact_sheet = game.contact_sheet(answer, baseline, challenge) if game.contact_sheet else {}
+    return Played(judged, answers, contact_sheet, seconds, fits.seconds, tuple(caveats))
 
 
-def blind_answer(game: Game, challenge: Challenge, seed: int, cache: WeightsCache) -> NDArray[Any]:
+def baseline_answer(game: Game, challenge: Challenge, seed: int, cache: WeightsCache) -> NDArray[Any]:
     """The blind answer, remembered: it depends on the challenge alone and is the same for every defense and attack."""
-    own = code_digest([Path(inspect.getsourcefile(inspect.unwrap(game.blind)) or __file__)])
-    key = digest(("blind", game.name, own, challenge, seed, versions()))
+    own = code_digest([Path(inspect.getsourcefile(inspect.unwrap(game.baseline)) or __file__)])
+    key = digest(("baseline", game.name, own, challenge, seed, versions()))
     found = cache.load(key)
     if found is None or set(found) != {"answer"}:
-        found = {"answer": game.blind(challenge, seed)}
+        found = {"answer": game.baseline(challenge, seed)}
         cache.save(key, found)
     return found["answer"]
 
@@ -197,12 +197,12 @@ def blind_answer(game: Game, challenge: Challenge, seed: int, cache: WeightsCach
 @contextmanager
 def caveats_collected() -> Iterator[list[str]]:
     """Collect the Doubts warned of within; pass other warnings on."""
-    doubts: list[str] = []
+    caveats: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", Caveat)
-        yield doubts
+        yield caveats
     for warning in caught:
         if issubclass(warning.category, Caveat):
-            doubts.append(str(warning.message))
+            caveats.append(str(warning.message))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -24,7 +24,7 @@ from bench.core.files import write
 from bench.dp import accounting
 from bench.runner import play
 from bench.runner.release_card import FILES, Made, card, contents
-from bench.runner.request import Crossing
+from bench.runner.request import Grid
 from bench.store.freshness import versions
 from bench.store.lint_verdicts import LintFinding
 from bench.store.store import Store
@@ -65,12 +65,12 @@ def check_words(parts: Sequence[Mapping[str, Any]]) -> None:
         raise UserError("--release publishes what a defense lets out: say which one with --defense NAME.")
 
 
-def plan(crossings: Sequence[Crossing], folder: Path) -> list[Planned]:
+def plan(grids: Sequence[Grid], folder: Path) -> list[Planned]:
     """The releases asked for. Raises UserError for what must not or cannot be released, before anything is trained."""
     found: dict[Path, Planned] = {}
-    for crossing in crossings:
-        for data in crossing.data:
-            for defense in crossing.defenses:
+    for grid in grids:
+        for data in grid.data:
+            for defense in grid.defenses:
                 _check(defense)
                 label = _public(data, defense).label
                 target = Store(folder).path(label, defense.label, "-", 0).parent.parent
@@ -119,7 +119,7 @@ def _public(data: Choice, defense: Choice) -> Choice:
 
 def _counts(defense: Choice) -> bool:
     """Whether a defense takes the number of private records for public."""
-    return any(NUMBER in fact for fact in defense.component.assumes)
+    return any(NUMBER in fact for fact in defense.component.public_knowledge)
 
 
 def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint) -> int:
@@ -132,9 +132,9 @@ def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint
         warn_user("note: several releases of the same records: their epsilons add up.")
     for i, one in enumerate(planned):
         progress.step(f"{one.defense.label} on {one.data.label}", i, len(planned))
-        data, doubts = play.split(one.data, where, SPLIT)
-        for doubt in doubts:
-            warn_user(f"note: {doubt}")
+        data, caveats = play.split(one.data, where, SPLIT)
+        for caveat in caveats:
+            warn_user(f"note: {caveat}")
         findings = lint(one.defense, data, SPLIT)
         for finding in findings:
             warn_user(f"{one.defense.label} is not released ({finding.probe}): {finding.what}")
@@ -164,7 +164,7 @@ def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)  # of the cross-check; the card shows both figures
-        claim = accounting.claim(found.spent, len(data.private))
+        claim = accounting.claim(found.dp_event, len(data.private))
     if claim["epsilon"] == float("inf"):
         raise UserError(f"{one.defense.label} spent an infinite epsilon, so it is not released: give finite ones.")
     public = _public(one.data, one.defense)
@@ -176,7 +176,7 @@ def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
         if _counts(one.defense)
         else None,
         claim=claim,
-        sampler=accounting.describe(found.spent),
+        sampler=accounting.describe(found.dp_event),
         split=SPLIT,
         versions=versions(),
         date=datetime.date.today().isoformat(),

@@ -130,7 +130,7 @@ def card(made: Made, files: Mapping[str, bytes], networks: Mapping[str, Any]) ->
         "sizes": made.sizes,
         "claim": {**{key: made.claim[key] for key in ("epsilon", "epsilon_rdp", "delta")}, "relation": RELATION,
                   "sampler": made.sampler},
-        "assumes": list(component.assumes),
+        "public_knowledge": list(component.public_knowledge),
         "noise": UNSEEDED,
         "split": f"public, by seed {made.split} of `bench run`",
         "linter": "passed: the probes of bench.lint.linter found nothing",
@@ -155,10 +155,10 @@ def _words(values: Mapping[str, Any], made: Made) -> str:
     hidden = values["published_without_file"]
     lines = [
         f"# {values['defense']} on {values['data']}", "",
-        f"{made.defense.component.one_line} Released {made.date}.", "",
+        f"{made.defense.component.summary} Released {made.date}.", "",
         f"**{UNSEEDED}**", "",
         "## What it claims", "", *table(list(claim), [[str(value) for value in claim.values()]]), "",
-        f"- Assumed public: {'; '.join(values['assumes']) or 'nothing'}.",
+        f"- Assumed public: {'; '.join(values['public_knowledge']) or 'nothing'}.",
         f"- Linter {values['linter']}.",
         *(f"- {line}" for line in LIMITS), "",
         "## What is here", "", *files,

@@ -10,7 +10,7 @@ from bench.core.dataset import Where
 
 
 @dataclass(frozen=True)
-class Crossing:
+class Grid:
     """Every one of these defenses against every one of these attacks, on each data set and seed."""
 
     defenses: tuple[Choice, ...]
@@ -23,7 +23,7 @@ class Crossing:
 class Request:
     """What `bench run` was asked for."""
 
-    crossings: tuple[Crossing, ...]
+    grids: tuple[Grid, ...]
     results: Path
     where: Where
     accept_published: bool = False

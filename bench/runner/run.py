@@ -98,7 +98,7 @@ class _Run:
     def _say(self, what: str) -> None:
         self.progress.step(what, self.outcome.measured + len(self.outcome.failed), self.total)
 
-    def _group(self, data: Data, doubts: tuple[str, ...], cells: Sequence[Cell]) -> None:
+    def _group(self, data: Data, caveats: tuple[str, ...], cells: Sequence[Cell]) -> None:
         """Train one defense, then play every attack of its cells, those that the budget still allows by then."""
         trained = None
         _reset_peak()
@@ -109,7 +109,7 @@ class _Run:
         }
         with _failing(self.outcome, cells, "training failed"):
             trained = play.train(data, cells[0].defense, cells[0].seed)
-            trained = replace(trained, doubts=(*doubts, *trained.doubts))
+            trained = replace(trained, caveats=(*caveats, *trained.caveats))
             if pictures := play.samples(cells[0], trained.release):
                 self.store.save_sheet(samples_of(cells[0].name), pictures)
             self.store.save_asked(cells[0].training_digest(), trained.fits)
@@ -147,7 +147,7 @@ class _Run:
             metrics=played.metrics,
             seconds={"defense": round(trained.seconds, 3), "attack": round(played.seconds, 3)},
             peak_memory_mib=_peak(),
-            doubts=list(dict.fromkeys((*trained.doubts, *played.doubts))),
+            caveats=list(dict.fromkeys((*trained.caveats, *played.caveats))),
         )
         self.store.save(result)
 
@@ -156,7 +156,7 @@ def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     """The playable cells without a fresh result, grouped by what is trained for them."""
     groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}  # by split first, as one is in memory at a time
     machine = None if request.accept_published else store.machine
-    for cell in asked(request.crossings):
+    for cell in asked(request.grids):
         if stored(cell, store, machine):
             outcome.stored += 1
         else:

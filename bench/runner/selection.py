@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.core.component import Choice, Component, Kind, Option, text
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.data import user_file
 from bench.runner.registry import Registry
 
@@ -116,7 +116,7 @@ def _unknown(registry: Registry, kind: Kind, name: str) -> str:
         if name and f"/{name}.py " in line:
             return f"the {kind} {name!r} is not there, because {line}"
     known = [*registry.of(kind), *(registry.games if kind == "attack" else ()), "all"]
-    return f"there is no {kind} {name!r}: {nearest(name, known)}"
+    return f"there is no {kind} {name!r}: {suggest(name, known)}"
 
 
 def _choice(component: Component, settings: Sequence[str]) -> Choice:
@@ -127,7 +127,7 @@ def _choice(component: Component, settings: Sequence[str]) -> Choice:
     if isinstance(epsilon, float) and not epsilon > 0:
         raise UserError(f"epsilon={text(epsilon)} of {whose} must be a number above 0, or inf for no privacy.")
     if component.game and component.game.options and of is not None and of not in component.game.challenges:
-        raise UserError(f"of={of} of {whose} are nobody's records: {nearest(str(of), component.game.challenges)}")
+        raise UserError(f"of={of} of {whose} are nobody's records: {suggest(str(of), component.game.challenges)}")
     return Choice(component, given)
 
 
@@ -139,7 +139,7 @@ def _read(whose: str, options: Mapping[str, Option], settings: Sequence[str]) ->
             raise UserError(f"{word!r} is no option of {whose}: write option=value after the name.")
         if option not in options:
             every = ", ".join(f"{key}={text(default)}" for key, default in sorted(options.items())) or "none"
-            hint = nearest(option, options)
+            hint = suggest(option, options)
             hint = f"{hint} Its options are" if hint.startswith("did") else "its options are"
             raise UserError(f"{whose} has no option {option!r}: {hint} {every}.")
         if option in given:

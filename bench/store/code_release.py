@@ -17,11 +17,12 @@ from bench.core.digest import digest
 from bench.core.files import write
 from bench.core.source_code import BENCH, content_digest, decides, imports
 from bench.store.freshness import sources
+from bench.store.store import CODE
 
 if TYPE_CHECKING:
     from bench.store.store import Store
 
-FOLDER = "code"
+
 Files = Mapping[str, tuple[str, list[str]]]  # by name, the digest of a file's content and the names of what it imports
 
 
@@ -65,7 +66,7 @@ def _read(store: Store, name: str) -> Mapping[str, tuple[str, list[str]]]:
 
 
 def _path(store: Store, name: str) -> Path:
-    return store.root / FOLDER / f"{name}.json"
+    return store.root / CODE / f"{name}.json"
 
 
 def reached(files: Files, components: Iterable[Component]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-SCHEMA = 2
+SCHEMA = 3
 _NUMBERS = frozenset({int, float})
 _DIGITS = 300  # of whole numbers that every float can hold
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -26,7 +26,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 _PARTS: Mapping[str, tuple[set[str], ...]] = {
     "options": ({"data", "defense", "attack"},),
     "utility": ({"accuracy", "n"}, {"not_measurable"}),
-    "privacy": ({"epsilon", "epsilon_rdp", "epsilon_selected", "delta", "relation", "sampler", "assumes"},),
+    "privacy": ({"epsilon", "epsilon_rdp", "epsilon_selected", "delta", "relation", "sampler", "public_knowledge"},),
     "seconds": ({"defense", "attack"},),
 }
 
@@ -51,7 +51,7 @@ class CellResult:
     metrics: Mapping[str, Any]
     seconds: Mapping[str, Any]
     peak_memory_mib: float
-    doubts: Sequence[str]
+    caveats: Sequence[str]
     reproducible: bool = True
     schema: int = SCHEMA
 
@@ -90,7 +90,7 @@ class CellResult:
                 _same_keys(name, value, _PARTS[name])
         if not all(values[name] for name in ("data", "defense", "attack")):
             raise ValueError("it does not name its data, defense and attack")
-        if not all(type(doubt) is str for doubt in values["doubts"]):
+        if not all(type(caveat) is str for caveat in values["caveats"]):
             raise ValueError("doubts holds something else than sentences")
         _check_figures(values)
         return cls(**values)
@@ -106,7 +106,7 @@ def _check_figures(values: Mapping[str, Any]) -> None:
     if type(metrics.get("headline")) is not str or not _number(metrics.get("chance")):
         raise ValueError("metrics do not say which of them is the headline, or what it is by chance")
     figures = {name: figure for name, figure in metrics.items() if isinstance(figure, dict) and name != "roc"}
-    for name in (metrics["headline"], "gain", "blind"):
+    for name in (metrics["headline"], "gain", "baseline"):
         figures.setdefault(name, metrics.get(name))
     if "accuracy" in values["utility"]:
         figures["accuracy"] = values["utility"]["accuracy"]
@@ -125,8 +125,8 @@ def _check_figures(values: Mapping[str, Any]) -> None:
     claims = [privacy[name] for name in ("epsilon", "epsilon_selected")]
     if not all(_number(claim) or claim == "inf" for claim in claims) or not _number(privacy["delta"]):
         raise ValueError("privacy holds an epsilon or a delta that is no number")
-    assumes = privacy["assumes"]
-    if not (isinstance(assumes, list) and all(type(fact) is str for fact in assumes)):
+    public_knowledge = privacy["public_knowledge"]
+    if not (isinstance(public_knowledge, list) and all(type(fact) is str for fact in public_knowledge)):
         raise ValueError("assumes holds something else than sentences")
 
 

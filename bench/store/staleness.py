@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.component import text
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.store import code_release
 from bench.store.freshness import Find, components, freshness, versions
 from bench.store.records import CellResult
@@ -36,7 +36,7 @@ def find(store: Store, words: str) -> CellResult:
             return result
     if Path(words).is_file():
         raise UserError(f"{words} is no cell of {store.root}: give --results the folder that it belongs to.")
-    hint = nearest(words, by_name) if by_name else "nothing is."
+    hint = suggest(words, by_name) if by_name else "nothing is."
     if hint.startswith("known"):  # there are thousands
         hint = f"write data/defense/attack/seed, as in {min(by_name)}."
     raise UserError(f"{words} is not stored in {store.root}: {hint}")

@@ -36,6 +36,7 @@ CONTROLS = "controls"  # the folder of what `bench.runner.controls` stores, whic
 PROBES = "probes"  # the folder of what `bench.lint` found of defenses
 SCORES = "scores"  # the folder of what `bench.audit` keeps of scores that were handed in
 AUDITS = "audits"  # the folder of what `bench.audit` finds of our own defenses
+CODE = "code"  # the folder of what `bench.store.code_release` keeps
 _DAY = 86_400.0
 _SEAL = 16  # bytes
 
@@ -74,7 +75,7 @@ class Store:
         found: list[CellResult] = []
         with uncollected():
             for folder, folders, names in os.walk(self.root, onerror=_unlistable):
-                own = {CONTROLS, PROBES, SCORES, AUDITS} if Path(folder) == self.root else set()
+                own = {CONTROLS, PROBES, SCORES, AUDITS, CODE} if Path(folder) == self.root else set()
                 folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
                 files = (name for name in sorted(names) if name.endswith(".json") and name[0] != ".")
                 read = (self._read(os.path.join(folder, name)) for name in files)

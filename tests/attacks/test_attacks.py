@@ -105,10 +105,10 @@ def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
     """What art_membership would read on pure noise if it were fitted on the records it is asked about."""
     attack, data = components().attacks["art_membership"], noise_records()
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
-    targets, secret = challenge.targets, challenge.secret
-    own_fit = Targets(targets.records, targets.records, secret)
+    targets, ground_truth = challenge.targets, challenge.ground_truth
+    own_fit = Targets(targets.records, targets.records, ground_truth)
     answer = attack.function(toy_releases.release(attack.needs, data, leak=False), own_fit, data.public, seed=0)
-    judged = dict(MEMBERSHIP.judge(answer, np.zeros(len(secret)), challenge, np.random.default_rng(0)))
+    judged = dict(MEMBERSHIP.judge(answer, np.zeros(len(ground_truth)), challenge, np.random.default_rng(0)))
     assert judged["auc"]["value"] > 0.98
     assert not finds_nothing(judged)
 
@@ -121,13 +121,13 @@ def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
 def test_every_learner_works(learner: str, input_type: str) -> None:
     attack, data = components().attacks["art_membership"], noise_records(size=120)
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
-    targets, secret = challenge.targets, challenge.secret
+    targets, ground_truth = challenge.targets, challenge.ground_truth
     options = {"learner": learner, "input_type": input_type}
     answer = attack.function(
         toy_releases.release(attack.needs, data, leak=True), targets, data.public, seed=0, **options
     )
-    assert answer.shape == secret.shape
-    judged = MEMBERSHIP.judge(answer, np.zeros(len(secret)), challenge, np.random.default_rng(0))
+    assert answer.shape == ground_truth.shape
+    judged = MEMBERSHIP.judge(answer, np.zeros(len(ground_truth)), challenge, np.random.default_rng(0))
     if (learner, input_type) != ("lr", "prediction"):  # sure of any label: no plane through the predictions says so
         assert judged["auc"]["value"] > 0.9
     again = attack.function(

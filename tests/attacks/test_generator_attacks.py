@@ -53,7 +53,7 @@ def noise(seed: int = 0, private: int = 40, holdout: int = 40, public: int = 30)
 
 def asked(data: Data, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(seed))
-    return challenge.targets, challenge.secret, challenge.public
+    return challenge.targets, challenge.ground_truth, challenge.public
 
 
 def fake(data: Data, leak: bool) -> Release:
@@ -75,8 +75,8 @@ def attack(name: str, release: Release, targets: Targets, public: Examples, **op
     return found
 
 
-def auc(secret: NDArray[Any], answer: NDArray[Any]) -> float:
-    return float(roc_auc_score(secret, answer))
+def auc(ground_truth: NDArray[Any], answer: NDArray[Any]) -> float:
+    return float(roc_auc_score(ground_truth, answer))
 
 
 # Beside the slow way
@@ -227,35 +227,35 @@ def test_the_reference_is_made_of_what_is_public_of_this_question(monkeypatch: p
 def test_calibration_by_the_wrong_reference_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a generator that saw the private records too, what they have in common is divided away."""
     data = noise(private=150, holdout=150)
-    targets, secret, public = asked(data)
+    targets, ground_truth, public = asked(data)
     release = fake(data, leak=True)
-    assert auc(secret, attack(name, release, targets, public)) > 0.9
+    assert auc(ground_truth, attack(name, release, targets, public)) > 0.9
     module = {"nearest_sample": nearest_sample, "vae_reconstruction": vae_reconstruction}[name]
     monkeypatch.setattr(module, "reference_decoder", lambda *_: release.decode)
-    assert auc(secret, attack(name, release, targets, public)) < 0.8
+    assert auc(ground_truth, attack(name, release, targets, public)) < 0.8
 
 
 def test_codes_of_other_labels_are_caught() -> None:
     data = noise(private=150, holdout=150)
-    targets, secret, public = asked(data)
+    targets, ground_truth, public = asked(data)
     records = targets.records
     shifted = replace(targets, records=Examples(records.x, (records.y + 1) % 3, 3))
     release = fake(data, leak=True)
-    assert auc(secret, attack("vae_reconstruction", release, targets, public, calibrated=False)) > 0.9
-    assert auc(secret, attack("vae_reconstruction", release, shifted, public, calibrated=False)) < 0.65
+    assert auc(ground_truth, attack("vae_reconstruction", release, targets, public, calibrated=False)) > 0.9
+    assert auc(ground_truth, attack("vae_reconstruction", release, shifted, public, calibrated=False)) < 0.65
 
 
 def test_codes_learnt_the_other_way_are_caught() -> None:
     data = noise(private=150, holdout=150)
-    targets, secret, public = asked(data)
+    targets, ground_truth, public = asked(data)
     lied_to = replace(targets, known_member=~targets.known_member)
-    assert auc(secret, attack("code_distance", fake(data, leak=True), targets, public)) > 0.9
-    assert auc(secret, attack("code_distance", fake(data, leak=True), lied_to, public)) < 0.1
+    assert auc(ground_truth, attack("code_distance", fake(data, leak=True), targets, public)) > 0.9
+    assert auc(ground_truth, attack("code_distance", fake(data, leak=True), lied_to, public)) < 0.1
 
 
-def by_chance(secret: NDArray[Any]) -> float:
+def by_chance(ground_truth: NDArray[Any]) -> float:
     """The standard error of the AUC of an answer that knows nothing."""
-    members, others = int(secret.sum()), int((~secret).sum())
+    members, others = int(ground_truth.sum()), int((~ground_truth).sum())
     return float(np.sqrt((members + others + 1) / (12 * members * others)))
 
 
@@ -264,9 +264,9 @@ def null_aucs(play: Callable[[Release, Targets, NDArray[Any], Examples], NDArray
     found = []
     for seed in range(20):
         data = noise(seed)
-        targets, secret, public = asked(data, seed)
-        found.append(auc(secret, play(fake(data, leak=False), targets, secret, public)))
-    return float(np.mean(found)), by_chance(secret) / np.sqrt(len(found))
+        targets, ground_truth, public = asked(data, seed)
+        found.append(auc(ground_truth, play(fake(data, leak=False), targets, ground_truth, public)))
+    return float(np.mean(found)), by_chance(ground_truth) / np.sqrt(len(found))
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
@@ -276,8 +276,8 @@ def test_chance_over_twenty_releases_that_know_nothing(name: str) -> None:
 
 
 def test_a_learner_of_codes_scored_on_its_own_fit_is_caught() -> None:
-    def mutant(release: Release, targets: Targets, secret: NDArray[Any], public: Examples) -> NDArray[Any]:
-        own_fit = replace(targets, known=targets.records, known_member=secret)
+    def mutant(release: Release, targets: Targets, ground_truth: NDArray[Any], public: Examples) -> NDArray[Any]:
+        own_fit = replace(targets, known=targets.records, known_member=ground_truth)
         return attack("code_distance", release, own_fit, public)
 
     mean, error = null_aucs(mutant)
@@ -349,7 +349,7 @@ def positive(name: str, seen: bool) -> tuple[Release, Targets, NDArray[Any], Exa
     """A defense without privacy, over-fitted to a few digits, and a question about these (`seen`) or about others."""
     registry = components()
     size, options = {
-        "dp_vaegm": (100, {"steps": 1000, "rate": 0.5, "hidden": (256,), "waves": 0}),
+        "dp_vaegm": (100, {"steps": 1000, "rate": 0.5, "hidden": (256,), "cosines": 0}),
         "dp_augm": (200, {"steps": 200, "hidden": (512,)}),
     }[name]
     data = registry.data["digits"].function(Where(), np.random.default_rng(0), private=size, holdout=1300, public=297)
@@ -358,8 +358,8 @@ def positive(name: str, seen: bool) -> tuple[Release, Targets, NDArray[Any], Exa
     release = trained_release(data, Choice(defense, settings), 0)
     halves = data.holdout[:size], data.holdout[size:]
     inside, outside = (data.private, data.holdout) if seen else halves
-    targets, secret, public = asked(replace(data, private=inside, holdout=outside))
-    return release, targets, secret, public
+    targets, ground_truth, public = asked(replace(data, private=inside, holdout=outside))
+    return release, targets, ground_truth, public
 
 
 FLOORS = {
@@ -376,8 +376,8 @@ FLOORS = {
 def test_an_over_fitted_release_gives_its_records_away_and_no_others(name: str) -> None:
     defense = "dp_vaegm" if name in GENERATOR else "dp_augm"
     play = partial(attack, name)
-    release, targets, secret, public = positive(defense, True)
-    found = auc(secret, play(release, targets, public))
-    assert found > max(FLOORS[name], 0.5 + SIGMAS * by_chance(secret))
-    release, targets, secret, public = positive(defense, False)
-    assert abs(auc(secret, play(release, targets, public)) - 0.5) < 4.8916 * by_chance(secret)
+    release, targets, ground_truth, public = positive(defense, True)
+    found = auc(ground_truth, play(release, targets, public))
+    assert found > max(FLOORS[name], 0.5 + SIGMAS * by_chance(ground_truth))
+    release, targets, ground_truth, public = positive(defense, False)
+    assert abs(auc(ground_truth, play(release, targets, public)) - 0.5) < 4.8916 * by_chance(ground_truth)

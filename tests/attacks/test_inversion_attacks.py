@@ -99,8 +99,8 @@ def play(attack: Component, found: Release, asked: Challenge, **options: Any) ->
 def judged(answer: NDArray[Any], asked: Challenge) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
-        blind = INVERSION.blind(asked, 0)
-        return dict(INVERSION.judge(answer, blind, asked, np.random.default_rng(0)))
+        baseline = INVERSION.baseline(asked, 0)
+        return dict(INVERSION.judge(answer, baseline, asked, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
@@ -126,7 +126,7 @@ def test_tells_of_classes_that_the_adversary_never_saw() -> None:
     asked = challenge("unseen")
     attack = attack_of("gradient_inversion")
     found = judged(play(attack, release(attack), asked), asked)
-    assert found["blind"]["value"] <= 0.2
+    assert found["baseline"]["value"] <= 0.2
     assert found["gain"]["low"] > 0
 
 

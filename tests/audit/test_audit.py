@@ -121,8 +121,8 @@ class Fake:
 
 def fake(monkeypatch: pytest.MonkeyPatch, claimed: float, true: float, trials: int = 8_000) -> Finding:
     door = Fake(claimed, true)
-    spent = replayed_mechanisms.event(door, claimed)
-    monkeypatch.setattr(rows._Row, "doors", (spent, [door]))
+    dp_event = replayed_mechanisms.event(door, claimed)
+    monkeypatch.setattr(rows._Row, "doors", (dp_event, [door]))
     return audit("dp_sgd", trials=trials)
 
 
@@ -292,9 +292,9 @@ def test_what_is_seen_of_a_release_is_larger_where_the_record_is_nearer() -> Non
     record = Examples(np.full((1, 2), 0.5), np.ones(1, int), 3)
 
     def release(x: float) -> Release:
-        spent = accounting.no_access()
+        dp_event = accounting.no_access()
         made = Examples(np.full((black_box.SAMPLES, 2), x), np.zeros(black_box.SAMPLES, int), 3)
-        return Release(spent, generate=lambda n, seed: made, predict=lambda asked: 1 / 0)
+        return Release(dp_event, generate=lambda n, seed: made, predict=lambda asked: 1 / 0)
 
     def coder(x: float) -> Release:
         codes: Any = lambda asked: asked  # noqa: E731

@@ -27,7 +27,7 @@ from bench.data.card import FIELDS
 from bench.report import catalogue
 from bench.runner import editable_install
 from bench.runner.registry import discover
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 
 COMPONENTS = """
 from bench.games import MEMBERSHIP
@@ -192,14 +192,14 @@ def test_a_configuration_that_is_not_text(fakes: Fakes, capsys: pytest.CaptureFi
 def asked(fakes: Fakes, argv: list[str]) -> dict[str, Any]:
     assert main(argv) == 0
     request = fakes.requests[-1]
-    [crossing] = request.crossings
+    [grid] = request.grids
     rest = {name: getattr(request, name) for name in ("results", "where", "accept_published")}
-    return spelled(crossing) | rest
+    return spelled(grid) | rest
 
 
-def spelled(crossing: Crossing) -> dict[str, Any]:
-    labels = {kind: [c.label for c in getattr(crossing, kind)] for kind in ("defenses", "attacks", "data")}
-    return {**labels, "seeds": crossing.seeds}
+def spelled(grid: Grid) -> dict[str, Any]:
+    labels = {kind: [c.label for c in getattr(grid, kind)] for kind in ("defenses", "attacks", "data")}
+    return {**labels, "seeds": grid.seeds}
 
 
 def test_flags_become_a_request(fakes: Fakes) -> None:
@@ -266,7 +266,7 @@ def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> No
     assert main(["run", "--config", "board.yaml"]) == 0
     request = fakes.requests[-1]
     assert request.accept_published
-    first, second = map(spelled, request.crossings)
+    first, second = map(spelled, request.grids)
     assert first == {
         "defenses": ["shield,epsilon=1", "shield"],  # 8 is the default
         "attacks": ["spear"],
@@ -280,7 +280,7 @@ def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> No
         "seeds": (3,),
     }
     assert main(["run", "--config", "board.yaml", "--seeds", "7"]) == 0
-    assert [crossing.seeds for crossing in fakes.requests[-1].crossings] == [(7,), (7,)]
+    assert [grid.seeds for grid in fakes.requests[-1].grids] == [(7,), (7,)]
 
 
 def test_a_failed_cell_is_named_and_exit_1(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:

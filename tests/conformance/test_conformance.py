@@ -20,7 +20,7 @@ from bench.core.component import Choice
 from bench.core.errors import UserError
 from bench.dp import train
 from bench.runner import controls
-from bench.runner.controls import World
+from bench.runner.controls import ControlSetting
 from bench.runner.registry import add, discover
 from bench.store.store import Store
 
@@ -317,8 +317,8 @@ def test_who_takes_no_pictures_is_tried_on_plain_features(tmp_path: Path) -> Non
 @pytest.fixture
 def small_controls(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = "digits,private=60,holdout=60,public=200"
-    small = World("membership", "none,steps=300", sizes, random_labels=True, null=3)
-    monkeypatch.setattr(controls, "WORLDS", (small,))
+    small = ControlSetting("membership", "none,steps=300", sizes, random_labels=True, null=3)
+    monkeypatch.setattr(controls, "CONTROL_SETTINGS", (small,))
     monkeypatch.setattr(controls, "POSITIVE", 2)
 
 

@@ -84,7 +84,7 @@ def test_another_seed_moves_all_that_it_lets_out(name: str) -> None:
 
 def test_who_reads_no_private_record_is_known() -> None:
     """All others say that they do, and to none of these has the check nothing to say."""
-    nothing = {name for name in DEFENSES if accounting.claim(trained(name).spent, 200)["epsilon"] == 0}
+    nothing = {name for name in DEFENSES if accounting.claim(trained(name).dp_event, 200)["epsilon"] == 0}
     assert nothing == {"constant", "public_only", "random_encoder"}
 
 
@@ -158,11 +158,11 @@ def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data) -> None:
         predict, top = release.predict, private.x.max()
         assert predict
         if mutant == "scale":
-            return Release(release.spent, predict=lambda x: predict(x / top))
+            return Release(release.dp_event, predict=lambda x: predict(x / top))
         if mutant == "labels":
-            return Release(release.spent, predict=lambda x: predict(x) * np.isin(np.arange(2), private.y))
+            return Release(release.dp_event, predict=lambda x: predict(x) * np.isin(np.arange(2), private.y))
         prior = np.bincount(private.y, minlength=2) / len(private)
-        return Release(release.spent, predict=lambda x: predict(x) * prior)
+        return Release(release.dp_event, predict=lambda x: predict(x) * prior)
 
     trial = Trial(leaky, cancer.private, cancer.public, cancer.holdout.x, 0)
     assert blindfold(trial.run(cancer.private), trial.run(others(cancer.private)), trial)

@@ -10,24 +10,24 @@ from scipy.fft import dctn
 from scipy.stats import norm
 
 from bench.core.dataset import Examples
-from bench.core.images import is_picture, roughened, waves
+from bench.core.images import cosines, is_picture, roughened
 
 
 def test_waves_are_those_of_the_cosine_transform() -> None:
     """Against SciPy's, which knows them as coefficients."""
     picture = np.random.default_rng(0).random((12, 10))
     known = dctn(picture, norm="ortho")[:5, :5].ravel()
-    np.testing.assert_allclose(waves((12, 10, 1), 5) @ picture.ravel() / math.sqrt(120), known, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(cosines((12, 10, 1), 5) @ picture.ravel() / math.sqrt(120), known, rtol=1e-4, atol=1e-5)
 
 
 def test_waves_are_one_function_at_every_resolution_and_each_colour_has_its_own() -> None:
-    fine, coarse = waves((28, 28, 1), 3).reshape(9, 28, 28), waves((14, 14, 1), 3).reshape(9, 14, 14)
+    fine, coarse = cosines((28, 28, 1), 3).reshape(9, 28, 28), cosines((14, 14, 1), 3).reshape(9, 14, 14)
     halved = fine.reshape(9, 14, 2, 14, 2).mean((2, 4))
     np.testing.assert_allclose(halved, coarse, atol=0.03)  # means over a pixel, not values at its centre
     assert (fine[0] == 1).all()
-    coloured = waves((8, 8, 3), 2, 0.5).reshape(2, 2, 3, 8, 8, 3)
+    coloured = cosines((8, 8, 3), 2, 0.5).reshape(2, 2, 3, 8, 8, 3)
     assert (coloured[:, :, 0, ..., 1:] == 0).all()
-    plain = waves((8, 8, 1), 2).reshape(2, 2, 8, 8)
+    plain = cosines((8, 8, 1), 2).reshape(2, 2, 8, 8)
     np.testing.assert_allclose(coloured[1, 1, 2, ..., 2], plain[1, 1] / 2, rtol=1e-6)
     np.testing.assert_allclose(coloured[1, 0, 0, ..., 0], plain[1, 0] / 1.5, rtol=1e-6)
 

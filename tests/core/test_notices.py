@@ -36,11 +36,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["run", *shared, *chosen]) == 0
     store = Store(root)
     picture = np.zeros((4, 8, 8, 1), np.uint8)
-    store.save_sheet(("made", "says", "honest", 0), {"true": picture, "blind": picture})
+    store.save_sheet(("made", "says", "honest", 0), {"true": picture, "baseline": picture})
     for verb in ("table", "plot", "exposed"):
         assert main([verb, *shared]) == 0
     plan, registry = FIGURES["vaegm_epsilon"], discover()
-    cells = asked(run_commands._planned(registry, plan, dict.fromkeys(options.WORDS)).crossings)
+    cells = asked(run_commands._planned(registry, plan, dict.fromkeys(options.WORDS)).grids)
     drawn = keep(folder / "figures", plan, cells)
     figures.draw({plan: cells}, FIGURES, drawn, lambda result: True)
     (drawn.root / "figures").rename(root / "figures")

@@ -398,7 +398,7 @@ def test_a_file_goes_through_the_program_and_is_answered_from_the_store(
     store = Store(Path("r"))
     [result] = store.results()
     assert result.data == chosen(people).label
-    assert any("from its public part" in doubt for doubt in result.doubts)
+    assert any("from its public part" in caveat for caveat in result.caveats)
     assert "bench/data/user_file.py" in result.code
     assert "bench/data/user_file_parser.py" in result.code
     assert freshness(REGISTRY)(result)

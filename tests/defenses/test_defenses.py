@@ -120,7 +120,7 @@ def test_augm_never_reads_private_labels(cancer: Data) -> None:
     for access in RECORD:
         a, b = (getattr(release, access)(cancer.holdout.x) for release in (first, second))
         assert np.array_equal(a, b), access
-    assert first.spent == second.spent
+    assert first.dp_event == second.dp_event
     relabelled = Examples(cancer.public.x, 1 - cancer.public.y, 2)
     third = train("dp_augm", cancer.private, relabelled)
     assert third.predict
@@ -139,7 +139,7 @@ def test_an_encoder_that_was_never_trained_reads_no_private_record(cancer: Data)
     x = cancer.holdout.x
     assert np.array_equal(first.encode(x), second.encode(x))
     assert not np.allclose(first.encode(x), trained.encode(x))
-    assert accounting.claim(first.spent, 200)["epsilon"] == np.inf  # clients train on what they encoded
+    assert accounting.claim(first.dp_event, 200)["epsilon"] == np.inf  # clients train on what they encoded
     with pytest.raises(UserError, match="no encoder 'dpp'"):
         train(name, cancer.private, public, encoder="dpp")
 
@@ -269,7 +269,7 @@ def test_the_engines_give_the_same_defense(name: str, cancer: Data) -> None:
     assert second.predict
     x = cancer.holdout.x
     np.testing.assert_allclose(first.predict(x), second.predict(x), rtol=0, atol=1e-3)
-    assert first.spent == second.spent
+    assert first.dp_event == second.dp_event
     with pytest.raises(UserError, match="engine is one of"):
         train(name, cancer.private, cancer.public, engine="ghost")
 
@@ -296,7 +296,7 @@ def test_an_option_of_training_reaches_it(option: str, cancer: Data, witness: Wi
     "option",
     ["epsilon=0", "epsilon=-1", "epsilon=nan", "steps=0", "rate=0", "rate=1.5", "batch_size=0", "learning_rate=0",
      "l2_norm_clip=0", "hidden=0", "code_dim=0", "latent_dim=-1", "activation=rleu", "samples=0",
-     "classifier_steps=-1", "classifier_samples=0", "waves=-1", "shift=-1", "pixel_noise=-1", "pixel_noise=nan",
+     "classifier_steps=-1", "classifier_samples=0", "cosines=-1", "shift=-1", "pixel_noise=-1", "pixel_noise=nan",
       "features=hog", "engine=ghost", "schedule=step", "optimizer=lamb", "ema=1", "momentum=1",
       "teachers=0", "queries=-1", "threshold=1", "threshold=nan",
       "frequencies=0", "bandwidth=-1", "drawn=1", "digits=0", "beta=0", "gamma=nan"],

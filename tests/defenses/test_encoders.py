@@ -90,7 +90,7 @@ def test_without_noise_they_are_the_principal_components(cancer: Data) -> None:
     known = np.linalg.svd(centred, full_matrices=False)[2][:4]
     codes = (flat(cancer.holdout) - flat(cancer.public).mean(0)) @ known.T
     assert np.allclose(np.abs(release.encode(cancer.holdout.x)), np.abs(codes), atol=1e-4)
-    assert release.spent == accounting.no_privacy()
+    assert release.dp_event == accounting.no_privacy()
 
 
 def test_components_are_the_leading_eigenvectors_largest_first() -> None:
@@ -112,8 +112,8 @@ def test_pca_spends_one_gaussian_mechanism(asked: float, digits: Data, monkeypat
     release = train("pca_encoder", digits.private, digits.public, epsilon=asked, l2_norm_clip=3.0)
     [(_, sensitivity, noise, _)] = calls
     assert sensitivity == 9
-    assert release.spent == accounting.training_event(1.0, noise, 1)
-    assert 0.98 * asked < accounting.claim(release.spent, 200)["epsilon"] <= asked
+    assert release.dp_event == accounting.training_event(1.0, noise, 1)
+    assert 0.98 * asked < accounting.claim(release.dp_event, 200)["epsilon"] <= asked
 
 
 def test_the_encoder_of_components_is_one_linear_layer(digits: Data) -> None:
@@ -133,7 +133,7 @@ def test_pca_never_reads_private_labels(cancer: Data) -> None:
     assert first.predict
     assert second.predict
     assert np.array_equal(first.predict(cancer.holdout.x), second.predict(cancer.holdout.x))
-    assert first.spent == second.spent
+    assert first.dp_event == second.dp_event
 
 
 def test_more_components_than_features_are_all_of_them_and_too_many_features_are_refused(cancer: Data) -> None:
@@ -151,9 +151,9 @@ def test_what_comes_after_the_encoder_is_one_piece(name: str, cancer: Data, monk
     asked: list[dict[str, Any]] = []
     downstream = published_encoder.downstream
 
-    def seen(encode: Any, spent: Any, public: Examples, seed: int, **options: Any) -> Release:
+    def seen(encode: Any, dp_event: Any, public: Examples, seed: int, **options: Any) -> Release:
         asked.append({"public": public, "seed": seed, "steps": options["steps"]})
-        return downstream(encode, spent, public, seed, **options)
+        return downstream(encode, dp_event, public, seed, **options)
 
     monkeypatch.setattr(published_encoder, "downstream", seen)
     release = train(name, cancer.private, cancer.public)

@@ -159,8 +159,8 @@ def test_what_is_noised_is_what_is_accounted(epsilon: float, threshold: float, d
     [multiplier] = multipliers
     assert [sensitivity for _, sensitivity, _ in seen.noised] == [math.sqrt(2), 1][:looks]
     assert sum(len(values) for values, _, _ in seen.noised) == looks * 60
-    assert release.spent == accounting.training_event(1.0, multiplier, looks * 60)
-    assert accounting.claim(release.spent, 200)["epsilon"] <= epsilon
+    assert release.dp_event == accounting.training_event(1.0, multiplier, looks * 60)
+    assert accounting.claim(release.dp_event, 200)["epsilon"] <= epsilon
     deviation = math.sqrt(2) * multiplier
     assert variance_fits(seen.noise[0], deviation)
     for wrong in (multiplier, 2 * multiplier):  # the sensitivity forgotten, or taken for two votes
@@ -172,7 +172,7 @@ def test_without_privacy_the_plurality_labels_every_public_record(digits: Data, 
     [(votes, _, _)] = seen.noised
     assert len(votes) == len(digits.public)
     assert np.array_equal(seen.student[0].y, votes.argmax(1))
-    assert release.spent == accounting.no_privacy()
+    assert release.dp_event == accounting.no_privacy()
 
 
 def test_as_many_queries_as_the_noise_allows() -> None:

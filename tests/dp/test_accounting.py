@@ -101,8 +101,8 @@ def test_no_access_costs_nothing_and_no_noise_everything() -> None:
 @pytest.mark.parametrize("target", [0.01, 0.1, 1.0, 8.0])
 def test_noise_hits_the_target_from_below(target: float) -> None:
     sigma = noise_multiplier(target, 1e-5, 0.2, 60)
-    spent = epsilon(training_event(0.2, sigma, 60), 1e-5)
-    assert 0.99 * target <= spent <= target
+    dp_event = epsilon(training_event(0.2, sigma, 60), 1e-5)
+    assert 0.99 * target <= dp_event <= target
 
 
 def test_no_noise_for_an_infinite_target() -> None:
@@ -207,10 +207,10 @@ def test_a_private_choice_of_options_costs_what_papernot_and_steinke_say() -> No
     orders = np.concatenate([np.arange(1.1, 11, 0.1), np.arange(11, 64)])
     rdp = rdp_of(event, orders)
     best = math.inf
-    for order, spent in zip(orders, rdp, strict=True):
+    for order, dp_event in zip(orders, rdp, strict=True):
         # with any second order b: e(a) + 2 (1 - 1/b) e(b) + 2 log(m) / b + log(m) / (a - 1)
         more = min(2 * (1 - 1 / b) * e + 2 * math.log(m) / b for b, e in zip(orders, rdp, strict=True))
-        total = spent + more + math.log(m) / (order - 1)
+        total = dp_event + more + math.log(m) / (order - 1)
         best = min(best, total + math.log1p(-1 / order) - math.log(delta * order) / (order - 1))
     found = accounting.selected(event, delta)
     assert found == pytest.approx(best, rel=0.02)

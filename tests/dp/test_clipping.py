@@ -52,7 +52,7 @@ NETS: dict[str, Net] = {
     "autoencoder": Autoencoder((6,), (5,), 3),
     "vae": VAE((6,), (5,), 2, kl_weight=2.0),
     "conditional vae": VAE((6,), (5,), 2, classes=3),
-    "vae of waves": VAE((8, 8, 2), (5,), 2, classes=3, encoder=(4,), waves=3, seen=2, decay=0.5),
+    "vae of waves": VAE((8, 8, 2), (5,), 2, classes=3, encoder=(4,), cosines=3, seen=2, decay=0.5),
     "gan": GAN((6,), (5,), 2, "tanh"),
 }
 

@@ -303,7 +303,7 @@ def test_each_model_has_its_own_rate_divisor_clip_and_noise() -> None:
     for fit, single, part, seed in zip(together, made, parts, seeds, strict=True):
         np.testing.assert_allclose(flat(fit), one(single, part, seed), rtol=0, atol=2e-6)
         assert single.privacy
-        assert fit.spent == accounting.training_event(single.rate, single.privacy.noise_multiplier, 4)
+        assert fit.dp_event == accounting.training_event(single.rate, single.privacy.noise_multiplier, 4)
     # Handed the wrong way round, a model that was noised less would be accounted as the one that was noised more.
     swapped = train(made[::-1], parts, seeds)
     assert np.abs(flat(swapped[0]) - flat(together[0])).max() > 1e-3
@@ -346,7 +346,7 @@ def test_the_generator_of_a_gan_learns_and_no_record_reaches_it_but_through_the_
         after, fit = pictures(privacy, 300)
         assert np.abs(before.mean(0) - part.x[0]).mean() > 0.3
         assert np.abs(after.mean(0) - part.x[0]).mean() < 0.15
-    assert fit.spent == accounting.training_event(0.5, 0.5, 300)
+    assert fit.dp_event == accounting.training_event(0.5, 0.5, 300)
     # With a discriminator that is only noise, two data sets give one generator: it saw neither.
     other = Examples(1 - part.x, part.y, 1)
     made = recipe(net, privacy=Privacy(1e-12, 1e12), batch_size=100.0)
@@ -542,7 +542,7 @@ def test_calls_together_give_what_each_gives_alone_in_a_training_a_stage(calls: 
         assert name == k
         for fit, alone in zip(fits, procedure(k)[1:], strict=True):
             np.testing.assert_allclose(flat(fit), flat(alone), rtol=0, atol=1e-5)
-            assert fit.spent == alone.spent
+            assert fit.dp_event == alone.dp_event
     assert training.train_jointly([]) == []
 
 
@@ -636,7 +636,7 @@ def test_what_was_trained_is_not_trained_again(store: Store, monkeypatch: pytest
     monkeypatch.setattr(engine, "fit", None)
     for a, b in zip(first, train(recipe(), parts, [1, 2]), strict=True):
         assert np.array_equal(flat(a), flat(b))
-        assert (a.steps, a.spent, a.seconds) == (b.steps, b.spent, b.seconds)
+        assert (a.steps, a.dp_event, a.seconds) == (b.steps, b.dp_event, b.seconds)
     with caching(None), pytest.raises(TypeError):
         train(recipe(), parts, [1, 2])
 
@@ -713,7 +713,7 @@ def test_steps_that_ran_are_steps_that_are_accounted(store: Store) -> None:
     made = recipe(steps=7)
     [fit] = train(made, [examples()], [1])
     assert fit.steps == 7
-    assert fit.spent == accounting.training_event(0.5, 1.0, 7)
+    assert fit.dp_event == accounting.training_event(0.5, 1.0, 7)
     [path] = store.root.rglob("*.npz")
     found = store.weights.load(path.stem)
     assert found is not None
@@ -745,7 +745,7 @@ def test_a_killed_run_loses_one_fit(store: Store, calls: list[Any], monkeypatch:
     assert [arguments[2] for arguments in calls] == [[2]]
     for a, b in zip(whole, resumed, strict=True):
         assert np.array_equal(flat(a), flat(b))
-        assert (a.steps, a.spent) == (b.steps, b.spent)
+        assert (a.steps, a.dp_event) == (b.steps, b.dp_event)
 
 
 def test_a_damaged_memory_trains_again(store: Store, calls: list[Any]) -> None:
@@ -774,8 +774,8 @@ def test_private_training() -> None:
     made = private_training(2.0, 1000, 0.5, 30, 0.7)
     assert made is not None
     assert made.l2_norm_clip == 0.7
-    spent = accounting.claim(accounting.training_event(0.5, made.noise_multiplier, 30), 1000)
-    assert 1.98 <= spent["epsilon"] <= 2.0
+    dp_event = accounting.claim(accounting.training_event(0.5, made.noise_multiplier, 30), 1000)
+    assert 1.98 <= dp_event["epsilon"] <= 2.0
     assert private_training(float("inf"), 1000, 0.5, 30, 0.7) is None
     with pytest.raises(UserError, match="above 0"):
         private_training(0.0, 1000, 0.5, 30, 0.7)
@@ -790,9 +790,9 @@ def test_the_classifier_learns_and_predicts_probabilities() -> None:
     assert chances.shape == (90, 3)
     np.testing.assert_allclose(chances.sum(1), 1, atol=1e-5)
     assert (chances.argmax(1) == y).mean() > 0.95
-    assert accounting.describe(found.fit.spent) == "none"
+    assert accounting.describe(found.fit.dp_event) == "none"
     private = classify(part, 1, replace(standard(part, hidden=(8,), steps=3), privacy=Privacy(1.0, 2.0)))
-    assert accounting.describe(private.fit.spent) == "Poisson, rate 1, 3 steps, noise multiplier 2"
+    assert accounting.describe(private.fit.dp_event) == "Poisson, rate 1, 3 steps, noise multiplier 2"
     assert uniform(4)(part.x).tolist() == [[0.25] * 4] * 90
     assert [batch_rate(n, 50) for n in (0, 10, 200)] == [1, 1, 0.25]
 

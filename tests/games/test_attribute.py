@@ -44,12 +44,12 @@ def asked(data: Data, seed: int = 0) -> Any:
     return ATTRIBUTE.challenge(data, np.random.default_rng(seed))
 
 
-def judged(answer: NDArray[Any], data: Data, blind: NDArray[Any] | None = None) -> dict[str, Any]:
+def judged(answer: NDArray[Any], data: Data, baseline: NDArray[Any] | None = None) -> dict[str, Any]:
     challenge = asked(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
-        blind = ATTRIBUTE.blind(challenge, 0) if blind is None else blind
-        return dict(ATTRIBUTE.judge(answer, blind, challenge, np.random.default_rng(0)))
+        baseline = ATTRIBUTE.baseline(challenge, 0) if baseline is None else baseline
+        return dict(ATTRIBUTE.judge(answer, baseline, challenge, np.random.default_rng(0)))
 
 
 def play(function: Callable[..., Any], data: Data, predict: Map, **options: Any) -> dict[str, Any]:
@@ -82,13 +82,13 @@ def test_what_is_memorised_of_private_records_alone_is_a_gain_over_holdout() -> 
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("model", ["random", "constant", "unrelated"])
+@pytest.mark.parametrize("model", ["random", "constant", "null_data"])
 def test_an_attack_gains_nothing_where_nothing_is_known(name: str, model: str) -> None:
     data = people(seed=1)
     predict = {
         "random": knower(data, ()),
         "constant": lambda x: np.full((len(x), CLASSES), 1 / CLASSES, np.float32),
-        "unrelated": knower(people(seed=99), EVERYBODY),
+        "null_data": knower(people(seed=99), EVERYBODY),
     }[model]
     found = play(attack(name), data, predict)
     for figure, zero in (("gain", 0), ("gain_over_holdout", 0), ("balanced_accuracy", 1 / VALUES)):
@@ -105,8 +105,8 @@ def test_an_over_fitted_model_leaks_the_attributes_of_its_own_records(prior: str
     trained = classify(data.private, 0, recipe)
     found = play(attack("confidence_attribute"), data, trained.predict, prior=prior, weight=1.0)
     assert min(sigmas(found["gain"]), sigmas(found["gain_over_holdout"])) > SIGMAS
-    unrelated = play(attack("confidence_attribute"), people(seed=3), trained.predict, prior=prior, weight=1.0)
-    assert abs(sigmas(unrelated["gain_over_holdout"])) < SIGMAS
+    null_data = play(attack("confidence_attribute"), people(seed=3), trained.predict, prior=prior, weight=1.0)
+    assert abs(sigmas(null_data["gain_over_holdout"])) < SIGMAS
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -114,7 +114,7 @@ def test_where_records_tell_the_attribute_the_prior_is_kept(name: str) -> None:
     """Against a model that says nothing an attack is an imputer: not far below the best."""
     data = people(tell=0.9)
     constant = play(attack(name), data, lambda x: np.full((len(x), CLASSES), 1 / CLASSES, np.float32))
-    assert sigmas(constant["blind"], 1 / VALUES) > SIGMAS
+    assert sigmas(constant["baseline"], 1 / VALUES) > SIGMAS
     assert sigmas(constant["balanced_accuracy"], 1 / VALUES) > SIGMAS
     assert constant["gain"]["value"] > -0.05
 
@@ -155,18 +155,18 @@ def test_an_imputer_that_saw_the_truth_is_caught() -> None:
     """On noise the imputer is at chance; one fitted on the records in question, or handed them whole, is not."""
     data = people(seed=4)
     challenge = asked(data)
-    targets, truth = challenge.targets, challenge.secret
+    targets, truth = challenge.targets, challenge.ground_truth
     x = targets.records.x.copy()
     x[:, 3:6] = targets.values[truth.value]
     known, value = targets.known(data.public)
     blinds = {
-        "honest": ATTRIBUTE.blind(challenge, 0),
+        "honest": ATTRIBUTE.baseline(challenge, 0),
         "fitted on the asked": impute(targets.records, truth.value, targets.records, VALUES, 0),
         "handed whole records": impute(data.public, value, Examples(x, targets.records.y, CLASSES), VALUES, 0),
     }
     assert len(known) == len(data.public)
     chance = np.full((len(truth.value), VALUES), 1.0)
-    far = {name: sigmas(judged(chance, data, blind)["blind"], 1 / VALUES) for name, blind in blinds.items()}
+    far = {name: sigmas(judged(chance, data, baseline)["baseline"], 1 / VALUES) for name, baseline in blinds.items()}
     assert abs(far.pop("honest")) < SIGMAS
     assert min(far.values()) > SIGMAS
 
@@ -177,7 +177,7 @@ def test_an_imputer_that_saw_the_truth_is_caught() -> None:
 def test_targets_are_everybody_without_the_attribute_in_random_order() -> None:
     data = people(sizes=(200, 150, 100))
     challenge = asked(data)
-    targets, truth = challenge.targets, challenge.secret
+    targets, truth = challenge.targets, challenge.ground_truth
     assert (len(targets.records), int(truth.private.sum())) == (350, 200)
     assert not targets.records.x[:, 3:6].any()
     whole = {row.tobytes() for row in data.private.x}
@@ -197,7 +197,7 @@ def test_rare_values_are_not_asked_for_and_two_must_be_left() -> None:
     x = data.private.x.copy()
     x[few, 3:6] = [1, 0, 0]
     rare = replace(data, private=Examples(x, data.private.y, CLASSES))
-    targets, truth = asked(rare).targets, asked(rare).secret
+    targets, truth = asked(rare).targets, asked(rare).ground_truth
     assert targets.values.tolist() == [[1, 0, 0], [0, 1, 0]]
     assert len(truth.value) == len(targets.records) == 600 - (game.FEWEST - 1) - int(data.holdout.x[:, 5].sum())
     assert len(targets.known(data.public)[0]) == 100 - data.public.x[:, 5].sum()
@@ -253,15 +253,15 @@ def test_intervals_cover_what_they_should() -> None:
 def test_a_gain_that_is_as_large_on_holdout_records_is_doubted() -> None:
     data = people(tell=0.0)
     challenge = asked(data)
-    blind = ATTRIBUTE.blind(challenge, 0)
-    right = np.eye(VALUES)[challenge.secret.value]
+    baseline = ATTRIBUTE.baseline(challenge, 0)
+    right = np.eye(VALUES)[challenge.ground_truth.value]
     with pytest.warns(Caveat, match="learned about the population"):
-        ATTRIBUTE.judge(right, blind, challenge, np.random.default_rng(0))
-    own = np.where(challenge.secret.private[:, None], right, blind)
+        ATTRIBUTE.judge(right, baseline, challenge, np.random.default_rng(0))
+    own = np.where(challenge.ground_truth.private[:, None], right, baseline)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Caveat)
-        found = ATTRIBUTE.judge(own, blind, challenge, np.random.default_rng(0))
-        ATTRIBUTE.judge(blind, blind, challenge, np.random.default_rng(0))
+        found = ATTRIBUTE.judge(own, baseline, challenge, np.random.default_rng(0))
+        ATTRIBUTE.judge(baseline, baseline, challenge, np.random.default_rng(0))
     assert found["balanced_accuracy"]["value"] == 1
     assert sigmas(found["gain_over_holdout"]) > SIGMAS
 
@@ -269,15 +269,15 @@ def test_a_gain_that_is_as_large_on_holdout_records_is_doubted() -> None:
 def test_equal_scores_are_a_guess_at_random_and_the_surest_are_the_surest() -> None:
     data = people()
     n = len(asked(data).targets.records)
-    blind = np.ones((n, VALUES))
-    assert abs(sigmas(judged(np.zeros((n, VALUES)), data, blind)["balanced_accuracy"], 1 / VALUES)) < SIGMAS
-    truth = asked(data).secret.value
+    baseline = np.ones((n, VALUES))
+    assert abs(sigmas(judged(np.zeros((n, VALUES)), data, baseline)["balanced_accuracy"], 1 / VALUES)) < SIGMAS
+    truth = asked(data).ground_truth.value
     scores = np.random.default_rng(0).random((n, VALUES))
     scores[::5] += 5 * np.eye(VALUES)[truth[::5]]
-    assert judged(scores, data, blind)["surest_tenth"]["value"] == 1
+    assert judged(scores, data, baseline)["surest_tenth"]["value"] == 1
     for bad in (np.zeros(n), np.zeros((n, VALUES + 1)), np.full((n, VALUES), np.nan), np.full((n, VALUES), "a")):
         with pytest.raises(ValueError, match="expected finite scores"):
-            judged(bad, data, blind)
+            judged(bad, data, baseline)
 
 
 # Manners

@@ -53,14 +53,14 @@ def challenge() -> Challenge:
 
 
 @cache
-def blind() -> NDArray[Any]:
-    return GAN_LEAKAGE.blind(challenge(), 0)
+def baseline() -> NDArray[Any]:
+    return GAN_LEAKAGE.baseline(challenge(), 0)
 
 
 def judged(answer: NDArray[Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
-        return dict(GAN_LEAKAGE.judge(answer, blind(), challenge(), np.random.default_rng(0)))
+        return dict(GAN_LEAKAGE.judge(answer, baseline(), challenge(), np.random.default_rng(0)))
 
 
 def records_of(label: int, part: Examples) -> NDArray[Any]:
@@ -72,14 +72,14 @@ def records_of(label: int, part: Examples) -> NDArray[Any]:
 
 
 def test_the_insider_has_no_record_of_the_victims_class() -> None:
-    targets, secret = challenge().targets, challenge().secret
+    targets, ground_truth = challenge().targets, challenge().ground_truth
     assert isinstance(targets, Insider)
     assert targets.label == LABEL
     assert not (targets.own.y == targets.label).any()
     assert set(targets.own.y) == set(range(10)) - {targets.label}
     assert len(targets.own) == (digits().public.y != targets.label).sum()
-    assert (secret.private.y == targets.label).all()
-    assert (secret.public.y == targets.label).all()
+    assert (ground_truth.private.y == targets.label).all()
+    assert (ground_truth.public.y == targets.label).all()
     assert challenge().public is targets.own
     labels = {GAN_LEAKAGE.challenge(digits(), np.random.default_rng(s)).targets.label for s in range(20)}
     assert len(labels) > 5
@@ -87,7 +87,7 @@ def test_the_insider_has_no_record_of_the_victims_class() -> None:
 
 def test_true_records_are_recognised_and_those_of_another_class_are_not() -> None:
     label = challenge().targets.label
-    leak = judged(records_of(label, challenge().secret.private))
+    leak = judged(records_of(label, challenge().ground_truth.private))
     other = judged(records_of((label + 1) % 10, digits().private))
     assert leak["headline"] == "recognition"
     assert leak["chance"] == 0.1
@@ -99,22 +99,24 @@ def test_true_records_are_recognised_and_those_of_another_class_are_not() -> Non
     assert other["recognition"]["value"] < 0.1
     assert other["gain"]["high"] < 0.1
     for found in (leak, other):
-        assert all(-1 <= found[key][side] <= 1 for key in ("recognition", "gain", "blind") for side in ("low", "high"))
+        assert all(
+            -1 <= found[key][side] <= 1 for key in ("recognition", "gain", "baseline") for side in ("low", "high")
+        )
 
 
 def test_the_blind_answer_is_blind() -> None:
     """It is recognised hardly more often than by luck, and nothing private or of the class has a part in it."""
-    assert judged(blind())["recognition"]["value"] < 0.4
+    assert judged(baseline())["recognition"]["value"] < 0.4
     c = challenge()
-    other = Challenge(c.targets, replace(c.secret, private=c.secret.public), c.public)
-    assert np.array_equal(GAN_LEAKAGE.blind(other, 0), blind())
+    other = Challenge(c.targets, replace(c.ground_truth, private=c.ground_truth.public), c.public)
+    assert np.array_equal(GAN_LEAKAGE.baseline(other, 0), baseline())
 
 
 def test_one_picture_a_hundred_times_is_doubted() -> None:
     label = challenge().targets.label
     one = np.repeat(records_of(label, digits().private)[:1], challenge().targets.n, 0)
     with pytest.warns(Caveat, match="are one picture"):
-        GAN_LEAKAGE.judge(one, blind(), challenge(), np.random.default_rng(0))
+        GAN_LEAKAGE.judge(one, baseline(), challenge(), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_one_picture_a_hundred_times_is_doubted() -> None:
 )
 def test_an_answer_that_is_no_pictures_is_refused(spoil: Any) -> None:
     with pytest.raises(ValueError, match=r"pi(ctures|xels)"):
-        GAN_LEAKAGE.judge(spoil(blind()), blind(), challenge(), np.random.default_rng(0))
+        GAN_LEAKAGE.judge(spoil(baseline()), baseline(), challenge(), np.random.default_rng(0))
 
 
 def test_a_single_class_cannot_be_asked_about() -> None:
@@ -132,9 +134,9 @@ def test_a_single_class_cannot_be_asked_about() -> None:
 
 
 def test_the_sheet_shows_true_reconstructed_and_blind() -> None:
-    assert GAN_LEAKAGE.sheet
-    rows = GAN_LEAKAGE.sheet(blind(), blind(), challenge())
-    assert list(rows) == ["true", "reconstructed", "blind"]
+    assert GAN_LEAKAGE.contact_sheet
+    rows = GAN_LEAKAGE.contact_sheet(baseline(), baseline(), challenge())
+    assert list(rows) == ["true", "reconstructed", "baseline"]
     assert all(row.dtype == np.uint8 and row.shape[1:] == (8, 8, 1) for row in rows.values())
 
 
@@ -235,7 +237,7 @@ def test_the_gradient_of_one_record_is_that_record() -> None:
     """Deep leakage: what a client sends after one step on one record shows it, to those who match the right one."""
     first = [int(np.flatnonzero(digits().private.y == k)[0]) for k in (2, 5, 7)]
     records = digits().private[np.array(first)]
-    options = {"steps": 400, "smoothness": 0.0, "waves": 0}
+    options = {"steps": 400, "smoothness": 0.0, "cosines": 0}
     answer = observed(records, records.y, **options)
     errors = np.sqrt(((answer - records.x) ** 2).mean((1, 2, 3)))
     assert errors.max() < 0.05

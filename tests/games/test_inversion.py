@@ -57,9 +57,9 @@ def recognise(monkeypatch: pytest.MonkeyPatch) -> list[Examples]:
 def judged(answer: Any, challenge: Challenge) -> tuple[dict[str, Any], list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = INVERSION.judge(answer, INVERSION.blind(challenge, 0), challenge, np.random.default_rng(0))
-    assert all(issubclass(doubt.category, Caveat) for doubt in caught)
-    return dict(found), [str(doubt.message) for doubt in caught]
+        found = INVERSION.judge(answer, INVERSION.baseline(challenge, 0), challenge, np.random.default_rng(0))
+    assert all(issubclass(caveat.category, Caveat) for caveat in caught)
+    return dict(found), [str(caveat.message) for caveat in caught]
 
 
 # The question
@@ -68,25 +68,25 @@ def judged(answer: Any, challenge: Challenge) -> tuple[dict[str, Any], list[str]
 def test_every_class_equally_often_each_with_a_private_record_behind_it() -> None:
     data = drawn(sizes=(150, 100, 80))
     challenge = INVERSION.challenge(data, np.random.default_rng(1))
-    wanted, secret = challenge.targets, challenge.secret
+    wanted, ground_truth = challenge.targets, challenge.ground_truth
     assert np.bincount(wanted.labels).tolist() == [8] * 5
     assert (wanted.shape, wanted.classes, wanted.codes) == ((8, 8, 1), 5, None)
-    assert np.array_equal(secret.true.y, wanted.labels)
+    assert np.array_equal(ground_truth.true.y, wanted.labels)
     private = dict(zip(record_keys(data.private), data.private.y, strict=True))
-    assert [private[key] for key in record_keys(secret.true)] == wanted.labels.tolist()
-    assert len(set(record_keys(secret.true))) == 40
+    assert [private[key] for key in record_keys(ground_truth.true)] == wanted.labels.tolist()
+    assert len(set(record_keys(ground_truth.true))) == 40
     assert challenge.public is data.public
-    assert secret.holdout is data.holdout
-    assert len(secret.private) == len(secret.public) == 80
-    assert set(record_keys(secret.private)) <= set(private)
-    assert set(record_keys(secret.public)) == set(record_keys(data.public))
+    assert ground_truth.holdout is data.holdout
+    assert len(ground_truth.private) == len(ground_truth.public) == 80
+    assert set(record_keys(ground_truth.private)) <= set(private)
+    assert set(record_keys(ground_truth.public)) == set(record_keys(data.public))
 
 
 def test_question_is_its_generators_and_tells_nothing_of_the_records() -> None:
     data = drawn()
     first, again, other = (INVERSION.challenge(data, np.random.default_rng(s)) for s in (1, 1, 2))
     assert digest(first) == digest(again)
-    assert record_keys(first.secret.true) != record_keys(other.secret.true)
+    assert record_keys(first.ground_truth.true) != record_keys(other.ground_truth.true)
     assert np.array_equal(first.targets.labels, other.targets.labels)
 
 
@@ -101,7 +101,7 @@ def test_bounded_however_many_classes_and_records_there_are() -> None:
     data = drawn(classes=300, sizes=(3000, 300, 2000))
     challenge = INVERSION.challenge(data, np.random.default_rng(0))
     assert len(challenge.targets.labels) == len(set(challenge.targets.labels)) == CLASSES
-    assert len(challenge.secret.private) == len(challenge.secret.public) == NEAR
+    assert len(challenge.ground_truth.private) == len(challenge.ground_truth.public) == NEAR
 
 
 def test_of_unseen_classes_the_adversary_has_no_public_record() -> None:
@@ -110,9 +110,9 @@ def test_of_unseen_classes_the_adversary_has_no_public_record() -> None:
     asked = set(challenge.targets.labels)
     assert len(asked) == 2
     assert sorted(record_keys(challenge.public)) == sorted(record_keys(data.public[~np.isin(data.public.y, [*asked])]))
-    assert set(challenge.secret.public.y) == set(range(5))  # the judge compares with all of them
-    blind = INVERSION.blind(challenge, 0)
-    assert np.allclose(blind, challenge.public.x.mean(0))
+    assert set(challenge.ground_truth.public.y) == set(range(5))  # the judge compares with all of them
+    baseline = INVERSION.baseline(challenge, 0)
+    assert np.allclose(baseline, challenge.public.x.mean(0))
     one = drawn(classes=1)
     with pytest.raises(UserError, match="too few classes"):
         INVERSION.challenge(one, np.random.default_rng(0), "unseen")
@@ -125,8 +125,8 @@ def test_codes_are_shown_to_those_who_may_encode_and_the_records_to_nobody() -> 
         return x.reshape(len(x), -1)[:, :3]
 
     release = Release(NoOpDpEvent(), predict=encode, encode=encode)
-    assert np.array_equal(INVERSION.show(challenge, release).codes, encode(challenge.secret.true.x))
-    assert INVERSION.show(challenge, release.only({"predict"})).codes is None
+    assert np.array_equal(INVERSION.targets_visible(challenge, release).codes, encode(challenge.ground_truth.true.x))
+    assert INVERSION.targets_visible(challenge, release.only({"predict"})).codes is None
     assert challenge.targets.codes is None
 
 
@@ -145,14 +145,14 @@ def test_blind_answer_is_the_mean_public_record_of_the_label() -> None:
     data = drawn()
     public = data.public[np.flatnonzero(data.public.y != 2)]
     challenge = INVERSION.challenge(replace(data, public=public), np.random.default_rng(0))
-    for picture, label in zip(INVERSION.blind(challenge, 0), challenge.targets.labels, strict=True):
+    for picture, label in zip(INVERSION.baseline(challenge, 0), challenge.targets.labels, strict=True):
         own = public.x[public.y == label] if label != 2 else public.x
         assert np.allclose(picture, own.mean(0), atol=1e-6)
 
 
 def test_blind_answer_handed_in_as_an_attack_gains_exactly_nothing(recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
-    found, _ = judged(INVERSION.blind(challenge, 0), challenge)
+    found, _ = judged(INVERSION.baseline(challenge, 0), challenge)
     gains = [figure for name, figure in found.items() if name.endswith("gain")]
     assert len(gains) == 6
     for gain in gains:
@@ -165,9 +165,9 @@ def test_blind_answer_handed_in_as_an_attack_gains_exactly_nothing(recognise: li
 
 def test_true_records_are_recognised_and_those_of_other_labels_are_not(recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
-    true = challenge.secret.true.x
-    found, doubts = judged(true, challenge)
-    assert doubts == []
+    true = challenge.ground_truth.true.x
+    found, caveats = judged(true, challenge)
+    assert caveats == []
     assert found["headline"] == "recognition"
     assert found["chance"] == 0.2
     assert found["recognition"]["value"] == found["ssim"]["value"] == found["identified"]["value"] == 1
@@ -183,13 +183,15 @@ def test_similarity_tells_copies_of_private_records_from_public_and_fresh_ones(r
     data = drawn(classes=20, sizes=(600, 400, 100))
     challenge = INVERSION.challenge(data, np.random.default_rng(0))
     fresh = np.concatenate([data.holdout.x[data.holdout.y == k][:1] for k in challenge.targets.labels])
-    copies = challenge.secret.private.x[[np.flatnonzero(challenge.secret.private.y == k)[0] for k in range(20)] * 2]
-    for answer, sign in ((copies, 1), (challenge.secret.public.x[:40], -1), (fresh, 0)):
+    copies = challenge.ground_truth.private.x[
+        [np.flatnonzero(challenge.ground_truth.private.y == k)[0] for k in range(20)] * 2
+    ]
+    for answer, sign in ((copies, 1), (challenge.ground_truth.public.x[:40], -1), (fresh, 0)):
         figure = judged(answer, challenge)[0]["closer_to_private"]
         deviations = figure["value"] / figure["se"]
         assert abs(deviations) < SIGMAS if sign == 0 else sign * deviations > SIGMAS
-    few = challenge.secret.public[:5]
-    mutant = replace(challenge, secret=replace(challenge.secret, public=few))
+    few = challenge.ground_truth.public[:5]
+    mutant = replace(challenge, ground_truth=replace(challenge.ground_truth, public=few))
     figure = judged(fresh, mutant)[0]["closer_to_private"]
     assert figure["value"] / figure["se"] > SIGMAS
 
@@ -197,7 +199,7 @@ def test_similarity_tells_copies_of_private_records_from_public_and_fresh_ones(r
 @pytest.mark.parametrize("wrong", ["shape", "count", "integers", "nan", "above", "below"])
 def test_no_pictures_are_refused(wrong: str, recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
-    answer = challenge.secret.true.x.copy()
+    answer = challenge.ground_truth.true.x.copy()
     if wrong in ("nan", "above", "below"):
         answer[3, 2, 1] = {"nan": np.nan, "above": 1.001, "below": -1e-3}[wrong]
     answer = {"shape": answer[..., 0], "count": answer[1:], "integers": np.zeros(answer.shape, int)}.get(wrong, answer)
@@ -209,7 +211,7 @@ def test_judged_by_what_nobody_attacked(recognise: list[Examples]) -> None:
     """The network gets the holdout and nothing else; the seed for it is one for all cells of a split."""
     data = drawn()
     challenge = INVERSION.challenge(data, np.random.default_rng(0))
-    judged(challenge.secret.true.x, challenge)
+    judged(challenge.ground_truth.true.x, challenge)
     [given] = recognise
     assert given is data.holdout
     assert not set(record_keys(given)) & {key for part in (data.private, data.public) for key in record_keys(part)}
@@ -219,25 +221,25 @@ def test_an_evaluation_network_that_recognises_little_is_doubted(recognise: list
     data = drawn()
     shuffled = Examples(data.holdout.x, np.random.default_rng(0).permutation(data.holdout.y), 5)
     challenge = INVERSION.challenge(replace(data, holdout=shuffled), np.random.default_rng(0))
-    found, doubts = judged(challenge.secret.true.x, challenge)
+    found, caveats = judged(challenge.ground_truth.true.x, challenge)
     assert found["evaluation_accuracy"]["value"] < 0.8
-    assert len(doubts) == 1
-    assert "evaluation network" in doubts[0]
+    assert len(caveats) == 1
+    assert "evaluation network" in caveats[0]
 
 
 def test_a_single_class_has_no_spread(recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(classes=2), np.random.default_rng(0), "unseen")
-    found, _ = judged(challenge.secret.true.x, challenge)
+    found, _ = judged(challenge.ground_truth.true.x, challenge)
     assert "one class" in found["ssim"]["not_measurable"]
     assert found["recognition"]["value"] == 1
 
 
 def test_contact_sheet_shows_truth_answer_and_blind_answer() -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
-    answer = np.full(challenge.secret.true.x.shape, 0.2, np.float32)
-    assert INVERSION.sheet
-    rows = INVERSION.sheet(answer, INVERSION.blind(challenge, 0), challenge)
-    assert list(rows) == ["true", "reconstructed", "blind"]
+    answer = np.full(challenge.ground_truth.true.x.shape, 0.2, np.float32)
+    assert INVERSION.contact_sheet
+    rows = INVERSION.contact_sheet(answer, INVERSION.baseline(challenge, 0), challenge)
+    assert list(rows) == ["true", "reconstructed", "baseline"]
     assert all(row.dtype == np.uint8 and row.shape == (40, 8, 8, 1) for row in rows.values())
     assert (rows["reconstructed"] == 51).all()
 

@@ -31,44 +31,46 @@ def drawn(seed: int, private: int, holdout: int, shift: float = 0.0, public: int
 
 def asked(data: Data, rng: np.random.Generator, of: str = "private") -> tuple[Targets, np.ndarray]:
     drawn = MEMBERSHIP.challenge(data, rng, of)
-    return drawn.targets, drawn.secret
+    return drawn.targets, drawn.ground_truth
 
 
-def blindly(targets: Targets, secret: np.ndarray, seed: int) -> np.ndarray:
-    return MEMBERSHIP.blind(Challenge(targets, secret, targets.known), seed)
+def blindly(targets: Targets, ground_truth: np.ndarray, seed: int) -> np.ndarray:
+    return MEMBERSHIP.baseline(Challenge(targets, ground_truth, targets.known), seed)
 
 
-def judged(answer: Any, blind: Any, secret: Any) -> tuple[dict[str, Any], list[str]]:
+def judged(answer: Any, baseline: Any, ground_truth: Any) -> tuple[dict[str, Any], list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        records = Examples(np.arange(len(secret)).reshape(-1, 1) / len(secret), np.zeros(len(secret), int), 2)
-        challenge = Challenge(Targets(records, records[:0], secret[:0]), secret, records)
-        found = MEMBERSHIP.judge(answer, blind, challenge, np.random.default_rng(0))
-    assert all(issubclass(doubt.category, Caveat) for doubt in caught)
-    return dict(found), [str(doubt.message) for doubt in caught]
+        records = Examples(
+            np.arange(len(ground_truth)).reshape(-1, 1) / len(ground_truth), np.zeros(len(ground_truth), int), 2
+        )
+        challenge = Challenge(Targets(records, records[:0], ground_truth[:0]), ground_truth, records)
+        found = MEMBERSHIP.judge(answer, baseline, challenge, np.random.default_rng(0))
+    assert all(issubclass(caveat.category, Caveat) for caveat in caught)
+    return dict(found), [str(caveat.message) for caveat in caught]
 
 
 @pytest.mark.parametrize("sizes", [(40, 23), (4, 4), (4, 101)])
 def test_known_and_targets_are_everything_and_share_nothing(sizes: tuple[int, int]) -> None:
     data = drawn(0, *sizes)
-    targets, secret = asked(data, np.random.default_rng(1))
+    targets, ground_truth = asked(data, np.random.default_rng(1))
     members = set(record_keys(data.private))
     unknown, known = record_keys(targets.records), record_keys(targets.known)
     assert sorted(unknown + known) == sorted(record_keys(data.private) + record_keys(data.holdout))
-    assert [key in members for key in unknown] == secret.tolist()
+    assert [key in members for key in unknown] == ground_truth.tolist()
     assert [key in members for key in known] == targets.known_member.tolist()
-    assert secret.dtype == targets.known_member.dtype == bool
+    assert ground_truth.dtype == targets.known_member.dtype == bool
     assert (targets.known_member.sum(), (~targets.known_member).sum()) == tuple(round(n / 4) for n in sizes)
 
 
 def test_targets_keep_their_labels_and_their_order_tells_nothing() -> None:
     data = drawn(0, 400, 300)
-    targets, secret = asked(data, np.random.default_rng(1))
+    targets, ground_truth = asked(data, np.random.default_rng(1))
     label = dict(zip(record_keys(data.private), data.private.y, strict=True))
     assert all(
         label[key] == y for key, y in zip(record_keys(targets.records), targets.records.y, strict=True) if key in label
     )
-    for truth in (secret, targets.known_member):
+    for truth in (ground_truth, targets.known_member):
         order = np.arange(len(truth))
         assert stats.mannwhitneyu(order[truth], order[~truth]).pvalue > ERROR_RATE
         mutant = np.sort(truth)
@@ -99,37 +101,37 @@ def test_public_records_are_asked_about_without_being_handed_out() -> None:
     assert sorted(asked_about + besides) == sorted(public + holdout)  # nothing private, and nobody's record twice
     assert not set(besides) & set(asked_about)
     inside = set(public)
-    assert [key in inside for key in record_keys(targets.records)] == found.secret.tolist()
+    assert [key in inside for key in record_keys(targets.records)] == found.ground_truth.tolist()
     assert [key in inside for key in record_keys(targets.known)] == targets.known_member.tolist()
 
 
 def test_blind_answer_sees_a_shifted_split_and_says_so() -> None:
-    targets, secret = asked(drawn(2, 400, 400, shift=0.15), np.random.default_rng(0))
-    blind = blindly(targets, secret, 0)
-    found, doubts = judged(np.zeros(len(secret)), blind, secret)
-    assert found["blind"]["value"] > 0.6
-    assert any("the split itself can be told apart" in doubt for doubt in doubts)
+    targets, ground_truth = asked(drawn(2, 400, 400, shift=0.15), np.random.default_rng(0))
+    baseline = blindly(targets, ground_truth, 0)
+    found, caveats = judged(np.zeros(len(ground_truth)), baseline, ground_truth)
+    assert found["baseline"]["value"] > 0.6
+    assert any("the split itself can be told apart" in caveat for caveat in caveats)
     assert found["gain"]["high"] < 0
 
 
-def on_its_own_rows(targets: Targets, secret: np.ndarray) -> np.ndarray:
+def on_its_own_rows(targets: Targets, ground_truth: np.ndarray) -> np.ndarray:
     x = games._plain(targets.records)
-    return games._told_apart(x, secret, x, 0)
+    return games._told_apart(x, ground_truth, x, 0)
 
 
-def null_p(scores: np.ndarray, secret: np.ndarray) -> float:
-    found = metrics.auc(scores, secret, spread=games.CROSS_FITTED)
+def null_p(scores: np.ndarray, ground_truth: np.ndarray) -> float:
+    found = metrics.auc(scores, ground_truth, spread=games.CROSS_FITTED)
     return float(2 * stats.norm.sf(abs(found["value"] - 0.5) / found["se"]))
 
 
 def test_blind_answer_is_cross_fitted() -> None:
-    targets, secret = asked(drawn(3, 400, 400), np.random.default_rng(0))
-    blind = blindly(targets, secret, 0)
-    assert null_p(blind, secret) > ERROR_RATE
-    assert judged(blind, blind, secret)[1] == []
-    mutant = on_its_own_rows(targets, secret)
-    assert metrics.auc(mutant, secret)["value"] > 0.8
-    assert null_p(mutant, secret) < ERROR_RATE
+    targets, ground_truth = asked(drawn(3, 400, 400), np.random.default_rng(0))
+    baseline = blindly(targets, ground_truth, 0)
+    assert null_p(baseline, ground_truth) > ERROR_RATE
+    assert judged(baseline, baseline, ground_truth)[1] == []
+    mutant = on_its_own_rows(targets, ground_truth)
+    assert metrics.auc(mutant, ground_truth)["value"] > 0.8
+    assert null_p(mutant, ground_truth) < ERROR_RATE
 
 
 def test_blind_answer_is_fitted_on_the_known_too() -> None:
@@ -145,19 +147,19 @@ def test_blind_answer_is_fitted_on_the_known_too() -> None:
 
 
 def test_blind_answer_repeats() -> None:
-    targets, secret = asked(drawn(4, 60, 40), np.random.default_rng(0))
-    blind = blindly(targets, secret, 0)
-    assert blind.shape == secret.shape
-    assert np.array_equal(blind, blindly(targets, secret, 0))
-    assert not np.array_equal(blind, blindly(targets, secret, 1))
+    targets, ground_truth = asked(drawn(4, 60, 40), np.random.default_rng(0))
+    baseline = blindly(targets, ground_truth, 0)
+    assert baseline.shape == ground_truth.shape
+    assert np.array_equal(baseline, blindly(targets, ground_truth, 0))
+    assert not np.array_equal(baseline, blindly(targets, ground_truth, 1))
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (4, 200)])
 def test_blind_answer_of_few_records(sizes: tuple[int, int]) -> None:
-    targets, secret = asked(drawn(5, *sizes), np.random.default_rng(0))
-    blind = blindly(targets, secret, 0)
-    _, doubts = judged(blind, blind, secret)
-    assert any("fewer than 100" in doubt for doubt in doubts)
+    targets, ground_truth = asked(drawn(5, *sizes), np.random.default_rng(0))
+    baseline = blindly(targets, ground_truth, 0)
+    _, caveats = judged(baseline, baseline, ground_truth)
+    assert any("fewer than 100" in caveat for caveat in caveats)
 
 
 @pytest.mark.parametrize(
@@ -175,12 +177,12 @@ def test_linear_cross_fitting_on_noise_spreads_more_than_delong_says() -> None:
     deviations, runs, n, folds = [], 300, 100, 5
     rng = np.random.default_rng(0)
     for _ in range(runs):
-        x, secret = rng.normal(size=(2 * n, 20)), np.arange(2 * n) < n
+        x, ground_truth = rng.normal(size=(2 * n, 20)), np.arange(2 * n) < n
         scores = np.empty(2 * n)
         for k in range(folds):
             held = np.arange(2 * n) % folds == k
-            scores[held] = x[held] @ (x[~held & secret].mean(0) - x[~held & ~secret].mean(0))
-        found = metrics.auc(scores, secret)
+            scores[held] = x[held] @ (x[~held & ground_truth].mean(0) - x[~held & ~ground_truth].mean(0))
+        found = metrics.auc(scores, ground_truth)
         deviations.append((found["value"] - 0.5) / found["se"])
     spread = float(np.sum(np.square(deviations)))
     assert stats.chi2.sf(spread, runs) < ERROR_RATE  # mutant: no allowance for shared fitting records
@@ -189,11 +191,11 @@ def test_linear_cross_fitting_on_noise_spreads_more_than_delong_says() -> None:
 
 def test_judge_of_a_leak() -> None:
     rng = np.random.default_rng(0)
-    secret = rng.permutation(np.arange(2500) < 1200)
-    found, doubts = judged(rng.normal(size=2500) + secret, rng.normal(size=2500), secret)
-    assert doubts == []
+    ground_truth = rng.permutation(np.arange(2500) < 1200)
+    found, caveats = judged(rng.normal(size=2500) + ground_truth, rng.normal(size=2500), ground_truth)
+    assert caveats == []
     assert set(found) == {
-        "headline", "chance", "auc", "balanced_accuracy", "advantage", "blind", "gain", "tpr_at_fpr_0.01",
+        "headline", "chance", "auc", "balanced_accuracy", "advantage", "baseline", "gain", "tpr_at_fpr_0.01",
         "tpr_at_fpr_0.001", "members", "non_members", "roc", "answers",
     }  # fmt: skip
     answers = found.pop("answers")
@@ -201,10 +203,10 @@ def test_judge_of_a_leak() -> None:
         "units_members": 1200, "units_others": 1300, "records": 1200,
     }  # fmt: skip
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    for figure in ("auc", "balanced_accuracy", "advantage", "blind", "gain"):
+    for figure in ("auc", "balanced_accuracy", "advantage", "baseline", "gain"):
         assert set(found[figure]) == {"value", "low", "high", "se"}
         assert found[figure]["low"] <= found[figure]["value"] <= found[figure]["high"]
-    assert found["gain"]["value"] == pytest.approx(found["auc"]["value"] - found["blind"]["value"])
+    assert found["gain"]["value"] == pytest.approx(found["auc"]["value"] - found["baseline"]["value"])
     assert found["gain"]["low"] > 0
     assert found["tpr_at_fpr_0.001"] == {"not_measurable": "1300 non-members; 10000 are needed"}
     assert (found["members"], found["non_members"]) == (1200, 1300)
@@ -212,18 +214,18 @@ def test_judge_of_a_leak() -> None:
 
 def test_judge_doubts_an_inverted_sign() -> None:
     rng = np.random.default_rng(0)
-    secret = np.arange(400) < 200
-    doubts = judged(rng.normal(size=400) - secret, rng.normal(size=400), secret)[1]
-    assert len(doubts) == 1
-    assert "below chance" in doubts[0]
+    ground_truth = np.arange(400) < 200
+    caveats = judged(rng.normal(size=400) - ground_truth, rng.normal(size=400), ground_truth)[1]
+    assert len(caveats) == 1
+    assert "below chance" in caveats[0]
 
 
 @pytest.mark.parametrize(("members", "others", "doubtful"), [(100, 100, False), (99, 100, True), (100, 99, True)])
 def test_judge_doubts_few_records(members: int, others: int, doubtful: bool) -> None:
-    secret = np.arange(members + others) < members
-    doubts = judged(np.zeros(len(secret)), np.zeros(len(secret)), secret)[1]
-    assert bool(doubts) == doubtful
-    assert not doubtful or f"{members} members and {others} non-members" in doubts[0]
+    ground_truth = np.arange(members + others) < members
+    caveats = judged(np.zeros(len(ground_truth)), np.zeros(len(ground_truth)), ground_truth)[1]
+    assert bool(caveats) == doubtful
+    assert not doubtful or f"{members} members and {others} non-members" in caveats[0]
 
 
 @pytest.mark.parametrize("answer", [np.zeros((200, 1)), np.zeros(199), np.full(200, np.nan)])

@@ -169,7 +169,7 @@ def test_a_shadow_is_the_defense_on_its_records(name: str, digits: Data) -> None
     train_shadows(kept.release, challenge.targets, challenge.public, 2)
     for shadow, (private, seed, _) in zip(trained.releases, kept.calls, strict=True):
         alone = defense.function(private, digits.public, seed=seed, **quick(defense))
-        assert shadow.spent == release.spent
+        assert shadow.dp_event == release.dp_event
         assert np.allclose(shadow.predict(digits.holdout.x), alone.predict(digits.holdout.x), atol=1e-4)
 
 

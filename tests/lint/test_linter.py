@@ -45,7 +45,7 @@ from bench.lint.short_options import QUICK, probed, short
 from bench.lint.step_sensitivity import pairs as lots
 from bench.models.federated.server import Policy, Server
 from bench.runner.registry import Registry
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 from bench.store.lint_verdicts import LintFinding
 from bench.store.store import Store
 
@@ -147,8 +147,8 @@ def steps_of_its_own(private: Examples, rng: Any) -> Any:
         lot = private[rng.random(len(private)) < 0.2]
         slopes = 1 / (1 + np.exp(-lot.x @ weights)) - lot.y
         weights -= 0.01 * (units(slopes[:, None] * lot.x).sum(0) + rng.normal(0, 1, private.shape))
-    spent = accounting.training_event(0.2, 1.0, 4)
-    return Release(spent, predict=lambda x: 1 / (1 + np.exp(np.outer(x @ weights, [-1, 1]))))
+    dp_event = accounting.training_event(0.2, 1.0, 4)
+    return Release(dp_event, predict=lambda x: 1 / (1 + np.exp(np.outer(x @ weights, [-1, 1]))))
 
 
 WILD: dict[str, tuple[Any, str]] = {
@@ -486,7 +486,7 @@ def test_a_run_probes_whom_it_does_not_know_and_says_what_was_found(
 
     monkeypatch.setattr(linter, "lint", fake)
     chosen = tuple(Choice(small.component, {"epsilon": epsilon}) for epsilon in (1.0, 8.0, math.inf))
-    request = Request((Crossing(chosen, (), (), (0,)),), results, Where())
+    request = Request((Grid(chosen, (), (), (0,)),), results, Where())
     assert run_commands._probe(request, registry) == bool(findings)
     assert ("bench: small,epsilon=1: noise: too little: add some." in capsys.readouterr().err) == bool(findings)
     assert run_commands._probe(request, registry) == bool(findings)

@@ -442,8 +442,8 @@ def test_dp_sgd_in_clients_accounts_the_steps_that_run(digits: Data, monkeypatch
     for recipe in recipes:
         assert recipe.privacy
         assert recipe.rate == 10 * 5 / 200
-        assert release.spent == accounting.training_event(recipe.rate, recipe.privacy.noise_multiplier, steps)
-    assert 7.6 < accounting.claim(release.spent, 200)["epsilon"] <= 8.0001
+        assert release.dp_event == accounting.training_event(recipe.rate, recipe.privacy.noise_multiplier, steps)
+    assert 7.6 < accounting.claim(release.dp_event, 200)["epsilon"] <= 8.0001
 
 
 def client_dp_round(change: float, policy: Policy) -> np.ndarray[Any, Any]:
@@ -492,7 +492,7 @@ def test_clients_are_asked_by_chance() -> None:
 def test_a_client_dp_server_shows_its_updates_to_nobody(digits: Data) -> None:
     release = federated_client_dp(digits.private, digits.public, seed=0, rounds=2, local_steps=2)
     assert release.updates is None
-    assert 7.6 < accounting.claim(release.spent, 200)["epsilon"] <= 8.0001
+    assert 7.6 < accounting.claim(release.dp_event, 200)["epsilon"] <= 8.0001
     with pytest.raises(UserError, match="noise on updates needs a clip"):
         Policy(noise_multiplier=1.0)
     with pytest.raises(UserError, match="update_clip must be"):
@@ -504,7 +504,7 @@ def test_codes_are_what_clients_train_on_and_no_epsilon_is_claimed(encoder: str,
     release = federated_dp_augm(
         digits.private, digits.public, seed=0, encoder=encoder, encoder_steps=4, rounds=2, local_steps=2
     )
-    assert math.isinf(accounting.claim(release.spent, 200)["epsilon"])
+    assert math.isinf(accounting.claim(release.dp_event, 200)["epsilon"])
     assert release.encode
     assert release.predict
     assert release.updates

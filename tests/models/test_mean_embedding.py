@@ -53,12 +53,12 @@ def test_features_give_the_gaussian_kernel(shape: tuple[int, ...]) -> None:
     """To what 1e-6 allows the mean of so many cosines (Hoeffding), and to no other bandwidth."""
     rng = np.random.default_rng(0)
     x = rng.random((20, *shape), np.float32)
-    waves = 0 if len(shape) == 1 else 10
+    cosines = 0 if len(shape) == 1 else 10
     bandwidth, many = 1.5, 40000
-    found = features(Kernel(shape, many, bandwidth, waves), x) / LENGTH
+    found = features(Kernel(shape, many, bandwidth, cosines), x) / LENGTH
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-4)
     flat = x.reshape(20, -1).astype(np.float64)
-    seen = flat @ images.waves(shape, 10).T / 28 if waves else flat
+    seen = flat @ images.cosines(shape, 10).T / 28 if cosines else flat
     squares = ((seen[:, None] - seen) ** 2).sum(-1)
     apart = np.abs(found @ found.T - np.exp(-squares / (2 * bandwidth**2)))
     bound = math.sqrt(2 * math.log(2 * 190 / 1e-6) / many)
@@ -69,7 +69,7 @@ def test_features_give_the_gaussian_kernel(shape: tuple[int, ...]) -> None:
 def test_the_median_distance_is_that_of_pairs() -> None:
     x = np.random.default_rng(1).random((60, 28, 28, 1), np.float32)
     assert median_distance(x, (28, 28, 1), 0) == pytest.approx(np.median(pdist(x.reshape(60, -1))), rel=0.05)
-    seen = x.reshape(60, -1) @ images.waves((28, 28, 1), 10).T / 28
+    seen = x.reshape(60, -1) @ images.cosines((28, 28, 1), 10).T / 28
     assert median_distance(x, (28, 28, 1), 10) == pytest.approx(np.median(pdist(seen)), rel=0.05)
     assert median_distance(x[:1], (28, 28, 1), 10) == 1
     assert median_distance(np.zeros((5, 28, 28, 1)), (28, 28, 1), 10) == 1
@@ -121,8 +121,8 @@ def test_one_gaussian_mechanism_is_what_is_accounted(asked: float, cancer: Data)
     [fit] = training.train(embedding_recipe(FLAT, 2, 100, asked), [cancer.private], [0])
     recipe = embedding_recipe(FLAT, 2, 100, asked)
     assert recipe.privacy
-    assert fit.spent == accounting.training_event(1.0, recipe.privacy.noise_multiplier, 1)
-    assert 0.99 * asked < accounting.epsilon(fit.spent, 1e-5) <= asked * (1 + 1e-6)
+    assert fit.dp_event == accounting.training_event(1.0, recipe.privacy.noise_multiplier, 1)
+    assert 0.99 * asked < accounting.epsilon(fit.dp_event, 1e-5) <= asked * (1 + 1e-6)
 
 
 def test_the_defense_lets_nothing_else_train_on_private_records(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_a_matched_generator_makes_what_it_was_matched_to() -> None:
     [fit] = training.train(embedding_recipe(kernel, 2, 6000, math.inf), [private], [0])
     wanted, shares = rows(fit.weights)
     np.testing.assert_allclose(shares, [1 / 3, 2 / 3], atol=1e-4)
-    decoder = vae((6,), (32,), 4, "relu", waves=0, decay=0.0, classes=2)
+    decoder = vae((6,), (32,), 4, "relu", cosines=0, decay=0.0, classes=2)
     matched = Matched(wanted.shape, kernel, decoder, 100, binary=(0, 1, 2, 3, 4, 5))
     recipe = training.Recipe(matched, 400, 1.0, 1.0, 0.01, schedule="linear")
     [made] = training.train(recipe, [wanted], [1])

@@ -20,7 +20,7 @@ from bench.core.dataset import Where
 from bench.report import cost_estimate
 from bench.runner.cell import Cell, asked
 from bench.runner.registry import Registry, discover
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 from bench.runner.selection import choose_all
 from bench.store.freshness import code, freshness, versions
 from bench.store.store import Store
@@ -34,9 +34,9 @@ def _on_demand(request: pytest.FixtureRequest) -> None:
         pytest.skip("a timing: pytest tests/perf --benchmark-enable")
 
 
-def crossing(registry: Registry) -> Crossing:
+def grid(registry: Registry) -> Grid:
     defenses, attacks = choose_all(registry, "defense", ["all"]), choose_all(registry, "attack", ["membership"])
-    return Crossing(tuple(defenses), tuple(attacks), tuple(choose_all(registry, "data", ["digits", "mnist"])), SEEDS)
+    return Grid(tuple(defenses), tuple(attacks), tuple(choose_all(registry, "data", ["digits", "mnist"])), SEEDS)
 
 
 def fill(store: Store, cells: list[Cell]) -> None:
@@ -60,7 +60,7 @@ def seconds(run: Callable[[], object]) -> float:
 )
 def test_reading_cells_over_parsing_their_json(benchmark: Any, tmp_path: Path, what: str, bar: float) -> None:
     registry = discover()
-    one = crossing(registry)
+    one = grid(registry)
     cells = asked([one])
     fill(Store(tmp_path), cells)
 

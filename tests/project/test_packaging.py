@@ -177,7 +177,7 @@ def test_example_defense_learns_and_says_what_it_spent(plugins, digits):
     p = release.predict(digits.holdout.x)
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-6)
     assert (p.argmax(1) == digits.holdout.y).mean() > 0.6
-    assert 0 < epsilon(release.spent, 1e-5) < 3
+    assert 0 < epsilon(release.dp_event, 1e-5) < 3
     again = component.function(digits.private, digits.public, seed=1)
     np.testing.assert_array_equal(p, again.predict(digits.holdout.x))
 
@@ -205,14 +205,14 @@ def test_example_attack_sees_what_leaks_and_nothing_else(plugins, digits):
     component = discover(plugins=plugins).attacks["sure_and_right"]
     assert component.game is MEMBERSHIP
     challenge = MEMBERSHIP.challenge(digits, np.random.default_rng(0))
-    targets, secret = challenge.targets, challenge.secret
+    targets, ground_truth = challenge.targets, challenge.ground_truth
     right = np.eye(10)[targets.records.y]
-    leaky = np.where(secret[:, None], right, 0.1)
+    leaky = np.where(ground_truth[:, None], right, 0.1)
     for answer, low, high in ((leaky, 0.99, 1.0), (np.full_like(right, 0.1), 0.49, 0.51)):
         release = Release(NonPrivateDpEvent(), predict=lambda x, answer=answer: answer)
         score = component.function(release.only(component.needs), targets, digits.public, seed=0)
         assert np.isfinite(score).all()
-        assert low <= roc_auc_score(secret, score) <= high
+        assert low <= roc_auc_score(ground_truth, score) <= high
 
 
 def test_example_data_set_has_its_card_and_its_parts(plugins):
@@ -276,5 +276,5 @@ def test_every_committed_configuration_can_be_run(path: Path) -> None:
     shared, parts = config_file.read(path, WORDS, OF_PARTS)
     words = dict.fromkeys(WORDS) | shared
     asked = request(discover(), words, [words | part for part in parts])
-    for crossing in asked.crossings:
-        assert cells.asked([crossing])
+    for grid in asked.grids:
+        assert cells.asked([grid])

@@ -43,7 +43,7 @@ def test_a_workflow_is_one_and_its_commands_are_accepted(path: Path, monkeypatch
     for argv in commands(flow):
         arguments = main._parse(argv)
         settings, parts = options.settings(arguments)
-        assert options.request(run_commands.discover(None), settings, parts).crossings
+        assert options.request(run_commands.discover(None), settings, parts).grids
     for step in steps(flow):
         if "run" in step:
             checked = subprocess.run(["bash", "-n"], input=step["run"], text=True, capture_output=True)

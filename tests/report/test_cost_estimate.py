@@ -21,7 +21,7 @@ from bench.report import cost_estimate
 from bench.report.budget import Budget, foreseen
 from bench.runner.cell import Cell, asked
 from bench.runner.registry import Registry, discover
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 from bench.runner.selection import choose, duration
 from bench.store.freshness import code, freshness, versions
 from bench.store.records import CellResult
@@ -70,13 +70,11 @@ def store(results: Path) -> Store:
     return Store(results)
 
 
-def crossing(
-    registry: Registry, defenses: str, attacks: str, data: str = "digits", seeds: Iterable[int] = (0,)
-) -> Crossing:
+def grid(registry: Registry, defenses: str, attacks: str, data: str = "digits", seeds: Iterable[int] = (0,)) -> Grid:
     def chosen(kind: Kind, words: str) -> tuple[Choice, ...]:
         return tuple(choice for word in words.split() for choice in choose(registry, kind, word))
 
-    return Crossing(chosen("defense", defenses), chosen("attack", attacks), chosen("data", data), tuple(seeds))
+    return Grid(chosen("defense", defenses), chosen("attack", attacks), chosen("data", data), tuple(seeds))
 
 
 def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool = False, **changed: Any) -> CellResult:
@@ -91,8 +89,8 @@ def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool
     return result
 
 
-def planned(store: Store, *crossings: Crossing) -> list[cost_estimate.Row]:
-    return cost_estimate.make(Request(crossings, store.root, Where()), store)
+def planned(store: Store, *grids: Grid) -> list[cost_estimate.Row]:
+    return cost_estimate.make(Request(grids, store.root, Where()), store)
 
 
 # The plan
@@ -101,11 +99,11 @@ def planned(store: Store, *crossings: Crossing) -> list[cost_estimate.Row]:
 def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_be_played(
     store: Store, registry: Registry
 ) -> None:
-    cells = asked([crossing(registry, "shield wall mute", "spear sling", seeds=(0, 1))])
+    cells = asked([grid(registry, "shield wall mute", "spear sling", seeds=(0, 1))])
     for cell in cells:
         if cell.defense.name == "shield" and cell.seed == 0:
             past(store, cell, 3.0, 1.0, fresh=True)
-    shield, wall = planned(store, crossing(registry, "shield wall mute", "spear sling", seeds=(0, 1)))
+    shield, wall = planned(store, grid(registry, "shield wall mute", "spear sling", seeds=(0, 1)))
     assert (shield.data, shield.defense, shield.asked, shield.stored) == ("digits", "shield", 4, 2)
     assert [[cell.name for cell in group.cells] for group in shield.groups] == [
         [("digits", "shield", "spear", 1), ("digits", "shield", "sling", 1)]
@@ -119,7 +117,7 @@ def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_
 
 
 def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Store, registry: Registry) -> None:
-    one = crossing(registry, "shield", "spear")
+    one = grid(registry, "shield", "spear")
     past(store, *asked([one]), 3.0, 1.0, fresh=True, machine="f" * 32)
     for accept, stored in ((False, 0), (True, 1)):
         [row] = cost_estimate.make(Request((one,), store.root, Where(), accept), store)
@@ -128,7 +126,7 @@ def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Stor
 
 
 def test_a_training_counts_once_however_many_attacks_follow(store: Store, registry: Registry) -> None:
-    one = crossing(registry, "shield", "spear sling")
+    one = grid(registry, "shield", "spear sling")
     for cell, attack in zip(asked([one]), (1.0, 5.0), strict=True):
         past(store, cell, 30.0, attack)
     [row] = planned(store, one)
@@ -141,16 +139,16 @@ def test_a_training_counts_once_however_many_attacks_follow(store: Store, regist
 
 def test_the_nearest_past_cell_tells_the_cost(store: Store, registry: Registry) -> None:
     def cost(words: str, data: str = "digits", seed: int = 0) -> tuple[str, float | None, float | None]:
-        [row] = planned(store, crossing(registry, words, "spear", data, (seed,)))
+        [row] = planned(store, grid(registry, words, "spear", data, (seed,)))
         [group] = row.groups
         return group.costs[0].basis, group.training.seconds, group.costs[0].seconds
 
     [big, other, seed, own] = asked(
         [
-            crossing(registry, "shield", "spear", "digits,private=500", (7,)),
-            crossing(registry, "shield,strength=2", "spear", seeds=(7,)),
-            crossing(registry, "shield", "spear", seeds=(7,)),
-            crossing(registry, "shield", "spear"),
+            grid(registry, "shield", "spear", "digits,private=500", (7,)),
+            grid(registry, "shield,strength=2", "spear", seeds=(7,)),
+            grid(registry, "shield", "spear", seeds=(7,)),
+            grid(registry, "shield", "spear"),
         ]
     )
     assert cost("shield") == (cost_estimate.UNKNOWN, None, None)
@@ -167,20 +165,20 @@ def test_the_nearest_past_cell_tells_the_cost(store: Store, registry: Registry) 
 
 
 def test_what_was_measured_here_is_nearer_than_what_another_machine_measured(store: Store, registry: Registry) -> None:
-    near, far = asked([crossing(registry, "shield", "spear", seeds=(1, 5))])
+    near, far = asked([grid(registry, "shield", "spear", seeds=(1, 5))])
     past(store, near, 10.0, 1.0)
     past(store, far, 20.0, 2.0, machine=store.machine)
-    [row] = planned(store, crossing(registry, "shield", "spear"))
+    [row] = planned(store, grid(registry, "shield", "spear"))
     assert row.groups[0].training.seconds == 20.0
     assert "another machine" not in " ".join(cost_estimate.lines([row]))
     store.path(*far.name).unlink()
-    [row] = planned(store, crossing(registry, "shield", "spear"))
+    [row] = planned(store, grid(registry, "shield", "spear"))
     assert row.groups[0].training.seconds == 10.0
     assert "1 of these past cells come from another machine" in " ".join(cost_estimate.lines([row]))
 
 
 def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, registry: Registry) -> None:
-    one = crossing(registry, "shield", "spear sling")
+    one = grid(registry, "shield", "spear sling")
     for cell, digest in zip(asked([one]), ("a" * 32, "b" * 32), strict=True):
         past(store, cell, 1.0, 60.0, digest=digest)
     [row] = planned(store, one)
@@ -195,7 +193,7 @@ def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, re
 
 
 def test_a_training_is_remembered_where_its_note_and_all_its_fits_are_there(store: Store, registry: Registry) -> None:
-    one = crossing(registry, "shield", "spear")
+    one = grid(registry, "shield", "spear")
     [cell] = asked([one])
     past(store, cell, 60.0, 6.0)
 
@@ -212,17 +210,17 @@ def test_a_training_is_remembered_where_its_note_and_all_its_fits_are_there(stor
     [row] = planned(store, one)
     assert cost_estimate.lines([row])[1].split()[5] == "0"
     assert "1 more trainings are remembered" in " ".join(cost_estimate.lines([row]))
-    [other] = asked([crossing(registry, "shield", "spear", seeds=(1,))])
+    [other] = asked([grid(registry, "shield", "spear", seeds=(1,))])
     assert other.training_digest() != cell.training_digest()
-    [other] = asked([crossing(registry, "shield", "sling")])
+    [other] = asked([grid(registry, "shield", "sling")])
     assert other.training_digest() == cell.training_digest()
 
 
 def test_what_trains_nothing_is_never_remembered(store: Store, registry: Registry) -> None:
-    [cell] = asked([crossing(registry, "shield", "spear")])
+    [cell] = asked([grid(registry, "shield", "spear")])
     past(store, cell, 60.0, 6.0)
     store.save_asked(cell.training_digest(), {})
-    [row] = planned(store, crossing(registry, "shield", "spear"))
+    [row] = planned(store, grid(registry, "shield", "spear"))
     assert not row.groups[0].remembered
     assert row.groups[0].seconds == 66.0
 
@@ -239,7 +237,7 @@ def test_a_broken_note_is_no_note(store: Store) -> None:
 def test_plan_and_why_import_nothing_heavy_and_read_configurations(
     store: Store, registry: Registry, plugin: Path, tmp_path: Path
 ) -> None:
-    for cell in asked([crossing(registry, "shield", "spear")]):
+    for cell in asked([grid(registry, "shield", "spear")]):
         past(store, cell, 60.0, 6.0)
     board = tmp_path / "board.yaml"
     board.write_text(f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\n")
@@ -289,7 +287,7 @@ def turns(
 
 def by_hand(store: Store, registry: Registry, costs: dict[str, float], attacks: dict[str, float]) -> list[Cell]:
     """Defenses and attacks with known costs over two seeds; all that is stored is stale."""
-    cells = asked([crossing(registry, " ".join(costs), " ".join(attacks), seeds=(0, 1))])
+    cells = asked([grid(registry, " ".join(costs), " ".join(attacks), seeds=(0, 1))])
     for cell in cells:
         past(store, cell, costs[cell.defense.name], attacks[cell.attack.name])
     return cells
@@ -334,7 +332,7 @@ def test_a_cell_that_took_longer_than_told_costs_the_next_ones_their_turn(store:
 
 def test_what_no_past_cell_tells_of_comes_after_what_is_known_and_may_begin(store: Store, registry: Registry) -> None:
     cells = by_hand(store, registry, {"wall": 5.0}, {"spear": 1.0})
-    cells += asked([crossing(registry, "shield", "spear")])
+    cells += asked([grid(registry, "shield", "spear")])
     assert turns(store, registry, cells, 100.0)[:2] == [["wall/spear/0"], ["shield/spear/0"]]
     assert turns(store, registry, cells, 1.0) == [["shield/spear/0"]]
 
@@ -354,7 +352,7 @@ def test_a_running_turn_ends_with_the_cell_that_the_time_still_allows(store: Sto
 def test_further_seeds_go_to_rows_that_overlap_another_the_widest_interval_first(
     store: Store, registry: Registry
 ) -> None:
-    cells = asked([crossing(registry, "none shield wall constant", "confidence", seeds=(0, 1))])
+    cells = asked([grid(registry, "none shield wall constant", "confidence", seeds=(0, 1))])
     shown = {"none": (0.9, 0.001), "shield": (0.60, 0.02), "wall": (0.62, 0.04), "constant": (0.3, 0.05)}
     for cell in cells[::2] if cells[1].seed else cells[:4]:
         assert cell.seed == 0
@@ -373,7 +371,7 @@ def test_a_plan_foresees_what_a_budget_takes(store: Store, registry: Registry, s
     taken = {name for turn in turns(store, registry, cells, seconds) for name in turn}
     found = foreseen(seconds, cells, store, freshness(registry.find))
     assert {f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in found} == taken
-    one = crossing(registry, " ".join(costs), "confidence spear", seeds=(0, 1))
+    one = grid(registry, " ".join(costs), "confidence spear", seeds=(0, 1))
     rows = cost_estimate.make(Request((one,), store.root, Where()), store, lambda cells: found)
     assert sum(len(group.cells) for row in rows for group in row.groups) == len(found)
     assert {row.stored for row in rows} == {0}
@@ -400,11 +398,11 @@ def test_plan_takes_a_budget(
 def test_the_board_is_looked_at_again_only_when_it_has_changed(
     store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch, fresh: bool, looked: int
 ) -> None:
-    cells = asked([crossing(registry, "shield wall", "spear", seeds=(0, 1))])
+    cells = asked([grid(registry, "shield wall", "spear", seeds=(0, 1))])
     for cell in cells:
         past(store, cell, 5.0, 1.0, fresh=not cell.seed)
     count = []
-    monkeypatch.setattr(budgets, "_doubt", lambda *_: count.append(1) or {})
+    monkeypatch.setattr(budgets, "_caveat", lambda *_: count.append(1) or {})
     for [cell] in Budget(1e6, store, freshness(registry.find), Clock()).turns([one for one in cells if one.seed]):
         past(store, cell, 5.0, 1.0, fresh=fresh)
     assert len(count) == looked

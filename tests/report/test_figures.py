@@ -30,7 +30,7 @@ from bench.report.figures.plan import CVAEGM, VAEGM, points
 from bench.runner import cell as cells
 from bench.runner import run as runner
 from bench.runner.registry import Registry, discover
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 from bench.store.records import CellResult
 from bench.store.store import Store, samples_of
 
@@ -49,7 +49,7 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
 
     def planned(plan: Plan, **flags: Any) -> list[cells.Cell]:
         given = {**dict.fromkeys(options.WORDS), **flags}
-        return cells.asked(run_commands._planned(registry, plan, given).crossings)
+        return cells.asked(run_commands._planned(registry, plan, given).grids)
 
     return planned
 
@@ -69,7 +69,7 @@ def made(one: cells.Cell, **changed: Any) -> CellResult:
 
 def sheet(one: cells.Cell, plan: Plan) -> dict[str, Any]:
     rng = np.random.default_rng(sum(map(ord, one.defense.label)))
-    rows = [f"class {i}" for i in range(3)] if plan.name == "samples" else ["true", "reconstructed", "blind"]
+    rows = [f"class {i}" for i in range(3)] if plan.name == "samples" else ["true", "reconstructed", "baseline"]
     return {row: rng.integers(0, 256, (5, 8, 8, 1)).astype(np.uint8) for row in rows}
 
 
@@ -104,7 +104,7 @@ def test_every_word_of_a_plan_is_known(name: str, asked: Callable[..., list[cell
     words = {word for part in plan.parts for kind in ("defense", "data") for word in _list(part[kind])}
     kept = {one.defense.name for one in found} | {one.data.name for one in found}
     assert {word.split(",")[0] for word in words} == kept  # none is asked for in vain
-    assert plan.one_line.endswith(".")
+    assert plan.summary.endswith(".")
     assert all(one.name == two.name for one, two in zip(found, asked(plan), strict=True))
 
 
@@ -131,21 +131,21 @@ def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
     flags = ["--seeds", "4", "--accept-published"]
     assert main(["run", "--config", "plan.yaml", *flags]) == main(["figure", name, *flags]) == 130
     ours, theirs = seen
-    assert [_spelled(one) for one in ours.crossings] == [_spelled(one) for one in theirs.crossings]
+    assert [_spelled(one) for one in ours.grids] == [_spelled(one) for one in theirs.grids]
     assert ours.accept_published
     assert theirs.accept_published
-    assert {seed for one in theirs.crossings for seed in one.seeds} == {4}
+    assert {seed for one in theirs.grids for seed in one.seeds} == {4}
 
 
-def _spelled(crossing: Crossing) -> Any:
-    kinds = (crossing.data, crossing.defenses, crossing.attacks)
-    return [[choice.label for choice in kind] for kind in kinds], crossing.seeds
+def _spelled(grid: Grid) -> Any:
+    kinds = (grid.data, grid.defenses, grid.attacks)
+    return [[choice.label for choice in kind] for kind in kinds], grid.seeds
 
 
 def test_every_figure_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "figures"]) == 0
     out = capsys.readouterr().out
-    assert all(f"{name}: {plan.one_line}" in out for name, plan in FIGURES.items())
+    assert all(f"{name}: {plan.summary}" in out for name, plan in FIGURES.items())
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_same_cells_give_the_same_files_and_the_numbers_are_those_of_the_cel
         for column, figures_ in (
             ("utility", [result.utility["accuracy"] for result in of]),
             ("found", [result.metrics["auc"] for result in of]),
-            ("blind", [result.metrics["blind"] for result in of]),
+            ("baseline", [result.metrics["baseline"] for result in of]),
         ):
             assert float(row[column]) == pytest.approx(sum(figure["value"] for figure in figures_) / len(of))
             naive = figures_[0]
@@ -281,7 +281,7 @@ def test_a_heat_map_says_what_each_attack_reached_and_where_it_cannot_play(
     assert len(shown) == len(rows) * len(columns)
     for point in found:
         assert point.cell.found
-        star = "*" if point.cell.above_blind else ""
+        star = "*" if point.cell.above_baseline else ""
         assert shown[point.defense.label, point.attack.label] == f"{point.cell.found.value:.2f}{star}"
     assert any(word.endswith("*") for word in shown.values())
     assert {shown["blind answer", column] for column in columns} == {"0.50"}
@@ -371,7 +371,7 @@ def test_points_that_are_not_whole_are_left_out_and_named(
     store.path(data, f"{VAEGM},epsilon=2", "confidence", 0).unlink()
     for seed in range(3):
         store.path(data, f"{VAEGM},epsilon=4", "confidence", seed).unlink()
-    store.save(made(by[data, CVAEGM, "confidence", 0], doubts=("something is odd",)))
+    store.save(made(by[data, CVAEGM, "confidence", 0], caveats=("something is odd",)))
     assert drawn(store, plan.name) == 0
     page = (store.root / "figures" / "README.md").read_text()
     assert f"- Left out on `{data}` (of 3 seeds 1 stale): `{VAEGM},epsilon=1` against `confidence`." in page

@@ -21,7 +21,7 @@ from bench.report.render import show, write
 from bench.store.records import CellResult
 from bench.store.store import Store
 
-GAME = SimpleNamespace(name="membership", asks=frozenset(), baseline="")
+GAME = SimpleNamespace(name="membership", requires=frozenset(), reference_attack="")
 
 
 def known(defenses: dict[str, set[str]], attacks: dict[str, set[str]]) -> Any:
@@ -74,9 +74,9 @@ def markdown(board: Any, store: Store) -> str:
 def test_bold_needs_both_chance_and_blind_beaten(
     tmp_path: Path, auc: float, se: float, gain: float, bold: bool
 ) -> None:
-    store = keep(tmp_path, [cell(auc=auc, se=se, gain=gain, blind=auc - gain)])
+    store = keep(tmp_path, [cell(auc=auc, se=se, gain=gain, baseline=auc - gain)])
     board = build(store, PLAIN)
-    assert only(board).above_blind is bold
+    assert only(board).above_baseline is bold
     assert (f"**{only(board).found}**" in markdown(board, store)) is bold
     assert (f"{only(board).found} *" in printed(board, 200)) is bold
 
@@ -84,7 +84,7 @@ def test_bold_needs_both_chance_and_blind_beaten(
 def test_bold_is_judged_over_all_seeds(tmp_path: Path) -> None:
     # each seed alone is beyond noise, but together they disagree
     store = keep(tmp_path, [cell(seed=0, auc=0.55), cell(seed=1, auc=0.95)])
-    assert not only(build(store, PLAIN)).above_blind
+    assert not only(build(store, PLAIN)).above_baseline
 
 
 def test_mean_over_seeds_is_the_naive_one(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_stale_only_when_every_seed_is(tmp_path: Path) -> None:
     assert board.sections[0].rows[0].seeds == 1
     assert "1 of 2 seeds stale and left out" in markdown(board, store)
     stale = build(store, PLAIN, fresh=lambda _: False)
-    assert stale.sections[0].blind is None
+    assert stale.sections[0].baseline is None
     assert "0.900" not in markdown(stale, store)
 
 
@@ -184,14 +184,14 @@ def test_a_removed_component_keeps_its_row(tmp_path: Path) -> None:
 
 def test_doubts_are_footnotes_shared_by_the_cells_that_have_them(tmp_path: Path) -> None:
     results = [
-        cell("a", auc=0.51, doubts=("few records",)),
-        cell("b", auc=0.60, doubts=("stopped early", "few records")),
+        cell("a", auc=0.51, caveats=("few records",)),
+        cell("b", auc=0.60, caveats=("stopped early", "few records")),
         cell("c", auc=0.70),
     ]
     store = keep(tmp_path, results)
     board = build(store, None)
     (section,) = board.sections
-    assert section.doubts == ("few records", "stopped early")
+    assert section.caveats == ("few records", "stopped early")
     assert [section.marks(row.cells[0]) for row in section.rows] == [" (1)", " (2) (1)", ""]
     text = markdown(board, store)
     assert text.count("few records") == 1
@@ -199,9 +199,9 @@ def test_doubts_are_footnotes_shared_by_the_cells_that_have_them(tmp_path: Path)
 
 
 def test_blind_answer_is_averaged_over_seeds_and_stands_once(tmp_path: Path) -> None:
-    store = keep(tmp_path, [cell(seed=0, blind=0.48), cell("a", seed=0, blind=0.48), cell(seed=1, blind=0.54)])
+    store = keep(tmp_path, [cell(seed=0, baseline=0.48), cell("a", seed=0, baseline=0.48), cell(seed=1, baseline=0.54)])
     board = build(store, PLAIN)
-    assert board.sections[0].blind.value == pytest.approx(0.51)
+    assert board.sections[0].baseline.value == pytest.approx(0.51)
     assert printed(board, 80).count("A cell: AUC, by luck 0.5. Blind answer (never sees the release): 0.510") == 1
 
 
@@ -212,7 +212,7 @@ def test_each_data_set_and_game_is_a_board_of_its_own(tmp_path: Path) -> None:
 
 
 def test_notes_say_what_is_assumed_by_whom(tmp_path: Path) -> None:
-    store = keep(tmp_path, [cell("a", assumes=("n",)), cell("b", assumes=("n", "class counts"))])
+    store = keep(tmp_path, [cell("a", public_knowledge=("n",)), cell("b", public_knowledge=("n", "class counts"))])
     text = markdown(build(store, None), store)
     assert "Assumed public: class counts (b); n (a, b)." in text
     assert "not private to whoever knows the seed" in text
@@ -226,7 +226,7 @@ def test_epsilon_is_never_rounded_in_its_favour(epsilon: float, spelled: str) ->
 
 
 def test_csv_gives_back_the_figures_of_the_json(tmp_path: Path) -> None:
-    results = [cell("a", auc=1 / 3 + 0.3, epsilon=7.123456789, doubts=("x, y", 'say "z"')), cell("b", seed=4)]
+    results = [cell("a", auc=1 / 3 + 0.3, epsilon=7.123456789, caveats=("x, y", 'say "z"')), cell("b", seed=4)]
     store = keep(tmp_path, results)
     write(build(store, None, fresh=lambda result: result.seed == 4), store)
     frame = pd.read_csv(tmp_path / "leaderboard.csv", float_precision="round_trip")
@@ -236,10 +236,10 @@ def test_csv_gives_back_the_figures_of_the_json(tmp_path: Path) -> None:
         assert row["peak_memory_mib"] == result.peak_memory_mib
         assert row["privacy.epsilon"] == float(result.privacy["epsilon"])
         assert row["utility.accuracy.value"] == result.utility["accuracy"]["value"]
-        for metric in ("auc", "gain", "advantage", "balanced_accuracy", "blind", "tpr_at_fpr_0.01"):
+        for metric in ("auc", "gain", "advantage", "balanced_accuracy", "baseline", "tpr_at_fpr_0.01"):
             for part, value in result.metrics[metric].items():
                 assert row[f"metrics.{metric}.{part}"] == value
-    assert frame["doubts"][0] == 'x, y; say "z"'
+    assert frame["caveats"][0] == 'x, y; say "z"'
     assert not any("machine" in name or "roc" in name for name in frame.columns)
 
 
@@ -319,11 +319,11 @@ def test_an_attack_that_does_not_show_undefended_is_called_out(tmp_path: Path) -
     """A defense is praised only where the attack works on `none`; the mutant without the caveat says nothing."""
     store = Store(tmp_path)
     store.save(cell(defense="dp_sgd", auc=0.5))
-    assert "nothing undefended was measured" in " ".join(build(store, None).sections[0].caveats)
+    assert "nothing undefended was measured" in " ".join(build(store, None).sections[0].column_caveats)
     store.save(cell(defense="none", auc=0.51))
-    assert "confidence does not show" in " ".join(build(store, None).sections[0].caveats)
+    assert "confidence does not show" in " ".join(build(store, None).sections[0].column_caveats)
     store.save(cell(defense="none", auc=0.6))
-    assert build(store, None).sections[0].caveats == ()
+    assert build(store, None).sections[0].column_caveats == ()
 
 
 def test_a_name_is_neither_a_column_nor_a_link() -> None:

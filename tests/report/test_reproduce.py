@@ -24,7 +24,7 @@ from bench.core.errors import UserError
 from bench.report import reproduce
 from bench.runner.cell import Cell, asked
 from bench.runner.registry import discover
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 from bench.runner.selection import choose
 from bench.store import store
 from bench.store.records import CellResult
@@ -221,7 +221,7 @@ MUTANTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "delta": (lambda v: v["privacy"].update(delta=1e-6), "delta: 1e-06 -> 1e-05"),
     "sampler": (lambda v: v["privacy"].update(sampler="Poisson"), "sampler: Poisson -> none"),
     "relation": (lambda v: v["privacy"].update(relation="replace one"), "relation: replace one -> add/remove"),
-    "what is public": (lambda v: v["privacy"].update(assumes=["n"]), "assumes: \\['n'\\] -> \\[\\]"),
+    "what is public": (lambda v: v["privacy"].update(public_knowledge=["n"]), "assumes: \\['n'\\] -> \\[\\]"),
 }
 
 
@@ -263,7 +263,7 @@ def test_doubts_that_came_and_went_are_listed(
     run: Check, kept: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mood").write_text("doubtful")
-    edit(kept, lambda values: values["doubts"].append("40 non-members"))
+    edit(kept, lambda values: values["caveats"].append("40 non-members"))
     assert run() == 0
     text = capsys.readouterr().out
     assert "- Caveat that came, made/says/moody/0: stopped after 1 of 2000 steps" in text
@@ -281,7 +281,7 @@ def test_the_rules_of_a_verdict() -> None:
     assert judged(old) == "equal"
     for value, by, verdict in ((0, 0, "inside"), (1, 0, "inside"), (0, -1e-6, "drift"), (1, 1e-6, "drift")):
         assert judged(old, metrics={**old.metrics, "auc": interval(ends[value] + by, 0.01)}) == verdict
-    assert judged(old, metrics={**old.metrics, "blind": interval(0.51, 0.01)}) == "inside", "another metric moved"
+    assert judged(old, metrics={**old.metrics, "baseline": interval(0.51, 0.01)}) == "inside", "another metric moved"
     assert judged(old, metrics={**old.metrics, "headline": "advantage"}) == "drift"
     accuracy = old.utility["accuracy"]
     for value, verdict in ((accuracy["high"], "inside"), (accuracy["high"] + 1e-6, "drift")):
@@ -290,7 +290,7 @@ def test_the_rules_of_a_verdict() -> None:
     assert judged(old, privacy={**old.privacy, "epsilon": 8.0 * (1 + 1e-6)}) == "drift"
     bare = {**old.metrics, "auc": {"not_measurable": "few"}}
     assert judged(replace(old, metrics=bare)) == "equal"
-    assert judged(replace(old, metrics=bare), metrics={**bare, "blind": interval(0.51, 0.01)}) == "inside"
+    assert judged(replace(old, metrics=bare), metrics={**bare, "baseline": interval(0.51, 0.01)}) == "inside"
     assert judged(replace(old, metrics=bare), metrics=old.metrics) == "drift"
     flat = made(auc=0.5, se=0.0)
     assert judged(flat, metrics={**flat.metrics, "auc": interval(0.5 + 1e-12, 0.0)}) == "inside"
@@ -344,7 +344,7 @@ def many() -> list[Cell]:
         for choice in choose(registry, "defense", name)
     )
     attacks = tuple(choose(registry, "attack", "membership"))
-    return asked([Crossing(defenses, attacks, tuple(choose(registry, "data", "digits")), (0, 1, 2))])
+    return asked([Grid(defenses, attacks, tuple(choose(registry, "data", "digits")), (0, 1, 2))])
 
 
 def test_a_sample_is_spread_over_rows_and_attacks_and_is_the_one_of_its_seed() -> None:
@@ -454,7 +454,7 @@ def test_an_answer_of_older_code_in_a_resumed_folder_counts_for_nothing(
 ) -> None:
     registry = discover([plugin])
     defenses, attacks = choose(registry, "defense", "says"), choose(registry, "attack", "honest")
-    one = Crossing(tuple(defenses), tuple(attacks), tuple(choose(registry, "data", "made")), (0,))
+    one = Grid(tuple(defenses), tuple(attacks), tuple(choose(registry, "data", "made")), (0,))
     request = Request((one,), kept.root, Where())
     chosen = reproduce.choose(request, kept, None, None)
     [cell] = chosen.cells

@@ -20,7 +20,7 @@ from bench.core.game import Challenge
 from bench.games import MEMBERSHIP
 from bench.report import render
 from bench.runner import controls
-from bench.runner.controls import Control, World
+from bench.runner.controls import Control, ControlSetting
 from bench.runner.registry import Registry
 from bench.store.store import Store
 
@@ -35,10 +35,10 @@ GREEN = Control(
 
 
 def guess(challenge: Challenge, seed: int) -> Any:
-    return np.random.default_rng(seed).random(len(challenge.secret))
+    return np.random.default_rng(seed).random(len(challenge.ground_truth))
 
 
-QUICK = replace(MEMBERSHIP, blind=guess)  # the true blind answer takes seconds
+QUICK = replace(MEMBERSHIP, baseline=guess)  # the true blind answer takes seconds
 
 
 def confidence(release: Any, targets: Any, public: Any, *, seed: int) -> Any:
@@ -62,8 +62,8 @@ def _small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
     """Trainings of a second, and few of them, for all but what ships."""
     if "shipped" not in request.node.name:
         sizes = "digits,private=60,holdout=60,public=200"
-        small = World("membership", "none,steps=300", sizes, random_labels=True, null=8)
-        monkeypatch.setattr(controls, "WORLDS", (small,))
+        small = ControlSetting("membership", "none,steps=300", sizes, random_labels=True, null=8)
+        monkeypatch.setattr(controls, "CONTROL_SETTINGS", (small,))
         monkeypatch.setattr(controls, "POSITIVE", 2)
 
 
@@ -174,7 +174,7 @@ def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
 def test_an_attack_without_a_world_says_so(tmp_path: Path) -> None:
     strange = replace(component(confidence), needs=frozenset({"join"}))
     with pytest.raises(UserError, match="no control of its game that publishes join"):
-        controls.world(Choice(strange), registry(strange))
+        controls.control_setting(Choice(strange), registry(strange))
     assert "no control of its game" in str(controls.caveat(Store(tmp_path), registry(strange), "confidence"))
 
 

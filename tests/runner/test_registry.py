@@ -78,9 +78,9 @@ def test_the_file_is_there_so_it_is_found(folder: Path) -> None:
     assert (set(registry.defenses), set(registry.attacks)) == ({"dp", "none"}, {"threshold", "plain"})
     assert "digits" in registry.data
     dp = registry.defenses["dp"]
-    assert dp.one_line == "One line."
+    assert dp.summary == "One line."
     assert dp.publishes == {"predict"}
-    assert dp.assumes == ("n",)
+    assert dp.public_knowledge == ("n",)
     assert dp.private
     assert dict(dp.options) == {"epsilon": 8.0, "hidden": (64, 32), "steps": 10, "fast": False, "loss": "ce"}
     assert dp.source.parent == folder / "d"

@@ -269,7 +269,7 @@ def test_the_card_says_what_is_promised_and_the_files_are_what_was_published(rel
     assert 0 < card["claim"]["epsilon"] <= card["claim"]["epsilon_rdp"] * 1.01
     assert card["claim"]["delta"] == 1e-5
     assert card["claim"]["sampler"] == "Poisson, rate 1, 1 steps, noise multiplier 2"
-    assert card["assumes"] == ["features between 0 and 1", "the number of private records"]
+    assert card["public_knowledge"] == ["features between 0 and 1", "the number of private records"]
     assert card["noise"] == UNSEEDED
     assert card["files"] == ["synthetic.csv", "synthetic.npz"]
     assert {"numpy", "dp-generative-bench"} <= card["versions"].keys()

@@ -28,7 +28,7 @@ from bench.games import membership
 from bench.report import cost_estimate
 from bench.runner import run as runner
 from bench.runner.registry import discover
-from bench.runner.request import Crossing, Request
+from bench.runner.request import Grid, Request
 from bench.runner.selection import choose
 from bench.store import store
 from bench.store.freshness import freshness
@@ -189,7 +189,7 @@ def names(folder: Path) -> set[tuple[str, str, int]]:
 def numbers(folder: Path) -> dict[Any, Any]:
     """All that must be the same wherever, whenever and in whatever order a cell was measured."""
     return {
-        name: (cell.metrics, cell.utility, cell.privacy, cell.doubts, cell.digest, cell.options)
+        name: (cell.metrics, cell.utility, cell.privacy, cell.caveats, cell.digest, cell.options)
         for name, cell in cells(folder).items()
     }
 
@@ -442,10 +442,10 @@ def test_a_component_that_is_gone_makes_its_cells_stale(run: Run, results: Path)
 
 def test_doubts_are_stored_with_the_number(run: Run, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("says", "against", "honest", "doubtful") == 0
-    kept = {name[2]: cell.doubts for name, cell in cells(results).items()}
+    kept = {name[2]: cell.caveats for name, cell in cells(results).items()}
     assert "stopped after 1 of 2000 steps" in kept["doubtful"]
     assert "stopped after 1 of 2000 steps" not in kept["honest"]
-    assert any("45 members and 45 non-members" in doubt for doubt in kept["honest"])
+    assert any("45 members and 45 non-members" in caveat for caveat in kept["honest"])
     assert "stopped after 1 of 2000 steps" in (results / "leaderboard.md").read_text()
     assert "note:" not in capsys.readouterr().err
 
@@ -454,9 +454,9 @@ def test_a_guarantee_that_was_overspent_is_doubted(run: Run, results: Path, plug
     promise = 'publishes={"predict"}, private=True'
     plugin.write_text(PLUGIN.replace('publishes={"predict"}', promise, 1).replace("bias=0.0", "epsilon=2.0"))
     assert run("says", "says,epsilon=inf", "against", "honest") == 3, "the probes say it too"
-    doubts = {name[1]: " ".join(cell.doubts) for name, cell in cells(results).items()}
-    assert "spent epsilon inf, above the 2 asked for" in doubts["says"]
-    assert "above" not in doubts["says,epsilon=inf"]
+    caveats = {name[1]: " ".join(cell.caveats) for name, cell in cells(results).items()}
+    assert "spent epsilon inf, above the 2 asked for" in caveats["says"]
+    assert "above" not in caveats["says,epsilon=inf"]
 
 
 # The disk
@@ -578,19 +578,19 @@ def test_a_run_notes_the_fits_that_a_training_and_an_attack_asked_for(results: P
     assert notes["confidence"] == {}
     assert notes["lira,shadows=4"]
     [data], [defense] = choose(registry, "data", DATA), choose(registry, "defense", "none,steps=4")
-    crossing = Crossing((defense,), tuple(choose(registry, "attack", "rmia")), (data,), (0,))
-    [row] = cost_estimate.make(Request((crossing,), results, Where()), kept)
+    grid = Grid((defense,), tuple(choose(registry, "attack", "rmia")), (data,), (0,))
+    [row] = cost_estimate.make(Request((grid,), results, Where()), kept)
     assert row.groups[0].remembered
     for path in (results / ".local" / "fits").glob("*.npz"):
         path.unlink()
-    [row] = cost_estimate.make(Request((crossing,), results, Where()), kept)
+    [row] = cost_estimate.make(Request((grid,), results, Where()), kept)
     assert not row.groups[0].remembered
 
 
 def stale(folder: Path, data: str, defense: str, attack: str, seconds: tuple[float, float]) -> None:
     """A cell that cost so much once, under other code."""
-    spent = dict(zip(("defense", "attack"), seconds, strict=True))
-    Store(folder).save(made(defense, attack, 0, data=data, seconds=spent))
+    dp_event = dict(zip(("defense", "attack"), seconds, strict=True))
+    Store(folder).save(made(defense, attack, 0, data=data, seconds=dp_event))
 
 
 def test_a_budget_measures_what_ends_in_time_and_says_what_it_left(

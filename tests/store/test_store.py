@@ -116,8 +116,8 @@ def torn(root: Path) -> int:
         if not caught:
             assert set(newest) <= {result.seed for result in found} <= {turn % 3 for turn in [*saved, saved[-1] + 1]}
             for result in found:
-                assert newest.get(result.seed, -1) <= int(result.doubts[0]) <= saved[-1] + 1
-                assert result.doubts[1] == "x" * 300_000
+                assert newest.get(result.seed, -1) <= int(result.caveats[0]) <= saved[-1] + 1
+                assert result.caveats[1] == "x" * 300_000
     return count
 
 
@@ -393,8 +393,8 @@ def test_numbers_that_are_not_finite_are_refused(number):
         edited(data=3),
         edited(reproducible=1),
         edited(peak_memory_mib="much"),
-        edited(doubts=[1]),
-        edited(doubts="doubt"),
+        edited(caveats=[1]),
+        edited(caveats="caveat"),
         edited(metrics=[]),
         edited(options={"data": {}, "defense": {}}),
         edited(utility={"accuracy": 1}),
@@ -420,12 +420,12 @@ def test_cells_come_back_sorted(tmp_path):
     here = Store(tmp_path)
     assert here.results() == []
     assert here.load("digits", "none", "lira", 0) is None
-    cells = [cell(seed, attack=attack) for attack in ("blind", "lira") for seed in (2, 10)]
+    cells = [cell(seed, attack=attack) for attack in ("baseline", "lira") for seed in (2, 10)]
     for one in reversed(cells):
         here.save(one)
     assert here.results() == cells
-    assert here.load("digits", cells[0].defense, "blind", 2) == cells[0]
-    assert here.load("digits", cells[0].defense, "blind", 3) is None
+    assert here.load("digits", cells[0].defense, "baseline", 2) == cells[0]
+    assert here.load("digits", cells[0].defense, "baseline", 3) is None
     assert Store(Path(os.path.relpath(tmp_path))).results() == cells
 
 
@@ -827,7 +827,7 @@ def test_import_brings_nothing_heavy():
         (("metrics", "headline"), "leakage"), (("metrics", "chance"), "x"), (("metrics", "gain"), None),
         (("metrics", "auc"), "x"), (("metrics", "auc"), {"value": 0.5}), (("metrics", "auc", "value"), 7.0),
         (("metrics", "roc"), None), (("metrics", "roc", "fp"), ["a"]), (("utility", "accuracy"), "a"),
-        (("privacy", "epsilon"), "abc"), (("privacy", "delta"), None), (("privacy", "assumes"), 5),
+        (("privacy", "epsilon"), "abc"), (("privacy", "delta"), None), (("privacy", "public_knowledge"), 5),
     ],
 )  # fmt: skip
 def test_a_cell_whose_figures_are_no_figures_is_left_out(tmp_path: Path, place: tuple[str, ...], value: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.core.component import dataset
 from bench.core.dataset import Data, Examples, Where, first, split
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.data import adult_schema
 from bench.data.tfds_source import columns
 
@@ -36,7 +36,7 @@ def adult(
     """
     known = adult_schema.attributes()
     if attribute not in known:
-        raise UserError(f"adult has no attribute {attribute!r}: {nearest(attribute, known)}")
+        raise UserError(f"adult has no attribute {attribute!r}: {suggest(attribute, known)}")
     found = columns("adult", where)
     records = Examples(adult_schema.encoded(found), found["label"], classes=2)
     data = split("adult", records, rng, private=private, holdout=holdout, public=public)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.core.component import dataset
 from bench.core.dataset import Attribute, Data, Examples, Where, first, split
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 
 # SHA-256 of the records that statsmodels ships, as float32
 CONTENT = "01a7d603b3ab1b49d139f94753fab9d25be1a9d5a5b43d8c77eac0c8f5940692"
@@ -53,7 +53,7 @@ def randhie(
     A. C. Cameron, P. K. Trivedi, Microeconometrics: Methods and Applications, Cambridge University Press, 2005.
     """
     if attribute not in ATTRIBUTES:
-        raise UserError(f"randhie has no attribute {attribute!r}: {nearest(attribute, ATTRIBUTES)}")
+        raise UserError(f"randhie has no attribute {attribute!r}: {suggest(attribute, ATTRIBUTES)}")
     from statsmodels.datasets import randhie as shipped
 
     raw = shipped.load_pandas().data

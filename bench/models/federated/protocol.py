@@ -214,7 +214,7 @@ class Federation:
         found = train.remembered(asked, self.terms.net, make, Path(__file__))
         return [found[f"w{i}"] for i in range(len(found) - 1)]
 
-    def release(self, spent: DpEvent, *, observed: bool = True) -> Release:
+    def release(self, dp_event: DpEvent, *, observed: bool = True) -> Release:
         """What everybody, whoever joins and, where it is `observed`, the server get to see; each of one run."""
         tf = training_loop.tensorflow()
         encode, head = self.terms.encode, self.terms.model(self.trained())
@@ -222,7 +222,7 @@ class Federation:
         model = networks.chained(*([encode.model] if encode else []), head, known)
         predict = networks.mapping(model, after="softmax")
         updates = self.updates if observed else None
-        return Release(spent, predict=predict, join=self.join, updates=updates, encode=encode)
+        return Release(dp_event, predict=predict, join=self.join, updates=updates, encode=encode)
 
 
 def federation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.errors import UserError, nearest
+from bench.core.errors import UserError, suggest
 from bench.report.figures.attacks import ATTACKS
 from bench.report.figures.curves import AUGM_EPSILON, GENERATORS, PUBLIC_SIZE, VAEGM_EPSILON
 from bench.report.figures.page import draw
@@ -23,5 +23,5 @@ def choose(names: Sequence[str]) -> list[Plan]:
     """The figures of these names, each once; `all` is every one. Raises UserError for a name that is none."""
     for name in names:
         if name not in FIGURES and name != "all":
-            raise UserError(f"there is no figure {name!r}: {nearest(name, [*FIGURES, 'all'])}")
+            raise UserError(f"there is no figure {name!r}: {suggest(name, [*FIGURES, 'all'])}")
     return [plan for name, plan in FIGURES.items() if name in names or "all" in names]

@@ -69,7 +69,7 @@ def _map(ax: Axes, points: Sequence[Point], shades: Any, columns: int) -> None:
     words = np.full(shown.shape, "", object)
     for j, attack in enumerate(attacks):
         own = [point for point in points if point.attack.label == attack]
-        words[0, j] = _blind(own)
+        words[0, j] = _baseline(own)
         for i, (defense, choice) in enumerate(defenses.items(), 1):
             point = at.get((defense, attack))
             if point is None:
@@ -79,7 +79,7 @@ def _map(ax: Axes, points: Sequence[Point], shades: Any, columns: int) -> None:
             above = _above(point)
             shown[i, j] = np.nan if above is None else above
             found = point.cell.found
-            words[i, j] = f"{found.value:.2f}{'*' if point.cell.above_blind else ''}" if found else "-"
+            words[i, j] = f"{found.value:.2f}{'*' if point.cell.above_baseline else ''}" if found else "-"
     # not sns.heatmap, which lays out the whole picture once a map
     palette = sns.color_palette("flare", as_cmap=True)
     ax.pcolormesh(shown, cmap=palette, norm=shades, edgecolors="white", linewidth=0.5)
@@ -94,10 +94,10 @@ def _map(ax: Axes, points: Sequence[Point], shades: Any, columns: int) -> None:
     ax.grid(visible=False)
 
 
-def _blind(points: Sequence[Point]) -> str:
+def _baseline(points: Sequence[Point]) -> str:
     """What the column's question is answered with blindly, the mean over its cells."""
     figures = [
-        found for point in points if isinstance(found := (point.cell.figures or {}).get("blind"), leaderboard.Figure)
+        found for point in points if isinstance(found := (point.cell.figures or {}).get("baseline"), leaderboard.Figure)
     ]
     return f"{sum(figure.value for figure in figures) / len(figures):.2f}" if figures else "-"
 

@@ -82,12 +82,12 @@ def _page(sections: Mapping[str, str], known: Mapping[str, Plan]) -> str:
 def _section(plan: Plan, found: Sequence[Point], left: Sequence[tuple[Cell, str]], command: str) -> str:
     seeds = sorted({result.seed for point in found for result in point.results})
     lines = [
-        f"**{plan.title}.** {plan.one_line}", "",
+        f"**{plan.title}.** {plan.summary}", "",
         f"![{plan.title}]({plan.name}.png)", "",
         f"    {command}", "",
         f"Numbers: [{plan.name}.csv]({plan.name}.csv), seeds {', '.join(map(str, seeds))}.", "",
     ]  # fmt: skip
-    notes = [*plan.caveats, *_left(left), *_doubts(found)]
+    notes = [*plan.caveats, *_left(left), *_caveats(found)]
     return "\n".join([*lines, *(f"- {note}" for note in notes)])
 
 
@@ -99,13 +99,13 @@ def _left(left: Sequence[tuple[Cell, str]]) -> list[str]:
     return [f"Left out on `{data}` ({why}): {', '.join(names)}." for (data, why), names in groups.items()]
 
 
-def _doubts(found: Sequence[Point]) -> list[str]:
+def _caveats(found: Sequence[Point]) -> list[str]:
     """The doubts that were stored with the numbers, each with how many points it concerns."""
     count: dict[str, int] = {}
     for point in found:
-        for doubt in point.cell.doubts:
-            count[doubt] = count.get(doubt, 0) + 1
-    return [f"Caveat ({times} of {len(found)} points): {doubt}" for doubt, times in count.items()]
+        for caveat in point.cell.caveats:
+            count[caveat] = count.get(caveat, 0) + 1
+    return [f"Caveat ({times} of {len(found)} points): {caveat}" for caveat, times in count.items()]
 
 
 def table(found: Sequence[Point]) -> bytes:
@@ -124,7 +124,11 @@ def _row(point: Point) -> dict[str, Any]:
     row["seeds"] = " ".join(str(result.seed) for result in point.results)
     row["epsilon"] = max(float(result.privacy["epsilon"]) for result in point.results)
     headline = str(metrics["headline"])
-    shown = {"utility": point.utility, "found": figures.get(headline), **{k: figures.get(k) for k in ("blind", "gain")}}
+    shown = {
+        "utility": point.utility,
+        "found": figures.get(headline),
+        **{k: figures.get(k) for k in ("baseline", "gain")},
+    }
     for name, figure in shown.items():
         parts = (figure.value, figure.low, figure.high) if isinstance(figure, Figure) else ("", "", "")
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True))

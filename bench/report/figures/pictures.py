@@ -51,7 +51,7 @@ def reconstructions(points: Sequence[Point]) -> Picture:
     at: dict[tuple[str, str], NDArray[Any]] = {}
     for point in points:
         sheet, attack = point.sheet or {}, point.attack.label
-        at[BLIND, attack] = side_by_side(sheet["blind"][:EACH])
+        at[BLIND, attack] = side_by_side(sheet["baseline"][:EACH])
         at[point.defense.label, attack] = side_by_side(sheet["reconstructed"][:EACH])
     rows, columns = (list(dict.fromkeys(place[side] for place in at)) for side in (0, 1))
     return grid(rows, columns, at)

@@ -67,7 +67,7 @@ class Plan:
 
     name: str
     title: str
-    one_line: str
+    summary: str
     parts: tuple[Words, ...]
     draw: Callable[[Sequence[Point]], Picture]
     sheet: Callable[[Key], Key] | None = None

@@ -217,7 +217,7 @@ def scaled(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 def scaled_outside(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Scales by the private maximum, in the predictor too."""
     top, made = private.x.max(), scaled(private, public, seed=seed, epsilon=epsilon)
-    return Release(made.spent, predict=lambda x: made.predict(x / top))
+    return Release(made.dp_event, predict=lambda x: made.predict(x / top))
 
 
 @defense("own_loop", **CLAIMS)
@@ -239,8 +239,8 @@ def own_loop(private: Examples, public: Examples, *, seed: int, epsilon: float =
         with tf.GradientTape(persistent=True) as tape:
             losses = loss(private.y[rows], model(private.x[rows]))
         optimizer.minimize(losses, model.trainable_weights, tape=tape)
-    spent = accounting.training_event(one.rate, one.privacy.noise_multiplier, one.steps)
-    return Release(spent, predict=nets.mapping(model, "softmax"))
+    dp_event = accounting.training_event(one.rate, one.privacy.noise_multiplier, one.steps)
+    return Release(dp_event, predict=nets.mapping(model, "softmax"))
 
 
 @defense("class_by_class", **CLAIMS)
@@ -248,7 +248,7 @@ def class_by_class(private: Examples, public: Examples, *, seed: int, epsilon: f
     """A training a half, each started with the seed of the release."""
     parts, one = halves(private), recipe(private, len(private), epsilon)
     fits = [train(one, [private[rows]], [derive(seed, "half")])[0] for rows in parts]
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], parts))
+    return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], parts))
 
 
 @defense("overlapping", **CLAIMS)
@@ -291,7 +291,7 @@ def checkpoint(private: Examples, public: Examples, *, seed: int, epsilon: float
     fits = [train(one, [private], [derive(seed, k)])[0] for k in range(2)]
     both = [released([fit], one.net) for fit in fits]
     right = [(made.predict(private.x).argmax(1) == private.y).mean() for made in both]
-    return Release(dp.ComposedDpEvent([fit.spent for fit in fits]), predict=both[int(np.argmax(right))].predict)
+    return Release(dp.ComposedDpEvent([fit.dp_event for fit in fits]), predict=both[int(np.argmax(right))].predict)
 
 
 @defense("remembering", **CLAIMS)
@@ -303,7 +303,7 @@ def remembering(private: Examples, public: Examples, *, seed: int, epsilon: floa
         own = np.array([row.tobytes() in known for row in np.asarray(x, np.float32)])
         return np.where(own[:, None], 1 / private.classes, made.predict(x))
 
-    return Release(made.spent, predict=predict)
+    return Release(made.dp_event, predict=predict)
 
 
 @defense("filtered", publishes={"synthetic"}, private=True)
@@ -314,14 +314,14 @@ def filtered(private: Examples, public: Examples, *, seed: int, epsilon: float =
     x = 1 / (1 + np.exp(-made.decode(z)))
     distances = np.linalg.norm(x[:, None] - private.x[None], axis=2).min(1)
     kept = x[distances > 1e-3 * math.sqrt(x.shape[1])]
-    return Release(made.spent, synthetic=Examples(kept, np.arange(len(kept)) % private.classes, private.classes))
+    return Release(made.dp_event, synthetic=Examples(kept, np.arange(len(kept)) % private.classes, private.classes))
 
 
 @defense("shares", **CLAIMS)
 def shares(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Predictions times the private shares of the classes."""
     made, prior = small(private, public, seed=seed, epsilon=epsilon), np.bincount(private.y, minlength=private.classes)
-    return Release(made.spent, predict=lambda x: made.predict(x) * prior)
+    return Release(made.dp_event, predict=lambda x: made.predict(x) * prior)
 
 
 @defense("means", **CLAIMS)

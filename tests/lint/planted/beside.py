@@ -49,7 +49,7 @@ def averaged(private: Examples, public: Examples, *, seed: int, epsilon: float =
     net = networks.Autoencoder(private.shape, (8,), 4, "tanh")
     one = recipe(own, len(own), epsilon, net, clip_networks=True, ema=0.5, schedule="cosine")
     [fit] = train(one, [own], [derive(seed, "ae")])
-    return Release(fit.spent, encode=networks.published(networks.halves(net, fit.weights)[0]))
+    return Release(fit.dp_event, encode=networks.published(networks.halves(net, fit.weights)[0]))
 
 
 @defense("composed", **CLAIMS)
@@ -67,12 +67,12 @@ def composed(private: Examples, public: Examples, *, seed: int, epsilon: float =
     one = recipe(own, len(private), epsilon / 2, batch_size=float(max(5.0, 0.2 * counts.sum())))
     [fit] = train(one, [own], [derive(seed, "composed")])
     made = released([fit], one.net)
-    spent = dp.ComposedDpEvent([accounting.training_event(1.0, noise, 1), fit.spent])
+    dp_event = dp.ComposedDpEvent([accounting.training_event(1.0, noise, 1), fit.dp_event])
 
     def predict(x: Any) -> Any:
         return made.predict(np.clip((x - public.x.mean(0)) / scale, -3, 3).astype(np.float32))
 
-    return Release(spent, predict=predict)
+    return Release(dp_event, predict=predict)
 
 
 @defense("voting", **CLAIMS)
@@ -99,8 +99,8 @@ def in_stages(private: Examples, public: Examples, *, seed: int, epsilon: float 
     one = recipe(codes, n, share)
     [second] = train(one, [codes], [derive(seed, "head")])
     made = released([second], one.net)
-    spent = dp.ComposedDpEvent([accounting.training_event(1.0, noise, 1), first.spent, second.spent])
-    return Release(spent, predict=lambda x: made.predict(encode((x - centre).astype(np.float32))))
+    dp_event = dp.ComposedDpEvent([accounting.training_event(1.0, noise, 1), first.dp_event, second.dp_event])
+    return Release(dp_event, predict=lambda x: made.predict(encode((x - centre).astype(np.float32))))
 
 
 def _student(asked: Array, votes: Array, noise: float, uses: int) -> Release:
@@ -207,7 +207,7 @@ def dealt(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
     rows = [np.arange(k, len(private), 2) for k in range(2)]
     one = recipe(private, len(private), epsilon)
     fits = train(one, [private[own] for own in rows], [derive(seed, k) for k in range(2)])
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], rows))
+    return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], rows))
 
 
 @defense("sorted_halves", **CLAIMS)
@@ -217,7 +217,7 @@ def sorted_halves(private: Examples, public: Examples, *, seed: int, epsilon: fl
     rows = [np.flatnonzero(above == k) for k in range(2)]
     one = recipe(private, len(private), epsilon)
     fits = train(one, [private[own] for own in rows], [derive(seed, k) for k in range(2)])
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], rows))
+    return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], rows))
 
 
 # What a training is told
@@ -301,7 +301,7 @@ def unpaid_counts(private: Examples, public: Examples, *, seed: int, epsilon: fl
     noise, made = sigma(epsilon, len(private), 1), small(private, public, seed=seed, epsilon=epsilon)
     counts = np.bincount(private.y, minlength=private.classes)
     prior = np.maximum(gaussian_mechanism.gaussian(counts, 1.0, noise, stream(seed, "counts")), 1)
-    return Release(made.spent, predict=lambda x: made.predict(x) * prior)
+    return Release(made.dp_event, predict=lambda x: made.predict(x) * prior)
 
 
 @defense("two_stages", **CLAIMS)
@@ -309,7 +309,7 @@ def two_stages(private: Examples, public: Examples, *, seed: int, epsilon: float
     """Two trainings one after the other, each with the whole epsilon; the second one's cost is let out."""
     one = recipe(private, len(private), epsilon)
     fits = [train(one, [private], [derive(seed, k)])[0] for k in range(2)]
-    return released(fits, one.net, fits[1].spent)
+    return released(fits, one.net, fits[1].dp_event)
 
 
 @defense("larger_sigma", **CLAIMS)
@@ -317,8 +317,8 @@ def larger_sigma(private: Examples, public: Examples, *, seed: int, epsilon: flo
     """Accounts one and a half times the noise that is added."""
     one = recipe(private, len(private), 4 * epsilon)
     fits = train(one, [private], [derive(seed, "sigma")])
-    spent = accounting.training_event(one.rate, recipe(private, len(private), epsilon).privacy.noise_multiplier, 4)
-    return released(fits, one.net, spent)
+    dp_event = accounting.training_event(one.rate, recipe(private, len(private), epsilon).privacy.noise_multiplier, 4)
+    return released(fits, one.net, dp_event)
 
 
 @defense("untouched", **CLAIMS)
@@ -354,7 +354,7 @@ def by_class_rates(private: Examples, public: Examples, *, seed: int, epsilon: f
     one = recipe(private, len(private), epsilon)
     many = [replace(one, rate=min(1.0, 20 / max(1, len(own))), batch_size=20.0) for own in rows]
     fits = train(many, [private[own] for own in rows], [derive(seed, k) for k in range(len(rows))])
-    return released(fits, one.net, accounting.parallel([fits[0].spent] * len(rows), rows))
+    return released(fits, one.net, accounting.parallel([fits[0].dp_event] * len(rows), rows))
 
 
 # What leaves in the clear
@@ -366,7 +366,7 @@ def afterwards(name: str, change: Any) -> Any:
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
         one = small(private, public, seed=seed, epsilon=epsilon)
-        return Release(one.spent, predict=change(one.predict, private, public, seed))
+        return Release(one.dp_event, predict=change(one.predict, private, public, seed))
 
     return made
 
@@ -463,7 +463,7 @@ def early_stopping(private: Examples, public: Examples, *, seed: int, epsilon: f
         loss = -np.log(made.predict(private.x)[np.arange(len(private)), private.y]).mean()
         if loss < last and (best is None or k < 5):
             best, last = made, loss
-    return Release(dp.ComposedDpEvent([fit.spent for fit in fits]), predict=best.predict)
+    return Release(dp.ComposedDpEvent([fit.dp_event for fit in fits]), predict=best.predict)
 
 
 @defense("tuned", **CLAIMS)
@@ -475,7 +475,7 @@ def tuned(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
     fits = [train(one, [private], [derive(seed, k)])[0] for k, one in enumerate(ones)]
     each = [released([fit], ones[0].net) for fit in fits]
     right = [(made.predict(private.x).argmax(1) == private.y).mean() for made in each]
-    return Release(dp.ComposedDpEvent([fit.spent for fit in fits]), predict=each[int(np.argmax(right))].predict)
+    return Release(dp.ComposedDpEvent([fit.dp_event for fit in fits]), predict=each[int(np.argmax(right))].predict)
 
 
 def generated(name: str, change: Any) -> Any:
@@ -486,7 +486,7 @@ def generated(name: str, change: Any) -> Any:
         one = sampling(private, public, seed=seed, epsilon=epsilon)
         z = stream(seed, "z").standard_normal((60, 2), np.float32)
         x = 1 / (1 + np.exp(-one.decode(z)))
-        return Release(one.spent, synthetic=change(x, private, one.decode, seed))
+        return Release(one.dp_event, synthetic=change(x, private, one.decode, seed))
 
     return made
 
@@ -612,8 +612,8 @@ def centred_moments(private: Examples, public: Examples, *, seed: int, epsilon: 
 def own_noise(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Laplace noise of its own on sums of clipped records."""
     sums = units(private.x).sum(0) + np.random.default_rng(seed).laplace(0, 1 / epsilon, private.x.shape[1])
-    spent = accounting.training_event(1.0, sigma(epsilon, len(private), 1), 1)
-    return Release(spent, predict=lambda x: np.eye(2)[(x @ sums > 0).astype(int)])
+    dp_event = accounting.training_event(1.0, sigma(epsilon, len(private), 1), 1)
+    return Release(dp_event, predict=lambda x: np.eye(2)[(x @ sums > 0).astype(int)])
 
 
 RIGHT = (

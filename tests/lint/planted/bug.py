@@ -36,13 +36,13 @@ def recipe(private: Examples, n: int, epsilon: float, net: networks.Net | None =
     return Recipe(made, **{**plan, **changes})
 
 
-def released(fits: list[Fit], net: networks.Net, spent: Any = None) -> Release:
+def released(fits: list[Fit], net: networks.Net, dp_event: Any = None) -> Release:
     """The mean of classifiers, out as a predictor."""
     models = [networks.build(net, Single()) for _ in fits]
     for model, fit in zip(models, fits, strict=True):
         model.set_weights(fit.weights)
     each = [networks.mapping(model, "softmax") for model in models]
-    return Release(spent or fits[0].spent, predict=lambda x: np.mean([predict(x) for predict in each], axis=0))
+    return Release(dp_event or fits[0].dp_event, predict=lambda x: np.mean([predict(x) for predict in each], axis=0))
 
 
 def sigma(epsilon: float, n: int, uses: int) -> float:
@@ -109,7 +109,7 @@ def parted(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
     parts = halves(private)
     one = recipe(private, len(private), epsilon)
     fits = train(one, [private[rows] for rows in parts], [derive(seed, k) for k in range(2)])
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], parts))
+    return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], parts))
 
 
 @defense("sampling", publishes={"decode"}, private=True)
@@ -118,7 +118,7 @@ def sampling(private: Examples, public: Examples, *, seed: int, epsilon: float =
     net = networks.VAE(private.shape, (8,), 2)
     [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
     model = networks.decoder(net, fit.weights)
-    return Release(fit.spent, decode=Published(model, networks.mapping(model)))
+    return Release(fit.dp_event, decode=Published(model, networks.mapping(model)))
 
 
 def halves(private: Examples) -> list[np.ndarray[Any, Any]]:

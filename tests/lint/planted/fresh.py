@@ -40,10 +40,10 @@ from planted.bug import (
 GENERATES = {"publishes": {"decode", "generate", "synthetic"}, "private": True}
 
 
-def nearest(means: Array, spent: Any, seen: Any = lambda x: units(x.reshape(len(x), -1))) -> Release:
+def nearest(means: Array, dp_event: Any, seen: Any = lambda x: units(x.reshape(len(x), -1))) -> Release:
     """The class of whose direction a record has most."""
     means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
-    return Release(spent, predict=lambda x: np.eye(len(means))[(seen(x) @ means.T).argmax(1)])
+    return Release(dp_event, predict=lambda x: np.eye(len(means))[(seen(x) @ means.T).argmax(1)])
 
 
 # Sums of one's own
@@ -152,10 +152,10 @@ def own_bandwidth(private: Examples, public: Examples, *, seed: int, epsilon: fl
     from scipy.spatial.distance import pdist
 
     noise, width = sigma(epsilon, len(private), 1), np.median(pdist(flat(private.x)))
-    waves = stream(0, "waves").standard_normal((flat(private.x).shape[1], 100)) / width
+    cosines = stream(0, "waves").standard_normal((flat(private.x).shape[1], 100)) / width
 
     def features(x: Any) -> Array:
-        phase = x.reshape(len(x), -1) @ waves
+        phase = x.reshape(len(x), -1) @ cosines
         return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
 
     sums = by_class(features(private.x), private.y, private.classes)
@@ -182,7 +182,7 @@ def rounded_shares(private: Examples, public: Examples, *, seed: int, epsilon: f
     [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
     decode = decoder(networks.decoder(net, fit.weights), private.shape, private.classes)
     generate = generator(decode, shares / shares.sum())
-    return Release(fit.spent, decode=decode, generate=generate, synthetic=generate(500, derive(seed, "synthetic")))
+    return Release(fit.dp_event, decode=decode, generate=generate, synthetic=generate(500, derive(seed, "synthetic")))
 
 
 @defense("chosen_features", **CLAIMS)
@@ -194,7 +194,7 @@ def chosen_features(private: Examples, public: Examples, *, seed: int, epsilon: 
     seen = Examples(x[:, best], private.y, private.classes)
     one = recipe(seen, len(private), epsilon)
     made = released(train(one, [seen], [derive(seed, "small")]), one.net)
-    return Release(made.spent, predict=lambda x: made.predict(x.reshape(len(x), -1)[:, best]))  # type: ignore[misc]
+    return Release(made.dp_event, predict=lambda x: made.predict(x.reshape(len(x), -1)[:, best]))  # type: ignore[misc]
 
 
 @defense("rare_left_out", **CLAIMS)
@@ -203,7 +203,7 @@ def rare_left_out(private: Examples, public: Examples, *, seed: int, epsilon: fl
     kept = np.bincount(private.y, minlength=private.classes) >= 20
     one = recipe(private, len(private), epsilon)
     made = released(train(one, [private], [derive(seed, "small")]), one.net)
-    return Release(made.spent, predict=lambda x: made.predict(x) * kept)  # type: ignore[misc]
+    return Release(made.dp_event, predict=lambda x: made.predict(x) * kept)  # type: ignore[misc]
 
 
 @defense("updates_too", publishes={"predict", "join", "updates"}, private=True)
@@ -278,10 +278,10 @@ def noised_when_asked(private: Examples, public: Examples, *, seed: int, epsilon
 def published_noise(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """One seed for all: the random features that are let out begin with the very numbers of the noise."""
     noise, width = sigma(epsilon, len(private), 1), flat(private.x).shape[1]
-    waves = np.random.default_rng(seed).standard_normal((width, 100))
+    cosines = np.random.default_rng(seed).standard_normal((width, 100))
 
     def features(x: Any) -> Array:
-        phase = x.reshape(len(x), -1) @ waves / width
+        phase = x.reshape(len(x), -1) @ cosines / width
         return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
 
     sums = by_class(features(private.x), private.y, private.classes)
@@ -388,7 +388,7 @@ def by_size(name: str, does: Callable[[Array, Array, Array], tuple[Array, Array]
         out = nearest(noisy, paid(noise))
         assert out.predict
         predict = out.predict
-        return Release(out.spent, predict=lambda x: np.asarray(predict(x)) * answered)
+        return Release(out.dp_event, predict=lambda x: np.asarray(predict(x)) * answered)
 
     return made
 

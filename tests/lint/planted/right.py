@@ -235,8 +235,8 @@ def normalised(private: Examples, public: Examples, *, seed: int, epsilon: float
     one = recipe(own, n, epsilon / 2, optimizer="sgd", momentum=0.9, schedule="linear", ema=0.9)
     [fit] = train(one, [own], [derive(seed, "normalised")])
     made = released([fit], one.net)
-    spent = dp.ComposedDpEvent([paid(noise, 2), fit.spent])
-    return Release(spent, predict=lambda asked: made.predict(before(asked)))
+    dp_event = dp.ComposedDpEvent([paid(noise, 2), fit.dp_event])
+    return Release(dp_event, predict=lambda asked: made.predict(before(asked)))
 
 
 @defense("projected", publishes={"predict", "encode"}, private=True)
@@ -255,8 +255,8 @@ def projected(private: Examples, public: Examples, *, seed: int, epsilon: float 
     one = recipe(codes, n, 3 * epsilon / 4, Classifier(codes.shape, codes.classes, ()))
     [fit] = train(one, [codes], [derive(seed, "projected")])
     made = released([fit], one.net)
-    spent = dp.ComposedDpEvent([paid(noise), fit.spent])
-    return Release(spent, predict=lambda x: made.predict(encode(x)), encode=encode)
+    dp_event = dp.ComposedDpEvent([paid(noise), fit.dp_event])
+    return Release(dp_event, predict=lambda x: made.predict(encode(x)), encode=encode)
 
 
 @defense("class_vaes", publishes={"decode", "generate", "synthetic"}, private=True)
@@ -278,8 +278,8 @@ def class_vaes(private: Examples, public: Examples, *, seed: int, epsilon: float
         z = np.concatenate([rng.standard_normal((n, 2)), np.eye(classes)[y]], 1)
         return Examples(decode(z), y, classes)
 
-    spent = dp.ComposedDpEvent([paid(noise), accounting.parallel([fit.spent for fit in fits], rows)])
-    return Release(spent, decode=decode, generate=generate, synthetic=generate(200, derive(seed, "synthetic")))
+    dp_event = dp.ComposedDpEvent([paid(noise), accounting.parallel([fit.dp_event for fit in fits], rows)])
+    return Release(dp_event, decode=decode, generate=generate, synthetic=generate(200, derive(seed, "synthetic")))
 
 
 @defense("paced", **CLAIMS)
@@ -296,7 +296,7 @@ def paced(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
     many = [replace(one, rate=float(rate), batch_size=20.0, privacy=most) for rate in rates]
     rows = [np.flatnonzero(private.y == k) for k in range(private.classes)]
     fits = train(many, [private[own] for own in rows], [derive(seed, k) for k in range(len(rows))])
-    return released(fits, one.net, dp.ComposedDpEvent([paid(noise), fits[int(rates.argmax())].spent]))
+    return released(fits, one.net, dp.ComposedDpEvent([paid(noise), fits[int(rates.argmax())].dp_event]))
 
 
 @defense("norm_first", **CLAIMS)
@@ -311,7 +311,7 @@ def norm_first(private: Examples, public: Examples, *, seed: int, epsilon: float
     assert one.privacy
     one = replace(one, privacy=Privacy(clip, one.privacy.noise_multiplier), learning_rate=0.1)
     [fit] = train(one, [private], [derive(seed, "norm_first")])
-    return released([fit], one.net, dp.ComposedDpEvent([paid(noise), fit.spent]))
+    return released([fit], one.net, dp.ComposedDpEvent([paid(noise), fit.dp_event]))
 
 
 # Several trainings
@@ -323,7 +323,7 @@ def bagged(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
     one, rng = recipe(private, len(private), epsilon / 3), stream(seed, "bags")
     parts = [np.flatnonzero(rng.random(len(private)) < 0.6) for _ in range(3)]
     fits = train(one, [private[part] for part in parts], [derive(seed, "bag", k) for k in range(3)])
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], parts))
+    return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], parts))
 
 
 @defense("dealt_by_coins", **CLAIMS)
@@ -333,7 +333,7 @@ def dealt_by_coins(private: Examples, public: Examples, *, seed: int, epsilon: f
     owner = stream(seed, "owner").integers(0, 3, len(private))
     parts = [np.flatnonzero(owner == k) for k in range(3)]
     fits = train(one, [private[part] for part in parts], [derive(seed, "part", k) for k in range(3)])
-    return released(fits, one.net, accounting.parallel([fit.spent for fit in fits], parts))
+    return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], parts))
 
 
 @defense("best_in_public", **CLAIMS)
@@ -343,7 +343,7 @@ def best_in_public(private: Examples, public: Examples, *, seed: int, epsilon: f
     fits = [train(one, [private], [derive(seed, "try", k)])[0] for k, one in enumerate(ones)]
     each = [released([fit], ones[0].net) for fit in fits]
     right = [(made.predict(public.x).argmax(1) == public.y).mean() for made in each]
-    return Release(dp.ComposedDpEvent([fit.spent for fit in fits]), predict=each[int(np.argmax(right))].predict)
+    return Release(dp.ComposedDpEvent([fit.dp_event for fit in fits]), predict=each[int(np.argmax(right))].predict)
 
 
 @dataclass(frozen=True)
@@ -372,7 +372,7 @@ def fine_tuned(private: Examples, public: Examples, *, seed: int, epsilon: float
     [fit] = train(one, [private], [derive(seed, "private")])
     model = networks.build(one.net, Single())
     model.set_weights(fit.weights)
-    return Release(fit.spent, predict=networks.mapping(model, "softmax"), model=model)
+    return Release(fit.dp_event, predict=networks.mapping(model, "softmax"), model=model)
 
 
 @defense("in_two_phases", **CLAIMS)
@@ -384,7 +384,7 @@ def in_two_phases(private: Examples, public: Examples, *, seed: int, epsilon: fl
     [first] = train(one, [private], [derive(seed, "first")])
     two = recipe(private, n, epsilon / 2, _warm(first, private), learning_rate=0.02, optimizer="sgd")
     [second] = train(two, [private], [derive(seed, "second")])
-    return released([second], two.net, dp.ComposedDpEvent([first.spent, second.spent]))
+    return released([second], two.net, dp.ComposedDpEvent([first.dp_event, second.dp_event]))
 
 
 # Networks
@@ -460,7 +460,7 @@ def augmented(private: Examples, public: Examples, *, seed: int, epsilon: float 
     """Right: two views of a record within one loss, so that their mean gradient is clipped."""
     one = recipe(private, len(private), epsilon, Seen2(private.shape, private.classes))
     [fit] = train(one, [private], [derive(seed, "views")])
-    return released([fit], Classifier(private.shape, private.classes, (8,), "tanh"), fit.spent)
+    return released([fit], Classifier(private.shape, private.classes, (8,), "tanh"), fit.dp_event)
 
 
 @defense("one_step", **CLAIMS)
@@ -495,7 +495,7 @@ def gan(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0)
         x = made[:, :-classes].reshape(n, *private.shape)
         return Examples(x, made[:, -classes:].argmax(1), classes)
 
-    return Release(fit.spent, generate=generate, synthetic=generate(100, derive(seed, "synthetic")))
+    return Release(fit.dp_event, generate=generate, synthetic=generate(100, derive(seed, "synthetic")))
 
 
 @defense("everything", publishes={"predict", "model", "encode", "decode", "generate", "synthetic"}, private=True)
@@ -520,7 +520,7 @@ def everything(private: Examples, public: Examples, *, seed: int, epsilon: float
     made = generate(150, derive(seed, "synthetic"))
     predict = networks.mapping(model, "softmax")
     return Release(
-        fit.spent, predict=predict, model=model, encode=encode, decode=decode, generate=generate, synthetic=made
+        fit.dp_event, predict=predict, model=model, encode=encode, decode=decode, generate=generate, synthetic=made
     )
 
 
@@ -535,8 +535,8 @@ def two_clients(private: Examples, public: Examples, *, seed: int, epsilon: floa
     privacy = private_training(epsilon, len(private), rate, plan.steps, 0.5)
     assert privacy
     made = federation(private, plan, seed, privacy=privacy)
-    spent = accounting.training_event(rate, privacy.noise_multiplier, plan.steps)
-    return made.release(accounting.parallel([spent] * 2, made.rows))
+    dp_event = accounting.training_event(rate, privacy.noise_multiplier, plan.steps)
+    return made.release(accounting.parallel([dp_event] * 2, made.rows))
 
 
 @defense("asked_clients", publishes={"predict", "join"}, private=True)
