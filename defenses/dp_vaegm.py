@@ -54,8 +54,8 @@ def dp_vaegm(
 
     The classes' records are disjoint, so under add/remove adjacency their guarantees compose in parallel. Sampling
     rate, steps and divisor are the same for every class and use no count of a class: such counts would be a query too.
-    Pictures are put together from `cosines` by `cosines` smooth ones (0: from pixels), and the classifier's are moved by
-    `shift` pixels of 28 and get `pixel_noise`. classifier_steps: 0 for 8,000 of pictures and 300 of other records.
+    Pictures are put together from `cosines` by `cosines` smooth ones (0: from pixels), and the classifier's are moved
+    by `shift` pixels of 28 and get `pixel_noise`. classifier_steps: 0 for 8,000 of pictures and 300 of other records.
     """
     check_samples(samples)
     classes = private.classes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +25,47 @@ if TYPE_CHECKING:
     from bench.core.dataset import Data, Where
 
 Kind = Literal["defense", "attack", "data"]
-Option = bool | int | float | str | tuple[int, ...]
+OptionValue = bool | int | float | str | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option means and which values it takes: `steps: Annotated[int, Option("training steps", at_least=1)]`.
+
+    A value lies within the limits that are given, or is one of the words of `one_of`.
+    """
+
+    meaning: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    one_of: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> str:
+        """The values that it takes, in words; empty where any value of its type will do."""
+        if self.one_of:
+            return "one of " + ", ".join(self.one_of)
+        named = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
+        return " and ".join(f"{word} {limit:g}" for word, limit in named if limit is not None)
+
+    def allows(self, value: OptionValue) -> bool:
+        """Whether a value lies within the limits; of several numbers, whether each does."""
+        if self.one_of:
+            return value in self.one_of
+        numbers = value if isinstance(value, tuple) else (value,)
+        return all(self._within(number) for number in numbers if isinstance(number, (int, float)))
+
+    def _within(self, number: float) -> bool:
+        return (
+            (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+
 HAS = frozenset({"pictures", "attributes"})
 
 
@@ -57,7 +99,7 @@ class Component:
     name: str
     kind: Kind
     function: Callable[..., Any]
-    options: Mapping[str, Option]
+    options: Mapping[str, OptionValue]
     summary: str
     source: Path
     publishes: frozenset[str] = frozenset()
@@ -67,6 +109,7 @@ class Component:
     game: Game | None = None
     has: frozenset[str] = frozenset()
     floor: float | None = None
+    described: Mapping[str, Option] = field(default_factory=dict)
 
 
 def missing(attack: Component, defense: Component, data: Component) -> tuple[str, ...]:
@@ -83,7 +126,7 @@ class Choice:
     """A component and the options that the user set; `settings` are all options, defaults too."""
 
     component: Component
-    options: Mapping[str, Option] = field(default_factory=dict, hash=False)
+    options: Mapping[str, OptionValue] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -91,7 +134,7 @@ class Choice:
         return self.component.name
 
     @cached_property
-    def settings(self) -> dict[str, Option]:
+    def settings(self) -> dict[str, OptionValue]:
         """Every option with its value."""
         return {**self.component.options, **self.options}
 
@@ -102,7 +145,7 @@ class Choice:
         return ",".join([self.name, *(f"{option}={text(value)}" for option, value in changed)])
 
 
-def text(value: Option) -> str:
+def text(value: OptionValue) -> str:
     """An option's value as it is written on the command line; reading it back gives the same value."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -176,29 +219,79 @@ def _declare(name: str, kind: Kind, function: Callable[..., Any], positional: in
     """Check the declaration and leave it on the function, where `discover` finds it."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "all":
         raise TypeError(f"{name!r} cannot name a component: use letters, digits and underscores, and not 'all'.")
-    options = _options(name, function, positional, needs_seed=kind != "data")
+    defaults, described, groups = _options(name, function, positional, needs_seed=kind != "data")
     game: Game | None = declared.get("game")
-    if game and (twice := options.keys() & game.options):
+    if game and (twice := defaults.keys() & game.options):
         raise TypeError(f"{name}: {twice.pop()} is an option of the game {game.name}: rename yours.")
-    options |= game.options if game else {}
+    defaults |= game.options if game else {}
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     source = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
-    component = Component(name, kind, function, MappingProxyType(options), summary, source, **declared)
+    called = _grouping(function, groups) if groups else function
+    options = MappingProxyType(defaults)
+    component = Component(name, kind, called, options, summary, source, described=described, **declared)
     setattr(function, "component", component)  # noqa: B010 - mypy knows no such attribute
 
 
-def _options(name: str, function: Callable[..., Any], positional: int, *, needs_seed: bool) -> dict[str, Option]:
+def _options(
+    name: str, function: Callable[..., Any], positional: int, *, needs_seed: bool
+) -> tuple[dict[str, OptionValue], dict[str, Option], dict[str, Any]]:
+    """The defaults of a function's options, what is said of them, and the groups that some of them make up.
+
+    A group is a parameter whose default is a frozen dataclass: its fields are options like any other.
+    """
     parameters = inspect.signature(function).parameters.values()
-    keywords = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     others = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     if len(others) != positional or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in others):
         raise TypeError(f"{name} must take {positional} positional arguments, and its options after a bare *.")
     if needs_seed and "seed" not in keywords:
         raise TypeError(f"{name} must take the keyword-only argument seed.")
     keywords.pop("seed", None)
-    for option, default in keywords.items():
-        whole = isinstance(default, tuple) and default and all(type(item) is int for item in default)
-        if type(default) not in (bool, int, float, str) and not whole:
-            wanted = "a bool, int, float, str or tuple of ints"
-            raise TypeError(f"{name}: the option {option} must have a default that is {wanted}.")
-    return keywords
+    defaults: dict[str, OptionValue] = {}
+    described: dict[str, Option] = {}
+    groups: dict[str, Any] = {}
+    for parameter in keywords.values():
+        group = parameter.default
+        if is_dataclass(group) and not isinstance(group, type):
+            groups[parameter.name] = group
+            found = {one.name: (getattr(group, one.name), one.type, type(group)) for one in fields(group)}
+        else:
+            found = {parameter.name: (group, parameter.annotation, function)}
+        for option, (default, annotation, where) in found.items():
+            if option in defaults:
+                raise TypeError(f"{name}: the option {option} is there twice.")
+            _check_default(name, option, default)
+            defaults[option] = default
+            described |= {option: said} if (said := _said(annotation, where)) else {}
+    return defaults, described, groups
+
+
+def _check_default(name: str, option: str, default: Any) -> None:
+    whole = isinstance(default, tuple) and default and all(type(item) is int for item in default)
+    if type(default) not in (bool, int, float, str) and not whole:
+        wanted = "a bool, int, float, str or tuple of ints"
+        raise TypeError(f"{name}: the option {option} must have a default that is {wanted}.")
+
+
+def _said(annotation: Any, where: Any) -> Option | None:
+    """The `Option` in an annotation `Annotated[type, Option(...)]`, as written in the module of `where`."""
+    if isinstance(annotation, str):
+        if "Annotated" not in annotation:
+            return None
+        annotation = eval(annotation, vars(sys.modules[where.__module__]))  # noqa: S307 - the component's own code
+    return next((one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Option)), None)
+
+
+def _grouping(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function as it is called with every option by its own name."""
+    grouped = {one.name: name for name, group in groups.items() for one in fields(group)}
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **options: Any) -> Any:
+        inside: dict[str, dict[str, Any]] = {name: {} for name in groups}
+        for option in grouped.keys() & options.keys():
+            inside[grouped[option]][option] = options.pop(option)
+        given = {name: replace(group, **inside[name]) for name, group in groups.items()}
+        return function(*arguments, **given, **options)
+
+    return called

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bench.core.component import Choice, Component, Option
+from bench.core.component import Choice, Component, OptionValue
 from bench.core.dataset import Data, Examples, Where, first, record_keys
 from bench.core.errors import Caveat, UserError, suggest
 from bench.data.user_file_parser import Records, bounds_file, parse
@@ -31,7 +31,7 @@ def component(name: str) -> Component:
     Its options: the label's column, sizes (0: a half, a quarter, a quarter), what attribute inference asks about (the
     first column of categories), and the digest of the content.
     """
-    options: dict[str, Option] = {"label": LABEL[Path(name).suffix]}
+    options: dict[str, OptionValue] = {"label": LABEL[Path(name).suffix]}
     options |= {"private": 0, "holdout": 0, "public": 0, "attribute": "", "content": ""}
     summary = "Records of your own."
     load = partial(_load, Path(name))
@@ -54,7 +54,7 @@ def _load(
     return split(path.name, records, rng, private=private, holdout=holdout, public=public, attribute=attribute)
 
 
-def choice(word: str, given: Mapping[str, Option]) -> Choice:
+def choice(word: str, given: Mapping[str, OptionValue]) -> Choice:
     """The data set in a file. Its name and a digest of what it holds name its cells, never its path.
 
     Raises UserError for whatever is wrong in it, naming the line, and where `content` was given and it holds another.

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bench.core.component import Choice, Component, Option
+from bench.core.component import Choice, Component, OptionValue
 
 SIZES = {"private": 200, "holdout": 120, "public": 100}
-QUICK: Mapping[str, Option] = {
+QUICK: Mapping[str, OptionValue] = {
     "steps": 4, "classifier_steps": 4, "samples": 40, "classifier_samples": 40,
     "rounds": 2, "local_steps": 2, "encoder_steps": 4,
 }  # fmt: skip

@@ -88,8 +88,8 @@ class Row:
 class Section:
     """One game on one data set, and whose records it asks about.
 
-    `headline` is the metric that its cells show, `chance` what that is by chance; `caveats` are numbered in the order the
-    rows show them; `column_caveats` say of a whole column why it proves little.
+    `headline` is the metric that its cells show, `chance` what that is by chance; `caveats` are numbered in the order
+    the rows show them; `column_caveats` say of a whole column why it proves little.
     """
 
     data: str

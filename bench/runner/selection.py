@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.core.component import Choice, Component, Kind, Option, text
+from bench.core.component import Choice, Component, Kind, OptionValue, text
 from bench.core.errors import UserError, suggest
 from bench.data import user_file
 from bench.runner.registry import Registry
@@ -131,8 +131,8 @@ def _choice(component: Component, settings: Sequence[str]) -> Choice:
     return Choice(component, given)
 
 
-def _read(whose: str, options: Mapping[str, Option], settings: Sequence[str]) -> dict[str, Option]:
-    given: dict[str, Option] = {}
+def _read(whose: str, options: Mapping[str, OptionValue], settings: Sequence[str]) -> dict[str, OptionValue]:
+    given: dict[str, OptionValue] = {}
     for word in settings:
         option, equals, value = (part.strip() for part in word.partition("="))
         if not equals:
@@ -148,7 +148,7 @@ def _read(whose: str, options: Mapping[str, Option], settings: Sequence[str]) ->
     return given
 
 
-def _cast(whose: str, option: str, word: str, default: Option) -> Option:
+def _cast(whose: str, option: str, word: str, default: OptionValue) -> OptionValue:
     """Read a value by the type of the default."""
     try:
         if isinstance(default, bool):
