@@ -1,11 +1,50 @@
-"""Differentially private generators put to the test: defenses, attacks and the board that judges both."""
+"""Differentially private generators put to the test: defenses, attacks, and the leaderboard that judges both.
 
-import os
+What a component needs is here: `from bench import Examples, Release, defense`. Names are loaded when they are used.
+"""
 
-# Read by TensorFlow when it is first imported, whoever imports it: no start-up chatter, sums in one fixed order, and
-# of a GPU's memory only what is needed.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # decides last digits, so no matter of taste
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bench.core.environment import prepare
+
+if TYPE_CHECKING:
+    from bench.core.component import Option, attack, dataset, defense
+    from bench.core.dataset import Data, Examples, Where, split
+    from bench.core.errors import Caveat, UserError
+    from bench.core.randomness import derive, stream
+    from bench.core.release import Release
+    from bench.dp import accounting
+    from bench.dp.gaussian_mechanism import gaussian
+    from bench.dp.train import Recipe, train
+    from bench.games import ATTRIBUTE, GAN_LEAKAGE, INVERSION, MEMBERSHIP, Targets
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "bench.core.component": ("Option", "attack", "dataset", "defense"),
+    "bench.core.dataset": ("Data", "Examples", "Where", "split"),
+    "bench.core.errors": ("Caveat", "UserError"),
+    "bench.core.randomness": ("derive", "stream"),
+    "bench.core.release": ("Release",),
+    "bench.dp": ("accounting",),
+    "bench.dp.gaussian_mechanism": ("gaussian",),
+    "bench.dp.train": ("Recipe", "train"),
+    "bench.games": ("ATTRIBUTE", "GAN_LEAKAGE", "INVERSION", "MEMBERSHIP", "Targets"),
+}
+_HOMES = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "ATTRIBUTE", "GAN_LEAKAGE", "INVERSION", "MEMBERSHIP", "Caveat", "Data", "Examples", "Option", "Recipe", "Release",
+    "Targets", "UserError", "Where", "accounting", "attack", "dataset", "defense", "derive", "gaussian", "split",
+    "stream", "train",
+]  # fmt: skip
+
+prepare()
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}")
+    return import_module(f"{home}.{name}") if name == "accounting" else getattr(import_module(home), name)

@@ -252,6 +252,7 @@ def _options(
     groups: dict[str, Any] = {}
     for parameter in keywords.values():
         group = parameter.default
+        found: dict[str, tuple[Any, Any, Any]]
         if is_dataclass(group) and not isinstance(group, type):
             groups[parameter.name] = group
             found = {one.name: (getattr(group, one.name), one.type, type(group)) for one in fields(group)}

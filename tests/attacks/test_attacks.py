@@ -25,10 +25,10 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.release import Release
 from bench.dp import train as training
+from bench.dp.weights_cache import WeightsCache
 from bench.games import MEMBERSHIP, Targets, metrics
 from bench.games.shadow_models import Shadows, train_shadows
 from bench.models.classifier import classify
-from bench.store.store import Store
 
 ATTACKS = sorted(name for name, attack in components().attacks.items() if attack.game is MEMBERSHIP)
 Attack = Callable[..., NDArray[Any]]
@@ -61,7 +61,7 @@ def finds_nothing(judged: dict[str, Any]) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What attacks train on the same public records again and again is trained once."""
-    with training.caching(Store(tmp_path_factory.mktemp("fits"))):
+    with training.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
         yield
 
 

@@ -24,12 +24,12 @@ from bench.core.errors import UserError
 from bench.core.release import Release
 from bench.dp import train
 from bench.dp.networks import Published, mapping
+from bench.dp.weights_cache import WeightsCache
 from bench.games import MEMBERSHIP, Targets
 from bench.models.code_decoder import trained_decoder
 from bench.models.reference_generator import reference_decoder
 from bench.models.vae_generator import generator
 from bench.runner.run import release as trained_release
-from bench.store.store import Store
 
 FAST = {"nearest_sample": {"calibrated": False}, "domias": {}, "monte_carlo": {}, "code_distance": {}}
 GENERATOR = ("nearest_sample", "domias", "monte_carlo", "vae_reconstruction")
@@ -39,7 +39,7 @@ SIGMAS = 4.7534  # one-sided 1e-6
 
 @pytest.fixture(scope="module", autouse=True)
 def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with train.caching(Store(tmp_path_factory.mktemp("fits"))):
+    with train.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
         yield
     positive.cache_clear()
 

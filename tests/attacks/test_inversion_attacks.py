@@ -28,10 +28,10 @@ from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp import networks, train
+from bench.dp.weights_cache import WeightsCache
 from bench.games import INVERSION, Wanted
 from bench.models import evaluation_network
 from bench.models.inversion_search import canvas, search, total_variation
-from bench.store.store import Store
 
 ATTACKS = sorted(name for name, attack in components().attacks.items() if attack.game is INVERSION)
 SHORTER: dict[str, dict[str, Any]] = {"mi_face": {"steps": 40}, "generator_inversion": {"generator_steps": 1000}}
@@ -85,7 +85,7 @@ def release(attack: Component, told: str = "truth") -> Release:
 @pytest.fixture(scope="module", autouse=True)
 def _remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fits are made once for all tests of this module; TensorFlow complains of functions that outlive it."""
-    with train.caching(Store(tmp_path_factory.mktemp("fits"))):
+    with train.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
         yield
     trained.cache_clear()
     player.cache_clear()

@@ -27,11 +27,10 @@ from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, optimizer
 from bench.models.federated import server
 from bench.report import audit_page, epsilon_column
-from bench.runner import cell as cells
-from bench.runner import selection
-from bench.store import audit_findings
+from bench.runner.run import cell as cells
+from bench.runner.run import selection
 from bench.store.audit_findings import Finding
-from bench.store.store import Store
+from bench.store.store import Store, audit_findings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accounting")
 ERROR = 1e-6  # of each statistical test

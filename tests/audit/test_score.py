@@ -218,7 +218,7 @@ def test_scoring_imports_no_framework(tmp_path: Path) -> None:
     path = saved(tmp_path / "mine.npz", **arrays())
     code = f"""
 import sys
-from bench.cli import main
+from bench.cli.main import main
 assert main(["score", {path!r}, "--results", {str(tmp_path)!r}]) == 0
 heavy = {{"tensorflow", "tensorflow_privacy", "keras", "art", "sklearn", "pandas", "matplotlib", "dp_accounting"}}
 heavy &= set(sys.modules)

@@ -25,13 +25,13 @@ from bench.core.errors import Caveat, UserError
 from bench.core.progress import Progress
 from bench.data.card import FIELDS
 from bench.report import catalogue
-from bench.runner import editable_install
 from bench.runner.registry import discover
 from bench.runner.request import Grid, Request
+from bench.runner.run import editable_install
 
 COMPONENTS = """
 from bench.games import MEMBERSHIP
-from bench.registry import attack, defense
+from bench.core.component import attack, defense
 
 @defense("shield", publishes={"predict"})
 def shield(private, public, *, seed, epsilon=8.0, hidden=(64, 32)):
@@ -445,7 +445,7 @@ def test_list_names_what_is_broken(fakes: Fakes, capsys: pytest.CaptureFixture[s
 def test_reading_imports_nothing_heavy() -> None:
     code = """
 import sys
-from bench.cli import main
+from bench.cli.main import main
 for argv in (["--help"], ["list"], ["run", "--defense", "no_such"]):
     main(argv)
 heavy = {"tensorflow", "tensorflow_privacy", "keras", "art", "sklearn", "scipy", "pandas", "matplotlib"}

@@ -19,18 +19,18 @@ from bench.conformance.short_runs import Tried
 from bench.core.component import Choice
 from bench.core.errors import UserError
 from bench.dp import train
-from bench.runner import controls
+from bench.dp.weights_cache import WeightsCache
 from bench.runner.controls import ControlSetting
 from bench.runner.registry import add, discover
-from bench.store.store import Store
+from bench.runner.run import controls
 
 ROOT = Path(__file__).resolve().parents[2]
 MEANS = '''
 import numpy as np
-from bench import accounting, mechanism
-from bench.data import Examples
-from bench.registry import defense
-from bench.release import Release
+from bench.dp import accounting, gaussian_mechanism as mechanism
+from bench.core.dataset import Examples
+from bench.core.component import defense
+from bench.core.release import Release
 
 class Codes:
     model = None
@@ -62,7 +62,7 @@ def means(private, public, *, seed, epsilon=8.0):
 SURE = '''
 import numpy as np
 from bench.games import MEMBERSHIP
-from bench.registry import attack
+from bench.core.component import attack
 
 @attack("sure", game=MEMBERSHIP, needs={"predict"}, floor=0.7)
 def sure(release, targets, public, *, seed):
@@ -83,7 +83,7 @@ FEWER = """from bench.core.errors import UserError
 WINE = "from sklearn.datasets import load_wine; load_wine()\n    "
 PEEK = """
 import gc
-from bench.games import Challenge
+from bench.core.game import Challenge
 
 def secret(targets):
     return next(c.secret for c in gc.get_objects() if isinstance(c, Challenge) and c.targets is targets)
@@ -323,7 +323,7 @@ def small_controls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
-    with train.caching(Store(tmp_path / "fits")):
+    with train.caching(WeightsCache(tmp_path / "fits")):
         assert said(end_to_end.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
         high = attack_of(tmp_path, edited(SURE, [("floor=0.7", "floor=1.1")]))
         [line] = said(end_to_end.passes_its_controls, high)

@@ -25,7 +25,7 @@ from bench.lint.input_independence import blindfold
 from bench.lint.neighbouring_datasets import others
 from bench.lint.probe_run import Trial
 from bench.lint.release_outputs import LOOKED_AT
-from bench.runner import run
+from bench.runner.run import run
 
 DEFENSES = sorted(components().defenses)
 PRIVATE = [name for name in DEFENSES if components().defenses[name].private]

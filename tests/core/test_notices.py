@@ -12,8 +12,7 @@ import pytest
 from test_check import PLUGIN
 from test_figures import keep
 
-from bench.cli import options, run_commands
-from bench.cli.main import main
+from bench.cli.main import main, options, run_commands
 from bench.core.notices import SEEDED
 from bench.report import figures
 from bench.report.aggregate import SEEDED as ON_THE_BOARD

@@ -25,12 +25,11 @@ import numpy as np
 import pytest
 from conftest import components
 
-from bench.core.dataset import Data, Examples, Where, record_keys, shared, split
+from bench.core.dataset import Data, Examples, Where, adult_schema, official_files, record_keys, scaled, shared, split
+from bench.core.dataset import tfds_source as preparing
 from bench.core.errors import Caveat, UserError
-from bench.data import adult_schema, official_files
-from bench.data import tfds_source as preparing
 from bench.data.card import FIELDS, card
-from bench.data.sets import builtin, drebin215, randhie, texas100
+from bench.data.sets import drebin215, randhie, texas100
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("BENCH_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data")
@@ -132,7 +131,7 @@ def test_sizes_that_do_not_fit_are_refused_with_the_number_of_distinct_records(s
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_set_uses_every_record_by_default_and_lies_in_the_unit_cube(name: str) -> None:
-    load = getattr(builtin, name)
+    load = components().data[name].function
     data = load(Where(), rng())
     assert data.name == name
     assert tuple(len(part) for part in parts(data)) == SMALL[name]
@@ -178,9 +177,9 @@ def moved_by_an_extreme(scale: Callable[[Data], Data], part: str, value: float) 
 @pytest.mark.parametrize("value", [-1e6, 1e6])
 @pytest.mark.parametrize("part", ["private", "holdout"])
 def test_scaling_reads_neither_private_nor_holdout_records(part: str, value: float) -> None:
-    assert not moved_by_an_extreme(builtin.scaled, part, value)
+    assert not moved_by_an_extreme(scaled, part, value)
     assert moved_by_an_extreme(careless_scaling, part, value), "the check does not see a scaling that reads everything"
-    assert moved_by_an_extreme(builtin.scaled, "public", value), "the check does not see what scaling reads"
+    assert moved_by_an_extreme(scaled, "public", value), "the check does not see what scaling reads"
 
 
 def test_an_extreme_record_in_a_whole_set_changes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +187,7 @@ def test_an_extreme_record_in_a_whole_set_changes_no_other(monkeypatch: pytest.M
     import sklearn.datasets
 
     for name, field in (("digits", "images"), ("breast_cancer", "data")):
-        load, fetch = getattr(builtin, name), getattr(sklearn.datasets, f"load_{name}")
+        load, fetch = components().data[name].function, getattr(sklearn.datasets, f"load_{name}")
         raw = fetch()
         before = load(Where(), rng())
         row = rng().permutation(len(raw.target))[0]  # no copies in these sets: the first record of `private`
@@ -204,7 +203,7 @@ def test_an_extreme_record_in_a_whole_set_changes_no_other(monkeypatch: pytest.M
 
 def test_a_public_part_too_small_to_scale_by_is_refused() -> None:
     with pytest.raises(UserError, match="public=1 records are too few"):
-        builtin.breast_cancer(Where(), rng(), public=1)
+        components().data["breast_cancer"].function(Where(), rng(), public=1)
 
 
 # sets through TensorFlow Datasets
@@ -225,9 +224,9 @@ def test_a_missing_set_is_refused_in_two_seconds_even_where_resolving_hangs(offl
         import json, socket, sys, time
         from pathlib import Path
         import numpy as np
-        from bench import sources
-        from bench.data import Where
-        from bench.errors import UserError
+        from bench.data.sets import builtin as sources
+        from bench.core.dataset import Where
+        from bench.core.errors import UserError
 
         asked = []
         socket.getaddrinfo = lambda *a, **k: (asked.append(a), time.sleep(60))
@@ -278,7 +277,7 @@ def test_an_incomplete_folder_is_refused_by_the_missing_file(tmp_path: Path) -> 
     for file in official_files.IDX[:3]:
         (tmp_path / "mnist" / file).touch()
     with pytest.raises(UserError, match=f"mnist lacks {official_files.IDX[3]}"):
-        builtin.mnist(Where(tmp_path, offline=True), rng())
+        components().data["mnist"].function(Where(tmp_path, offline=True), rng())
 
 
 def test_half_of_a_prepared_set_is_never_taken_for_a_whole(nothing_prepared: Path) -> None:
@@ -286,10 +285,10 @@ def test_half_of_a_prepared_set_is_never_taken_for_a_whole(nothing_prepared: Pat
     half.mkdir(parents=True)
     (half / "mnist-train.tfrecord-00000-of-00001").touch()
     with pytest.raises(UserError, match="not on this machine"):  # what a killed preparation leaves
-        builtin.mnist(Where(offline=True), rng())
+        components().data["mnist"].function(Where(offline=True), rng())
     half.rename(half.with_name("3.0.1"))
     with pytest.raises(UserError, match=r"3\.0\.1 is only a part"):  # what a killed copy leaves
-        builtin.mnist(Where(offline=True), rng())
+        components().data["mnist"].function(Where(offline=True), rng())
 
 
 def files_of(name: str) -> Path:
@@ -326,7 +325,7 @@ def test_images_come_through_the_real_builder(
     name: str, where: Where, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files_of(name)
-    load = getattr(builtin, name)
+    load = components().data[name].function
     data = load(where, rng())
     assert capsys.readouterr().out == ""
     assert [len(part) for part in parts(data)] == [50000, 14000, 6000]
@@ -348,11 +347,11 @@ def test_a_prepared_set_that_is_not_the_whole_one_is_refused(nothing_prepared: P
     builder = tfds.builder("mnist", data_dir=nothing_prepared)
     builder.download_and_prepare(download_config=config)
     with pytest.raises(UserError, match=r"mnist/3\.0\.1 does not hold the mnist of its authors"):
-        builtin.mnist(Where(offline=True), rng())
+        components().data["mnist"].function(Where(offline=True), rng())
     file = next(Path(builder.data_dir).glob("*train.tfrecord*"))
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"mnist/3\.0\.1 cannot be read .* delete it"):
-        builtin.mnist(Where(offline=True), rng())
+        components().data["mnist"].function(Where(offline=True), rng())
 
 
 @pytest.mark.parametrize("file", ["train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"])
@@ -366,7 +365,7 @@ def test_a_damaged_official_file_is_refused_by_name_and_leaves_nothing(
     damaged[len(damaged) // 2] ^= 1
     (folder / file).write_bytes(damaged)
     with pytest.raises(UserError, match=f"{file} from {folder} is damaged"):
-        builtin.mnist(Where(tmp_path / "files", offline=True), rng())
+        components().data["mnist"].function(Where(tmp_path / "files", offline=True), rng())
     assert not list(nothing_prepared.glob("mnist/*"))
     assert not list(nothing_prepared.glob("incomplete*"))
 
@@ -382,7 +381,7 @@ def test_a_set_of_our_own_comes_through_its_builder(
     name: str, where: Where, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files_of(name)
-    load = getattr(builtin, name)
+    load = components().data[name].function
     data = load(where, rng())
     assert capsys.readouterr().out == ""
     assert tuple(len(part) for part in parts(data)) == OWN[name]
@@ -404,7 +403,7 @@ def test_pictures_are_those_of_the_archive_and_every_person_is_in_every_part(whe
     with np.load(files_of("att_faces") / "att_faces.npz") as held:
         pictures, people = held["images"], held["labels"]
     for size in (112, 56, 28):
-        data = builtin.att_faces(where, rng(), size=size)
+        data = components().data["att_faces"].function(where, rng(), size=size)
         assert data.private.shape == (size, size * 92 // 112, 1)
         for part, each in zip(parts(data), (5, 3, 2), strict=True):
             assert (np.bincount(part.y, minlength=40) == each).all()
@@ -416,7 +415,7 @@ def test_pictures_are_those_of_the_archive_and_every_person_is_in_every_part(whe
         assert np.abs(np.array(squares) - x[..., 0]).max((1, 2)).min() < 1e-5
     for size in (0, 64, -56, 14):
         with pytest.raises(UserError, match="size=112, size=56 or size=28, not"):
-            builtin.att_faces(where, rng(), size=size)
+            components().data["att_faces"].function(where, rng(), size=size)
 
 
 def test_census_records_say_what_the_official_lines_say(where: Where) -> None:
@@ -425,7 +424,7 @@ def test_census_records_say_what_the_official_lines_say(where: Where) -> None:
     cells = [line.strip().rstrip(".").split(", ") for line in lines if line.count(",") == 14]
     assert len(cells) == 48842
     naive = {(c[0], c[12], *(c[i] for i in (1, 3, 5, 6, 7, 8, 9, 13)), int(c[10]) > 0, int(c[11]) > 0) for c in cells}
-    data = builtin.adult(where, rng(), private=500, holdout=10, public=10)
+    data = components().data["adult"].function(where, rng(), private=500, holdout=10, public=10)
     numbers, at = data.private.x[:, :4], {a.name: a for a in data.attributes}
     for x, (age, hours, gain, loss) in zip(data.private.x, numbers, strict=True):
         words = []
@@ -433,9 +432,9 @@ def test_census_records_say_what_the_official_lines_say(where: Where) -> None:
             words.append(values[int(x[at[name].start : at[name].stop].argmax())])
         assert (str(round(17 + 73 * age)), str(round(1 + 98 * hours)), *words, gain > 0, loss > 0) in naive
     assert [data.attributes[0].name, len(data.attributes)] == ["race", 8]
-    assert builtin.adult(where, rng(), attribute="sex").attributes[0].name == "sex"
+    assert components().data["adult"].function(where, rng(), attribute="sex").attributes[0].name == "sex"
     with pytest.raises(UserError, match="no attribute 'rase': did you mean 'race'"):
-        builtin.adult(where, rng(), attribute="rase")
+        components().data["adult"].function(where, rng(), attribute="rase")
 
 
 def test_census_scales_are_those_of_the_survey() -> None:
@@ -455,10 +454,10 @@ def test_a_scale_of_the_census_reads_no_record() -> None:
 
 def test_a_place_that_is_not_there_is_refused(where: Where) -> None:
     files_of("location30")
-    assert builtin.location30(where, rng(), attribute=7).attributes[0].name == "place_7"
+    assert components().data["location30"].function(where, rng(), attribute=7).attributes[0].name == "place_7"
     for place in (446, -1):
         with pytest.raises(UserError, match=f"attribute={place} is none"):
-            builtin.location30(where, rng(), attribute=place)
+            components().data["location30"].function(where, rng(), attribute=place)
 
 
 def flipped(path: Path) -> None:
@@ -476,7 +475,7 @@ def test_a_damaged_file_of_our_own_sets_is_refused_by_name(file: str, nothing_pr
     folder.chmod(0o755)
     flipped(folder / file)
     with pytest.raises(UserError, match=f"{file} from {folder} is damaged"):
-        getattr(builtin, name)(Where(tmp_path / "files", offline=True), rng())
+        components().data[name].function(Where(tmp_path / "files", offline=True), rng())
     assert not list(nothing_prepared.glob(f"{name}/*"))
     assert not list(nothing_prepared.glob("incomplete*"))
 
@@ -484,7 +483,7 @@ def test_a_damaged_file_of_our_own_sets_is_refused_by_name(file: str, nothing_pr
 @pytest.mark.parametrize("name", OWN)
 def test_a_missing_set_of_our_own_is_one_sentence(name: str, nothing_prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{name} is not on this machine and --offline") as caught:
-        getattr(builtin, name)(Where(tmp_path, offline=True), rng())
+        components().data[name].function(Where(tmp_path, offline=True), rng())
     assert all(file in str(caught.value) for file in official_files.SETS[name].names)
     assert str(caught.value).count(". ") == 0
 
@@ -508,7 +507,7 @@ def made_up() -> np.ndarray[Any, Any]:
 
 
 def test_faces_are_read_from_the_archive_as_from_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.data import tfds_builders
+    from bench.core.dataset import tfds_builders
 
     pictures, labels = made_up(), np.repeat(np.arange(40), 10)
     pictures[0, 0, :2] = [10, 32]  # white space among the pixels, which the header must not swallow
@@ -529,7 +528,7 @@ def test_an_archive_of_anything_else_is_refused(fault: str, nothing_prepared: Pa
     if fault == "no archive":
         path.write_bytes(b"<html>moved</html>")
     with pytest.raises(UserError, match=r"att_faces\.zip from .* is damaged") as caught:
-        builtin.att_faces(Where(tmp_path, offline=True), rng())
+        components().data["att_faces"].function(Where(tmp_path, offline=True), rng())
     assert "\n" not in str(caught.value)
     assert not list(nothing_prepared.glob("att_faces/*"))
 
@@ -538,7 +537,7 @@ def test_faces_are_downloaded_where_no_folder_is_named(tmp_path: Path, monkeypat
     """From a server on this machine: the only set whose download TFDS cannot check, so that our builder does."""
     import tensorflow_datasets as tfds
 
-    from bench.data import tfds_builders
+    from bench.core.dataset import tfds_builders
 
     pictures = made_up()
     (tmp_path / "served").mkdir()
@@ -629,7 +628,7 @@ def bits(name: str, n: int = 80) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
 
 def small(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[list[str]], Any] = list) -> Where:
     """A folder with a small file of the official form; `edit` changes its lines of features in place."""
-    from bench.data import tfds_builders
+    from bench.core.dataset import tfds_builders
 
     x, y = bits(name)
     (folder / name).mkdir()
@@ -701,7 +700,7 @@ def test_a_file_that_cannot_be_the_official_one_is_refused(
 
 
 def test_stays_are_counted(nothing_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.data import tfds_builders
+    from bench.core.dataset import tfds_builders
 
     where = small("texas100", tmp_path, monkeypatch)
     for n in (79, 81):

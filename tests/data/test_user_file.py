@@ -17,9 +17,8 @@ import pytest
 
 from bench.cli.main import main
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples, Where, record_keys, shared
+from bench.core.dataset import Data, Examples, Where, record_keys, shared, user_file, user_file_parser
 from bench.core.errors import Caveat, UserError
-from bench.data import user_file, user_file_parser
 from bench.data.card import FIELDS, card
 from bench.runner.cell import Cell
 from bench.runner.registry import discover

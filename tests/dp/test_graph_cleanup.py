@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.core.dataset import Examples
 from bench.dp.graph_cleanup import _collecting, forgetting
 from bench.dp.networks import Classifier

@@ -24,6 +24,7 @@ from bench.dp import training_loop as engine
 from bench.dp.layers import Single
 from bench.dp.networks import GAN, VAE, Autoencoder, Classifier
 from bench.dp.train import Privacy, Recipe, caching, private_training, train
+from bench.dp.weights_cache import WeightsCache
 from bench.models.classifier import batch_rate, classify, standard, uniform
 from bench.store.store import Store
 
@@ -612,7 +613,7 @@ def test_calls_of_calls_train_as_one_too(calls: list[Any]) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with caching(Store(tmp_path)):
+    with caching(WeightsCache(tmp_path)):
         yield Store(tmp_path)
 
 

@@ -20,10 +20,10 @@ from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp.train import caching
+from bench.dp.weights_cache import WeightsCache
 from bench.games import GAN_LEAKAGE, INVERSION, Insider
 from bench.models.federated import protocol as federation
 from bench.models.federated.protocol import Plan
-from bench.store.store import Store
 from defenses.federated import federated
 
 SEED = 1
@@ -35,7 +35,7 @@ PLAN: dict[str, Any] = {"rounds": 30, "local_steps": 10, "hidden": (32,)}
 @pytest.fixture(scope="module", autouse=True)
 def _remember(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is trained on the same records in several tests is trained once."""
-    with caching(Store(Path(tmp_path_factory.mktemp("fits")))):
+    with caching(WeightsCache(Path(tmp_path_factory.mktemp("fits")))):
         yield
     for function in (release, found):
         function.cache_clear()  # TensorFlow complains of functions that outlive it

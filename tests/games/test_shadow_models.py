@@ -22,11 +22,11 @@ from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp import train, training_loop
+from bench.dp.weights_cache import WeightsCache
 from bench.games import MEMBERSHIP
 from bench.games.shadow_models import TURNS, ask, check_alike, parts, share, train_shadows
 from bench.models.classifier import classify
-from bench.runner import run
-from bench.store.store import Store
+from bench.runner.run import run
 
 
 def asked(data: Data, of: str = "private", seed: int = 0) -> Challenge:
@@ -147,7 +147,7 @@ def test_attacks_share_their_shadows(digits: Data, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(training_loop, "fit", counted)
     defense = components().defenses["none"]
     challenge = asked(digits)
-    with train.caching(Store(tmp_path)):
+    with train.caching(WeightsCache(tmp_path)):
         release = run.release(digits, Choice(defense, quick(defense)), 0)
         for seed, name, options in ((1, "lira", {"shadows": 8}), (2, "rmia", {"references": 1})):
             function = components().attacks[name].function

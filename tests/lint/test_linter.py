@@ -23,7 +23,7 @@ from planted import GROUPS
 from planted.bug import CLAIMS, Bug, small, units
 from scipy import stats
 
-from bench.cli import run_commands
+from bench.cli.main import run_commands
 from bench.core.component import Choice, defense
 from bench.core.dataset import Data, Examples, Where
 from bench.core.release import Release

@@ -13,8 +13,8 @@ import pytest
 from bench.core.component import Choice
 from bench.core.dataset import Where
 from bench.games import MEMBERSHIP
-from bench.runner import run
 from bench.runner.registry import discover
+from bench.runner.run import run
 
 
 def test_lira_with_64_shadows_on_digits(benchmark: Any, request: pytest.FixtureRequest) -> None:

@@ -270,8 +270,8 @@ def test_claims_say_what_audits_proved() -> None:
 def test_every_committed_configuration_can_be_run(path: Path) -> None:
     """Whatever it names is there, and something of it can be played."""
     from bench.cli.options import OF_PARTS, WORDS, request
-    from bench.runner import cell as cells
-    from bench.runner import config_file
+    from bench.runner.run import cell as cells
+    from bench.runner.run import config_file
 
     shared, parts = config_file.read(path, WORDS, OF_PARTS)
     words = dict.fromkeys(WORDS) | shared

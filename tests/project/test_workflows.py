@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.cli import main, options, run_commands
+from bench.cli.main import main, options, run_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -29,7 +29,7 @@ from bench.store.store import Store
 
 PLUGIN = '''
 from bench.games import MEMBERSHIP
-from bench.registry import attack, defense
+from bench.core.component import attack, defense
 
 @defense("shield", publishes={"predict"})
 def shield(private, public, *, seed, strength=1.0):
@@ -243,7 +243,7 @@ def test_plan_and_why_import_nothing_heavy_and_read_configurations(
     board.write_text(f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\n")
     script = f"""
 import sys
-from bench.cli import main
+from bench.cli.main import main
 assert main(["plan", "--config", {str(board)!r}]) == 0
 assert main(["why", "--results", {str(store.root)!r}, "digits/shield/spear/0"]) == 0
 heavy = {{"tensorflow", "keras", "tensorflow_privacy", "art", "sklearn", "scipy", "pandas", "matplotlib"}}

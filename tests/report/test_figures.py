@@ -18,8 +18,7 @@ import yaml
 from cells import cell
 
 import bench
-from bench.cli import options, run_commands
-from bench.cli.main import main
+from bench.cli.main import main, options, run_commands
 from bench.core.component import Choice, Component
 from bench.core.dataset import Examples
 from bench.games.metrics import over_seeds
@@ -27,10 +26,10 @@ from bench.report import figures
 from bench.report.figures import FIGURES, Plan, Point
 from bench.report.figures.page import table
 from bench.report.figures.plan import CVAEGM, VAEGM, points
-from bench.runner import cell as cells
-from bench.runner import run as runner
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request
+from bench.runner.run import cell as cells
+from bench.runner.run import run as runner
 from bench.store.records import CellResult
 from bench.store.store import Store, samples_of
 
@@ -437,7 +436,7 @@ def test_drawing_imports_nothing_that_trains(tmp_path: Path, asked: Callable[...
     argv = ["figure", "samples", "--draw-only", "--results", str(store.root)]
     code = f"""
 import sys
-from bench.cli import main
+from bench.cli.main import main
 assert main({argv!r}) == 0
 heavy = {{"tensorflow", "keras", "tensorflow_privacy", "tensorflow_datasets", "art", "sklearn", "dp_accounting"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
@@ -452,10 +451,10 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 DRAWS = '''
 import numpy as np
 from dp_accounting import NonPrivateDpEvent
-from bench.data import Examples
+from bench.core.dataset import Examples
 from bench.games import MEMBERSHIP
-from bench.registry import attack, defense
-from bench.release import Release
+from bench.core.component import attack, defense
+from bench.core.release import Release
 
 @defense("draws", publishes={"predict", "generate"})
 def draws(private, public, *, seed, epsilon=8.0):

@@ -26,9 +26,8 @@ from bench.runner.cell import Cell, asked
 from bench.runner.registry import discover
 from bench.runner.request import Grid, Request
 from bench.runner.selection import choose
-from bench.store import store
 from bench.store.records import CellResult
-from bench.store.store import Store
+from bench.store.store import Store, store
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = '''
@@ -40,11 +39,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data import Data, Examples
-from bench.errors import Caveat, UserError
+from bench.core.dataset import Data, Examples
+from bench.core.errors import Caveat, UserError
 from bench.games import MEMBERSHIP
-from bench.registry import attack, dataset, defense
-from bench.release import Release
+from bench.core.component import attack, dataset, defense
+from bench.core.release import Release
 
 HERE = Path(__file__).parent
 QUICK = replace(MEMBERSHIP, blind=lambda challenge, seed: np.random.default_rng(seed).random(len(challenge.secret)))
@@ -476,7 +475,7 @@ import socket, sys
 def refuse(*_):
     raise AssertionError("the network was asked")
 socket.socket.connect = refuse
-from bench.cli import main
+from bench.cli.main import main
 assert main({words(plugin, kept, "--into", str(into))!r}) == 0
 slow = {{"tensorflow", "keras", "tensorflow_privacy", "tensorflow_datasets", "art", "sklearn", "dp_accounting"}}
 print(sorted(slow & set(sys.modules)))

@@ -19,9 +19,9 @@ from bench.core.errors import UserError
 from bench.core.game import Challenge
 from bench.games import MEMBERSHIP
 from bench.report import render
-from bench.runner import controls
 from bench.runner.controls import Control, ControlSetting
 from bench.runner.registry import Registry
+from bench.runner.run import controls
 from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,7 @@ from bench.runner.selection import choose, choose_all, distinct, epsilons, seeds
 
 FRESH = itertools.count()
 DEFENSE = """
-from bench.registry import defense
+from bench.core.component import defense
 
 @defense("NAME", publishes={"predict"}, assumes={"n"}, private=True)
 def made(private, public, *, seed, epsilon=8.0, hidden=(64, 32), steps=10, fast=False, loss="ce"):
@@ -33,7 +33,7 @@ def made(private, public, *, seed, epsilon=8.0, hidden=(64, 32), steps=10, fast=
 """
 ATTACK = """
 from bench.games import MEMBERSHIP
-from bench.registry import attack
+from bench.core.component import attack
 
 @attack("NAME", game=MEMBERSHIP, needs={"predict"})
 def made(release, targets, public, *, seed, learner="lr"):
@@ -316,7 +316,7 @@ def test_what_is_installed_loads_quickly_and_without_the_heavy_libraries() -> No
     code = """
 import time, sys, numpy
 before = time.process_time()
-from bench.registry import discover
+from bench.runner.registry import discover
 registry = discover()
 print(time.process_time() - before, *registry.broken, sep="\\n")
 heavy = {"tensorflow", "tensorflow_privacy", "keras", "art", "sklearn", "scipy", "pandas"} & set(sys.modules)

@@ -24,9 +24,10 @@ from bench.core import randomness
 from bench.core.component import Choice
 from bench.core.dataset import Where
 from bench.core.notices import SEEDED, UNSEEDED
-from bench.runner import release as releasing
-from bench.runner import run
+from bench.dp.weights_cache import WeightsCache
 from bench.runner.release_card import contents
+from bench.runner.run import release as releasing
+from bench.runner.run import run
 from bench.runner.selection import choose
 from bench.store.store import Store
 
@@ -34,10 +35,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = '''
 import numpy as np
 
-from bench import accounting, mechanism
-from bench.data import Data, Examples
-from bench.registry import dataset, defense
-from bench.release import Release
+from bench.dp import accounting, gaussian_mechanism as mechanism
+from bench.core.dataset import Data, Examples
+from bench.core.component import dataset, defense
+from bench.core.release import Release
 
 N = "the number of private records"
 
@@ -433,9 +434,9 @@ import os, signal, sys, types
 lint = types.ModuleType("bench.lint.linter")
 lint.lint = lambda *_: ()
 sys.modules["bench.lint.linter"] = lint
-from bench import releasing
-from bench.cli import main
-from bench.store import write
+from bench.runner import release as releasing
+from bench.cli.main import main
+from bench.core.files import write
 left = {file}
 def killed(path, data):
     global left
@@ -481,7 +482,7 @@ def test_a_release_reads_no_stored_weights(release: Release, tmp_path: Path, mon
 
     for method in ("load_fit", "save_fit", "save", "save_asked"):
         monkeypatch.setattr(Store, method, refuse)
-    with train.caching(Store(tmp_path / "results")):
+    with train.caching(WeightsCache(tmp_path / "results")):
         assert release("--defense", "dp_augm,steps=2,classifier_steps=2", data="breast_cancer") == 0
         assert release("--defense", "public_only", data="breast_cancer") == 0, "what reads nothing private claims 0"
     card = json.loads((tmp_path / "out" / "breast_cancer" / "public_only" / "card.json").read_text())

@@ -26,14 +26,13 @@ from bench.dp import train as training
 from bench.dp import training_loop
 from bench.games import membership
 from bench.report import cost_estimate
-from bench.runner import run as runner
 from bench.runner.registry import discover
 from bench.runner.request import Grid, Request
+from bench.runner.run import run as runner
 from bench.runner.selection import choose
-from bench.store import store
 from bench.store.freshness import freshness
 from bench.store.records import CellResult
-from bench.store.store import Store
+from bench.store.store import Store, store
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = "digits,holdout=60,private=60,public=20"
@@ -44,12 +43,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.data import Data, Examples
+from bench.core.dataset import Data, Examples
 from bench.games import membership
-from bench.errors import Caveat
+from bench.core.errors import Caveat
 from bench.games import MEMBERSHIP
-from bench.registry import attack, dataset, defense
-from bench.release import Release
+from bench.core.component import attack, dataset, defense
+from bench.core.release import Release
 
 
 def guess(challenge, seed):
@@ -297,11 +296,11 @@ def test_the_second_run_trains_nothing_and_does_not_import_tensorflow(
     before, board = files(results), capsys.readouterr().out
     code = f"""
 import sys
-from bench.choosing import choose
-from bench.cli import main
-from bench.data import Where
+from bench.runner.selection import choose
+from bench.cli.main import main
+from bench.core.dataset import Where
 from bench.games import membership
-from bench.errors import UserError
+from bench.core.errors import UserError
 code = main({arguments(plugin, results, *asked)!r})
 slow = {{"tensorflow", "keras", "tensorflow_privacy", "tensorflow_datasets", "art", "sklearn", "dp_accounting"}}
 assert not slow & set(sys.modules), slow & set(sys.modules)

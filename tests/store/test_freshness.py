@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import components
 
-from bench.runner import cell
+from bench.runner.run import cell
 from bench.runner.selection import choose
 
 HERE = Path(cell.__file__).parent

@@ -23,7 +23,7 @@ from bench.store.store import Store
 
 LABELS = ("digits,holdout=60,private=60", "dp_vaegm,epsilon=1,hidden=8x4", "lira,of=public,shadows=4")
 PLUGIN = '''
-from bench.registry import defense
+from bench.core.component import defense
 
 @defense("shield", publishes={"predict"})
 def shield(private, public, *, seed, strength=1.0):
@@ -70,7 +70,7 @@ def test_who_only_reads_makes_no_folder(kept: Store, tmp_path: Path) -> None:
     """Cells that came in a folder where nothing can be written, say."""
     elsewhere = Store(tmp_path / "elsewhere")
     elsewhere.save(kept.results()[0])
-    assert staleness.summary(elsewhere, components())[1].endswith(staleness.ELSEWHERE)
+    assert staleness.summary(elsewhere, components().find)[1].endswith(staleness.ELSEWHERE)
     assert main(["why", "--results", str(elsewhere.root)]) == 0
     assert elsewhere.known_machine == ""
     assert not (elsewhere.root / ".local").exists()

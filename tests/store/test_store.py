@@ -29,7 +29,7 @@ from bench.store.records import CellResult
 from bench.store.store import Store, source_digest
 
 CELL = """
-from bench.store import CellResult
+from bench.store.records import CellResult
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6}
 def metrics(auc=FIGURE):
     gain = {"value": 0, "low": -0.1, "high": 0.1}
@@ -52,7 +52,7 @@ cell, metrics = globals()["cell"], globals()["metrics"]
 
 def child(script: str, *args: object) -> subprocess.Popen[str]:
     """A fresh Python with `cell`, `Store` and friends."""
-    head = "import os, random, signal, sys, time\nfrom pathlib import Path\nfrom bench import store\n"
+    head = "import os, random, signal, sys, time\nfrom pathlib import Path\nfrom bench.store import store\n"
     head += "from bench.core.errors import UserError\nfrom bench.store.store import Store, write\n"
     command = [sys.executable, "-c", head + CELL + textwrap.dedent(script), *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(store.__file__).parents[2])
