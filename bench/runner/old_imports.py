@@ -26,7 +26,7 @@ MOVED = {
     "synthesis": "models.vae_generator", "training": "dp.train",
 }  # fmt: skip
 RENAMED = {"Doubt": "Caveat"}
-KEYWORDS = {"assumes": "public_knowledge", "spent": "dp_event"}
+KEYWORDS = {"assumes": "public_knowledge"}
 
 
 def advice(error: BaseException) -> str | None:
