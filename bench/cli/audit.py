@@ -83,7 +83,7 @@ def _keep(store: Store, registry: Registry, defense: Choice, data: Choice, found
 
     audit_findings.save(store, defense.label, data.label, found)
     known = epsilon_column.known(store, registry)(data.label, defense.label)
-    alone = epsilon_column.claim([found]).audited.replace("**", "")
+    alone = epsilon_column.claim([found]).audited
     row = f"{defense.label} on {data.label}: claims {float(found.epsilon):.3g}, audited {alone}"
     print(f"{row}; {found.seconds / 60:.1f} minutes", flush=True)
     return 3 if known.violated else 0

@@ -227,7 +227,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     store = Store(asked.results)
 
     def within(cells: list[Cell]) -> list[Cell]:
-        return cells if asked.budget is None else budget.foreseen(asked.budget, cells, store, freshness(registry.find))
+        return cells if asked.budget is None else budget.within(asked.budget, cells, store, freshness(registry.find))
 
     print("\n".join(plan.lines(plan.make(asked, store, within))))
     return 0

@@ -50,6 +50,14 @@ def write(path: Path, data: bytes) -> None:
                 temporary.unlink()
 
 
+def write_if_changed(path: Path, data: bytes) -> None:
+    """`write`, unless the file holds this already: who may only read still gets by. Raises UserError for a folder."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder where a file should be: move it away, then run the same command again.")
+    if not (path.is_file() and path.read_bytes() == data):
+        write(path, data)
+
+
 def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
