@@ -64,7 +64,7 @@ def cell(
         "seed": seed,
         "options": {"data": {}, "defense": {}, "attack": {}},
         "digest": "0" * 32,
-        "code": {},
+        "code": "2" * 32,
         "versions": {},
         "machine": "1" * 32,
         "device": "CPU",

@@ -12,7 +12,7 @@ LISTED = 60  # names; a sentence with more, such as those of stored cells, would
 
 
 class UserError(Exception):
-    """An error that the user can correct; its message is one sentence that says what to do. The program exits with 2."""
+    """An error that the user can correct; its message is one sentence that says what to do. The exit code is 2."""
 
 
 class Caveat(UserWarning):

@@ -67,8 +67,8 @@ def export(store: Store, results: Iterable[CellResult], fpr: float) -> tuple[lis
     cells = [(result, found) for result in results if (found := _answers(store, result))]
     if not cells:
         raise UserError(
-            f"no membership cell in {store.root} was measured here, and results of single records are stored only where "
-            "they were measured: run `bench run` first."
+            f"no membership cell in {store.root} was measured here, and results of single records are stored only "
+            "where they were measured: run `bench run` first."
         )
     write(store.root / FILE, _lines(cells, fpr))
     splits: dict[tuple[str, int], list[Attacked]] = {}
