@@ -1,6 +1,6 @@
 """Whether stored cells can be reproduced: each is measured again in another folder, and the two are compared.
 
-Reading and comparing import no TensorFlow; the command has the runner measure in between.
+Reading and comparing import no TensorFlow; `bench.cli.reproduce` has the runner measure in between.
 """
 
 from __future__ import annotations
