@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.core.files import write as put
+from bench.core.files import write_changed
 from bench.core.markdown import escape, table
 from bench.core.notices import SEEDED
 from bench.report import score_rows
@@ -34,9 +34,7 @@ def write(board: Board, store: Store) -> None:
     records = [_record(result, new, board.claim(result.data, result.defense)) for result, new in board.results]
     pages = {"leaderboard.md": _markdown(board, store), "leaderboard.csv": _csv(records), **_details(board, store)}
     for name, text in pages.items():
-        path, data = store.root / name, text.encode()
-        if not path.exists() or path.read_bytes() != data:
-            put(path, data)
+        write_changed(store.root / name, text.encode())
 
 
 def show(
@@ -242,7 +240,8 @@ def _page(store: Store, data: str) -> str:
 def _detail(cell: Cell, name: str) -> str:
     """A figure; of a true positive rate also the false positive rate it came at, and the counts of all seeds."""
     figure = (cell.figures or {}).get(name, "-")
-    found = [result.metrics[name] for result in cell.results if "fpr" in result.metrics.get(name, {})]
+    every = (result.metrics.get(name) for result in cell.results)
+    found = [one for one in every if isinstance(one, dict) and "fpr" in one]
     if not isinstance(figure, Figure) or not found:
         return str(figure)
     realised = sum(one["fpr"] for one in found) / len(found)
