@@ -38,7 +38,9 @@ def read_arrays(file: Path | bytes, most: int = MOST, wanted: Container[str] | N
     try:
         with zipfile.ZipFile(io.BytesIO(file) if isinstance(file, bytes) else file) as archive:
             members = _checked(archive, most)
-            return {name: _array(archive, name, one) for name, one in members.items() if wanted is None or name in wanted}
+            return {
+                name: _array(archive, name, one) for name, one in members.items() if wanted is None or name in wanted
+            }
     except (BadArrays, OSError):
         raise
     except Exception:  # noqa: BLE001 - zipfile fails on foreign files in a dozen ways
@@ -82,12 +84,12 @@ def _check_header(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) 
     """Raise BadArrays where an array would need more bytes than its member has, or holds objects."""
     try:
         with archive.open(member) as file:
-            version = np.lib.format.read_magic(file)
+            version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
             reader = {
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
-            shape, _, dtype = reader(file)
+            shape, _, dtype = reader(file)  # type: ignore[no-untyped-call]
             start = file.tell()
     except Exception:  # noqa: BLE001 - headers are parsed as Python, which fails in a dozen ways
         raise BadArrays("it has no header that can be read", name) from None
@@ -100,7 +102,7 @@ def _check_header(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) 
 def _array(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
     try:
         with archive.open(member) as file:
-            found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)  # type: ignore[no-untyped-call]
             return found
     except Exception:  # noqa: BLE001
         raise BadArrays("it cannot be read", name) from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
 SIGNED = frozenset({"advantage", "gain", "gain_over_holdout"})  # no shares, whose intervals end at 0
-UNRECORDED = {"not_measurable": "not recorded"}
+UNRECORDED: Mapping[str, Any] = {"not_measurable": "not recorded"}
 PAIRED = frozenset({"gain"})  # differences on the same records
 
 

@@ -54,7 +54,7 @@ class Side:
 
 
 class Comparisons:
-    """Differences, computed when they are requested: from the file where it has them for these very cells, else anew."""
+    """Differences on request: from the file where it has them for these very cells, else computed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -148,7 +148,7 @@ def _follows(
     pairs: Sequence[tuple[CellResult, CellResult]],
     figure: Callable[[CellResult], Any],
 ) -> bool:
-    """Whether a stored difference is one of these cells: its names, seeds, value and claims, and an error not too small.
+    """Whether a stored difference is that of these cells: names, seeds, value, claims, and an error not too small.
 
     Of its error only a bound is known here: the units that it was computed from may be in another checkout.
     """

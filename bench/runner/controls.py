@@ -153,7 +153,9 @@ def _side_by_side(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapp
         return train_jointly(calls)
 
 
-def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress) -> list[ControlResult]:
+def run(
+    attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress
+) -> list[ControlResult]:
     """The controls of each attack: those that are stored and fresh, and the others measured now."""
     from bench.dp import train
 

@@ -59,9 +59,7 @@ else:
     ByName = dict[str, dict[str, Number | str]]
     Parts = list[dict[str, str | Number | list[Number]]]
 
-_PRIVACY = frozenset(
-    {"epsilon", "epsilon_rdp", "epsilon_selected", "delta", "relation", "sampler", "public_knowledge"}
-)
+_PRIVACY = frozenset({"epsilon", "epsilon_rdp", "epsilon_selected", "delta", "relation", "sampler", "public_knowledge"})
 _NUMBERS = (int, float)
 
 
@@ -100,7 +98,7 @@ def check_privacy(privacy: Mapping[str, Any]) -> None:
 def check_metrics(metrics: Mapping[str, Any]) -> None:
     """Check every figure of a game's judge, the ROC curve, and that the headline is one of the figures."""
     headline, chance = metrics.get("headline"), metrics.get("chance")
-    if type(headline) is not str or type(chance) not in _NUMBERS or not -1 <= chance <= 1:
+    if type(headline) is not str or not isinstance(chance, _NUMBERS) or not -1 <= chance <= 1:
         raise ValueError("metrics do not say which of them is the headline, or what it is by chance")
     for name, one in metrics.items():
         if type(one) is dict:
@@ -186,5 +184,5 @@ def check_part(part: Mapping[str, Any], shared: int) -> None:
         mu, noise = part["mu"], part.get("noise_multiplier")
         if type(mu) is not list or len(mu) != shared or not all(type(one) in _NUMBERS and one >= 0 for one in mu):
             raise ValueError("the mu of a part is not one number for each sharing of the error")
-        if type(noise) not in _NUMBERS or noise <= 0:
+        if not isinstance(noise, _NUMBERS) or noise <= 0:
             raise ValueError("a part with mu lacks its noise multiplier")

@@ -6,7 +6,6 @@ was edited or damaged since `bench` wrote it; it is no signature, for anybody ca
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -30,6 +29,7 @@ MOST = 4 << 20  # bytes of a record; the largest of ours has 6 thousand
 SEAL = "seal"
 _BEFORE = b',\n "seal": "'  # of no text: none holds a line break
 _DIGITS = 32  # of a seal
+_DECODERS: Mapping[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(kind) for name, kind in KINDS.items()}
 _ESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)")
 _NEWLINES = (0x2028, 0x2029)
 
@@ -53,17 +53,17 @@ def decode(kind: type[R], data: bytes) -> R:
     try:
         if b"\\" in body or not body.isascii():
             _check_text(body)
-        record = _decoder(kind).decode(body)
+        record: R = _DECODERS[kind.kind].decode(body)
         record.check()
     except (ValueError, TypeError, OverflowError) as error:  # msgspec's errors are ValueErrors
         raise Damaged(str(error)) from None
     except RecursionError:
         raise Damaged("it is nested too deeply") from None
-    return record  # type: ignore[no-any-return]
+    return record
 
 
 def read(root: Path, path: str | Path, kind: type[R]) -> R:
-    """The record in a file below `root`. Raises FileNotFoundError where there is none, Damaged where it is no record."""
+    """The record in a file below `root`. Raises FileNotFoundError where there is none, Damaged where it is none."""
     try:
         record = decode(kind, read_regular(path, MOST))
     except (FileNotFoundError, NotADirectoryError):
@@ -130,8 +130,8 @@ def difference(words: Mapping[str, Any]) -> PairedDifference:
     return found
 
 
-def seal_of(record: Record) -> str:
-    """The digest of a record's fields."""
+def seal_of(record: PairedDifference) -> str:
+    """The digest of its fields."""
     return _seal(_canonical(msgspec.to_builtins(record)))
 
 
@@ -155,11 +155,6 @@ def _canonical(values: Mapping[str, Any]) -> bytes:
 
 def _seal(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
-
-
-@functools.cache
-def _decoder(kind: type[Record]) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
 
 
 def _check_text(body: bytes) -> None:

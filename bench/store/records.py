@@ -33,15 +33,21 @@ FPRS = (0.01, 0.001)
 
 Label = Annotated[str, Meta(min_length=1, max_length=2000)]
 if TYPE_CHECKING:  # what readers see; msgspec checks the types below
-    Figure = Mapping[str, Any]
-    Mixed = Mapping[str, Any]
+    Figure = dict[str, Any]
     Bounds = Sequence[float]
     Sentences = Sequence[str]
+    AuditKind = str
+    Headline = str
+    What = str
+    Schema = int
 else:
     Figure = dict[str, Number | str]
-    Mixed = dict[str, str | bool | None | Number | list[str | bool | None | Number] | dict[str, Any]]
     Bounds = Annotated[list[Epsilon], Meta(min_length=len(SHARED), max_length=len(SHARED))]
     Sentences = list[str]
+    AuditKind = Literal["one_step", "whole", "black_box"]
+    Headline = Literal["beta_binomial", "clopper_pearson", "gaussian_dp", "one_run"]
+    What = Literal["leakage", "accuracy"]
+    Schema = Literal[3]
 
 
 class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,7 +74,7 @@ class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     peak_memory_mib: Seconds
     caveats: Sentences
     reproducible: bool = True
-    schema: Literal[3] = SCHEMA
+    schema: Schema = SCHEMA
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -162,7 +168,7 @@ class AuditFinding(Struct, frozen=True, forbid_unknown_fields=True):
     attack on as many trials. parts: what was tried; of one step also the account and the least `mu`, as `lower` is.
     """
 
-    kind: Literal["one_step", "whole", "black_box"]
+    kind: AuditKind
     epsilon: Epsilon
     delta: figures.Delta
     lower: Bounds
@@ -180,7 +186,7 @@ class AuditFinding(Struct, frozen=True, forbid_unknown_fields=True):
     def check(self) -> None:
         """Raise ValueError where a bound is above what a perfect attack proves, or a part lacks what is read of it."""
         for low, most in zip(self.lower, self.most, strict=True):
-            if not float(low) <= float(most) + figures.TINY or low == "inf":
+            if not float(low) <= float(most) + figures.TINY or math.isinf(float(low)):
                 raise ValueError(f"a lower bound is {low}, above the {most} that a perfect attack proves")
         for part in self.parts:
             figures.check_part(part, len(SHARED))
@@ -211,9 +217,10 @@ class AuditedRow(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScoreRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """The figures of one file of scores. bounds: by name, {"value", "most"} or {"not_measurable": why}; headline: a name.
+    """The figures of one file of scores.
 
-    An infinite epsilon is "inf"; tpr: by false positive rate; code: digest of what computed it.
+    bounds: by name, {"value", "most"} or {"not_measurable": why}; headline: one of the names. An infinite epsilon is
+    "inf"; tpr: by false positive rate; code: digest of what computed it.
     """
 
     kind: ClassVar[str] = "score"
@@ -228,7 +235,7 @@ class ScoreRow(Struct, frozen=True, forbid_unknown_fields=True):
     confidence: Annotated[float, Meta(ge=0.5, lt=1)]
     held_in: Annotated[int, Meta(ge=2, le=figures.WHOLE)]
     held_out: Annotated[int, Meta(ge=2, le=figures.WHOLE)]
-    headline: Literal["beta_binomial", "clopper_pearson", "gaussian_dp", "one_run"]
+    headline: Headline
     bounds: figures.ByName
     auc: Figure
     tpr: figures.ByName
@@ -272,7 +279,7 @@ class PairedDifference(Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: ClassVar[str] = "difference"
 
-    what: Literal["leakage", "accuracy"]
+    what: What
     data: Label
     first: Label
     second: Label
@@ -303,7 +310,7 @@ def two_sided(value: float, se: float) -> float:
     return math.erfc(abs(value) / se / math.sqrt(2)) if se else float(value == 0)
 
 
-Record = CellResult | ControlResult | LintVerdict | AuditedRow | ScoreRow | PairedDifference
+Record = CellResult | ControlResult | LintVerdict | AuditedRow | ScoreRow  # each in a file
 KINDS: Mapping[str, type[Record]] = {
-    one.kind: one for one in (CellResult, ControlResult, LintVerdict, AuditedRow, ScoreRow, PairedDifference)
+    one.kind: one for one in (CellResult, ControlResult, LintVerdict, AuditedRow, ScoreRow)
 }

@@ -89,7 +89,7 @@ class Store:
         return read_write.load(self.root, path, CellResult)  # which says what is wrong
 
     def read(self, kind: type[R], *place: str) -> R:
-        """A record by its place. Raises FileNotFoundError where there is none, `read_write.Damaged` where it is none."""
+        """A record by its place. Raises FileNotFoundError, or `read_write.Damaged` where the file holds none."""
         return read_write.read(self.root, os.path.join(self.root, *place), kind)
 
     def find(self, kind: type[R], *place: str) -> R | None:
