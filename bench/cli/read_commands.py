@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -185,21 +184,16 @@ def publish(
     from bench.store.freshness import freshness
     from bench.store.store import AUDITS, uncollected
 
-    may_write = store.writable
-    # Under the lock: else of two runs that end together the first to read may be the last to write.
-    with uncollected(), store.lock() if may_write else contextlib.nullcontext():
+    with uncollected(), store.lock():  # else of two runs that end together the first to read may be the last to write
         compare = Comparisons(store)
         caveat = functools.partial(controls.caveat, store, registry)
         known = epsilon_column.known(store, registry, functools.partial(verdicts.caveat, store, registry))
         board = ranking.compared(
             render.build(store, registry, failed, freshness(registry.find), caveat, known), compare
         )
-        if may_write:
-            render.write(board, store)
-            if (store.root / AUDITS).is_dir():
-                audit_page.write(store, registry)
-            compare.save()
+        render.write(board, store)
+        if (store.root / AUDITS).is_dir():
+            audit_page.write(store, registry)
+        compare.save()
     render.show(board, wanted=wanted)
-    if not may_write:
-        warn_user(f"note: {store.root} is read-only, so the leaderboard was printed and not written.")
     return any(row.claim.violated for section in filter(wanted, board.sections) for row in section.rows)

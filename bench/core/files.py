@@ -41,18 +41,20 @@ def write(path: Path, data: bytes) -> None:
                 os.fsync(file.fileno())  # else the new name may outlive a power cut and its content not
             os.replace(temporary, path)
         except IsADirectoryError:
-            raise UserError(f"a folder is in place of the file {path}: move it away, then run again.") from None
+            raise UserError(
+                f"{path} is a folder where a file should be: move it away, then run the same command again."
+            ) from None
         finally:
             with suppress(OSError):  # gone when all went well; otherwise the first error is the one to tell
                 temporary.unlink()
 
 
-def write_changed(path: Path, data: bytes) -> None:
-    """Write a file unless it holds these bytes already."""
-    with suppress(OSError):
-        if path.read_bytes() == data:
-            return
-    write(path, data)
+def write_if_changed(path: Path, data: bytes) -> None:
+    """`write`, unless the file holds this already: who may only read still gets by. Raises UserError for a folder."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder where a file should be: move it away, then run the same command again.")
+    if not (path.is_file() and path.read_bytes() == data):
+        write(path, data)
 
 
 def read_regular(path: str | Path, most: int) -> bytes:

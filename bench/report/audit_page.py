@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from bench.core.errors import UserError
-from bench.core.files import read_regular, write_changed
+from bench.core.files import write as put
 from bench.core.notices import SEEDED
 from bench.report import epsilon_column
 from bench.report.aggregate import spell_epsilon
@@ -59,18 +58,10 @@ def write(store: Store, registry: Registry) -> Path:
     lines += ["## What was audited", "", _line(HEAD), "|" + "---|" * len(HEAD)]
     lines += [_line(words) for row in every(store) for words in _row(row, registry)]
     place, planted = store.root / "audit.md", store.root / AUDITS / PLANTED
-    text = "\n".join([*lines, ""]) + (f"\n{_by_hand(planted)}" if planted.exists() else "")
-    write_changed(place, text.encode())
+    text = "\n".join([*lines, ""]) + (f"\n{planted.read_text()}" if planted.is_file() else "")
+    if not place.is_file() or place.read_text() != text:
+        put(place, text.encode())
     return place
-
-
-def _by_hand(path: Path) -> str:
-    """What people wrote. Raises UserError where it is no text."""
-    try:
-        return read_regular(path, 1 << 20).decode()
-    except (OSError, ValueError) as error:
-        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
-        raise UserError(f"{path} cannot be read ({why}): write it anew or delete it.") from None
 
 
 def _row(row: Audited, registry: Registry) -> list[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from msgspec.structs import astuple
 
 from bench.core.digest import digest
 from bench.core.errors import Caveat
-from bench.core.files import read_regular, write_changed
+from bench.core.files import read_regular, write_if_changed
 from bench.games.metrics import Z, paired
 from bench.store.figures import TINY
 from bench.store.read_write import SEAL, Damaged, difference, seal_of
@@ -77,7 +77,7 @@ class Comparisons:
         lines.writerow([*_FIELDS, SEAL])
         lines.writerows((*astuple(one), seal_of(one)) for one in used)
         if used:
-            write_changed(self._store.root / FILE, text.getvalue().encode())
+            write_if_changed(self._store.root / FILE, text.getvalue().encode())
 
     def _between(
         self, what: str, first: Side, second: Side, figure: Callable[[CellResult], Any], units: Callable[[Any], Any]

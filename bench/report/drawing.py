@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.files import write_changed
+from bench.core.files import write
 from bench.core.notices import SEEDED
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def save(path: Path, picture: Picture) -> Path:
 
 def put(path: Path, data: bytes) -> Path:
     """Write a file unless it says this already; returns the path."""
-    write_changed(path, data)
+    if not path.exists() or path.read_bytes() != data:
+        write(path, data)
     return path
 
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.core.files import write_changed
+from bench.core.files import write as put
 from bench.core.markdown import escape, table
 from bench.core.notices import SEEDED
 from bench.report import score_rows
@@ -34,7 +34,9 @@ def write(board: Board, store: Store) -> None:
     records = [_record(result, new, board.claim(result.data, result.defense)) for result, new in board.results]
     pages = {"leaderboard.md": _markdown(board, store), "leaderboard.csv": _csv(records), **_details(board, store)}
     for name, text in pages.items():
-        write_changed(store.root / name, text.encode())
+        path, data = store.root / name, text.encode()
+        if not path.exists() or path.read_bytes() != data:
+            put(path, data)
 
 
 def show(

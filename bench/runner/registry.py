@@ -81,9 +81,7 @@ Load = Callable[[], object]
 def _modules(package: str) -> Iterator[tuple[str, Load]]:
     try:
         path = importlib.import_module(package).__path__
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - `_add` loads it again and says what is wrong
+    except Exception:  # noqa: BLE001 - `_add` loads it again and says what is wrong
         yield f"{package}/__init__.py", lambda: importlib.import_module(package)
         return
     for module in sorted(pkgutil.iter_modules(path), key=lambda module: module.name):
@@ -101,9 +99,7 @@ def _entry_points() -> Iterator[tuple[str, Load]]:
 def _add(registry: Registry, shown: str, load: Load) -> None:
     try:
         found = _components(load())
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - a foreign file fails in any way
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign file fails in any way
         registry.broken.append(f"{shown} could not be loaded: {_sentence(error)}")
         return
     if not found:
@@ -131,9 +127,7 @@ def add(registry: Registry, path: Path) -> list[Component]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]

@@ -98,7 +98,8 @@ def check_privacy(privacy: Mapping[str, Any]) -> None:
 def check_metrics(metrics: Mapping[str, Any]) -> None:
     """Check every figure of a game's judge, the ROC curve, and that the headline is one of the figures."""
     headline, chance = metrics.get("headline"), metrics.get("chance")
-    if type(headline) is not str or not isinstance(chance, _NUMBERS) or not -1 <= chance <= 1:
+    named = type(headline) is str and isinstance(chance, _NUMBERS) and not isinstance(chance, bool)
+    if not named or not -1 <= chance <= 1:
         raise ValueError("metrics do not say which of them is the headline, or what it is by chance")
     for name, one in metrics.items():
         if type(one) is dict:

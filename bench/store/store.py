@@ -141,11 +141,6 @@ class Store:
                     path.unlink()
 
     @property
-    def writable(self) -> bool:
-        """Whether files can be made in the folder of results."""
-        return os.access(self.root, os.W_OK | os.X_OK)
-
-    @property
     def known_machine(self) -> str:
         """The random id of this checkout, or "" where nothing was measured: for whoever only reads, and makes none."""
         with suppress(OSError, ValueError):
