@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WIDTH = 2 * 1.959964  # of a 95 % interval, in standard errors
 SIGNED = frozenset({"advantage", "gain", "gain_over_holdout"})  # differences, which may lie below 0
+UNRECORDED: Mapping[str, Any] = {"not_measurable": "not recorded"}
 PAIRED = frozenset({"gain"})  # differences on the same records
 
 
@@ -226,7 +227,7 @@ def cell(attack: str, seeds: Seeds, failed: Mapping[int, str] = {}, missing: tup
 
 def _estimate(results: Sequence[CellResult], metric: str, *, between: bool = True) -> Estimate | str:
     """The mean over the seeds on which the metric could be measured, or why it could not on any."""
-    found = [result.metrics.get(metric, {"not_measurable": "not recorded"}) for result in results]
+    found = [one if isinstance(one := result.metrics.get(metric), dict) else UNRECORDED for result in results]
     measured = [one for one in found if "not_measurable" not in one]
     least = -1.0 if metric in SIGNED or any(one["low"] < 0 for one in measured) else 0.0
     return mean(measured, least, between=between) if measured else f"not measurable: {found[0]['not_measurable']}"

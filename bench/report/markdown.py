@@ -127,7 +127,8 @@ def _details_path(store: Store, data: str) -> str:
 def _detail(cell: Cell, name: str) -> str:
     """An estimate; of a true positive rate also the false positive rate it came at, and the counts of all seeds."""
     estimate = (cell.estimates or {}).get(name, "-")
-    found = [result.metrics[name] for result in cell.results if "fpr" in result.metrics.get(name, {})]
+    stored = (result.metrics.get(name) for result in cell.results)
+    found = [one for one in stored if isinstance(one, dict) and "fpr" in one]
     if not isinstance(estimate, Estimate) or not found:
         return str(estimate)
     realised = sum(one["fpr"] for one in found) / len(found)
