@@ -88,7 +88,7 @@ def _save(store: Store, registry: Registry, defense: Choice, data: Choice, findi
 
     audit_findings.save(store, defense.label, data.label, finding)
     known = epsilon_column.known(store, registry)(data.label, defense.label)
-    alone = epsilon_column.claim([finding]).audited.replace("**", "")
+    alone = epsilon_column.claim([finding]).audited
     row = f"{defense.label} on {data.label}: claims {float(finding.epsilon):.3g}, audited {alone}"
     print(f"{row}; {finding.seconds / 60:.1f} minutes", flush=True)
     return 3 if known.violated else 0

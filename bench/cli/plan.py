@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     def within(cells: list[Cell]) -> list[Cell]:
         if request.budget is None:
             return cells
-        return budget.foreseen(request.budget, cells, store, freshness(registry.find))
+        return budget.within(request.budget, cells, store, freshness(registry.find))
 
     print("\n".join(cost_estimate.lines(cost_estimate.make(request, store, within))))
     return 0

@@ -39,23 +39,8 @@ def publish(
 ) -> bool:
     """Write the leaderboard of all that is stored, print the wanted sections; whether they show a refuted claim."""
     from bench.lint import verdicts
-    from bench.report import audit_page, epsilon_column, ranking, render
-    from bench.report.comparisons import Comparisons
+    from bench.report import publish as report
     from bench.runner import controls
-    from bench.store.freshness import freshness
-    from bench.store.store import AUDITS, uncollected
 
-    with uncollected(), store.lock():  # else of two runs that end together the first to read may be the last to write
-        compare = Comparisons(store)
-        caveat = functools.partial(controls.caveat, store, registry)
-        known = epsilon_column.known(store, registry, functools.partial(verdicts.caveat, store, registry))
-        board = ranking.compared(
-            render.build(store, registry, failed, freshness(registry.find), caveat, known), compare
-        )
-        render.write(board, store)
-        if (store.root / AUDITS).is_dir():
-            audit_page.write(store, registry)
-        compare.save()
-        store.keep_read()
-    render.show(board, wanted=wanted)
-    return any(row.claim.violated for section in filter(wanted, board.sections) for row in section.rows)
+    control = functools.partial(controls.caveat, store, registry)
+    return report.publish(store, registry, failed, control, functools.partial(verdicts.caveat, store, registry), wanted)

@@ -144,7 +144,7 @@ def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint
             code = REFUSED
         else:
             _put(one.target, _make(one, data))
-            progress.say(f"{one.target}: {one.defense.label} on {one.data.label}, with card.md")
+            progress.print(f"{one.target}: {one.defense.label} on {one.data.label}, with card.md")
     progress.step("done", len(planned), len(planned))
     return code
 
