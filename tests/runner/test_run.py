@@ -392,7 +392,7 @@ def test_published_cells_are_measured_again_unless_accepted(run: Run, results: P
     for cell in folder.results():
         folder.save(replace(cell, machine="0" * 32))
     published = files(results)
-    assert run(*asked, more=("--accept-published",)) == 0
+    assert run(*asked, more=("--reuse-committed",)) == 0
     assert files(results) == published
     assert run(*asked) == 0
     assert {cell.machine for cell in folder.results()} == {folder.machine}
@@ -520,7 +520,7 @@ def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytes
     from bench.core.progress import Progress
 
     registry = discover([plugin])
-    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config", "budget"))
+    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "reuse-committed", "config", "budget"))
     settings: dict[str, Any] = {
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),
@@ -641,7 +641,7 @@ def test_no_two_rows_share_their_noise(results: Path, monkeypatch: pytest.Monkey
         return train(recipe, parts, given, what)
 
     monkeypatch.setattr("bench.models.classifier.train", listen)
-    monkeypatch.setattr("bench.cli.run_commands._probe", lambda *asked: False)  # which trains too
+    monkeypatch.setattr("bench.cli.run.lint_claims", lambda *asked: False)  # which trains too
     words = ["run", "--defense", "dp_sgd,steps=2", "--epsilon", "1,8", "--attack", "confidence", "--seeds", "0,1"]
     words += ["--data", DATA, "--data", "digits,holdout=60,private=61,public=20"]
     assert main([*words, "--results", str(results)]) == 0
