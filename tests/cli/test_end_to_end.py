@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bench.cli.table import publish
 from bench.report import comparisons
 from bench.runner.cell import Cell
