@@ -195,6 +195,5 @@ def publish(
         if (store.root / AUDITS).is_dir():
             audit_page.write(store, registry)
         compare.save()
-        store.keep_read()
     render.show(board, wanted=wanted)
     return any(row.claim.violated for section in filter(wanted, board.sections) for row in section.rows)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WIDTH = 2 * 1.959964  # a 95 % interval in standard errors
 SIGNED = frozenset({"advantage", "gain", "gain_over_holdout"})  # no shares, whose intervals end at 0
+UNRECORDED: Mapping[str, Any] = {"not_measurable": "not recorded"}
 PAIRED = frozenset({"gain"})  # differences on the same records
 
 
@@ -198,7 +199,7 @@ def cell(
 
 def _figure(results: Sequence[CellResult], key: str, *, between: bool = True) -> Figure | str:
     """The mean over the seeds where the figure could be measured, or why it could not on any."""
-    found = [result.metrics.get(key, {"not_measurable": "not recorded"}) for result in results]
+    found = [one if isinstance(one := result.metrics.get(key), dict) else UNRECORDED for result in results]
     measured = [figure for figure in found if "not_measurable" not in figure]
     least = -1.0 if key in SIGNED or any(figure["low"] < 0 for figure in measured) else 0.0
     return mean(measured, least, between=between) if measured else f"not measurable: {found[0]['not_measurable']}"

@@ -242,7 +242,8 @@ def _page(store: Store, data: str) -> str:
 def _detail(cell: Cell, name: str) -> str:
     """A figure; of a true positive rate also the false positive rate it came at, and the counts of all seeds."""
     figure = (cell.figures or {}).get(name, "-")
-    found = [result.metrics[name] for result in cell.results if "fpr" in result.metrics.get(name, {})]
+    every = (result.metrics.get(name) for result in cell.results)
+    found = [one for one in every if isinstance(one, dict) and "fpr" in one]
     if not isinstance(figure, Figure) or not found:
         return str(figure)
     realised = sum(one["fpr"] for one in found) / len(found)

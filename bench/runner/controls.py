@@ -6,25 +6,24 @@ trained on records that know nothing of what is asked must leave it at chance, o
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.core.dataset import Data, Where
 from bench.core.errors import Caveat, UserError
-from bench.core.files import write
 from bench.core.randomness import derive, stream
 from bench.games import metrics
 from bench.runner.selection import choose
+from bench.store import control_results
 from bench.store.freshness import control_digest
-from bench.store.store import CONTROLS
+from bench.store.read_write import Damaged
+from bench.store.records import ControlResult
 
 if TYPE_CHECKING:
     from bench.core.component import Choice
@@ -72,35 +71,6 @@ CONTROL_SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Control:
-    """What came out for one attack; `red` says in sentences why it should not be trusted, and is empty where it may be.
-
-    positive, null: a mean over seeds with its interval; `floor` and `expected` are what they are held against. blind:
-    the blind answer beside the positive one, for what is not more than that an attack need not be thanked for.
-    """
-
-    attack: str
-    digest: str
-    defense: str
-    data: str
-    metric: str
-    floor: float
-    positive: Mapping[str, float]
-    baseline: Mapping[str, float]
-    expected: float
-    null: Mapping[str, float]
-    p_value: float
-    seeds: int
-    red: tuple[str, ...]
-
-    def __str__(self) -> str:
-        found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends "
-        found += f"(floor {self.floor:.3f}, blindly {self.baseline['value']:.3f}), "
-        found += f"{_spell(self.null)} where there is nothing ({self.expected:.3f})"
-        return "; ".join([found, *(f"RED {why}" for why in self.red)])
-
-
 def _spell(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
@@ -128,7 +98,7 @@ def measure(
     store: Store,
     where: Where = Where(),  # noqa: B008 - frozen
     say: Callable[[str], None] = lambda what: None,
-) -> Control:
+) -> ControlResult:
     """Try one attack against both controls, all seeds side by side, so that what they train is trained as one."""
     place, game = control_setting(attack, registry), attack.component.game
     assert game
@@ -158,7 +128,7 @@ def measure(
         red.append(
             f"null control: on records that know nothing it reaches {null['value']:.3f} in place of {expected:.3f}"
         )
-    return Control(
+    return ControlResult(
         attack=attack.label,
         digest=_digest(attack, registry),
         defense=place.defense,
@@ -183,12 +153,14 @@ def _side_by_side(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapp
         return train_jointly(calls)
 
 
-def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress) -> list[Control]:
+def run(
+    attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress
+) -> list[ControlResult]:
     """The controls of each attack: those that are stored and fresh, and the others measured now."""
     from bench.dp import train
 
     store.check_writable()
-    found: list[Control] = []
+    found: list[ControlResult] = []
 
     def say(what: str) -> None:
         progress.step(what, len(found), len(attacks))
@@ -198,10 +170,10 @@ def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Wher
 
     with train.caching(store.weights, says):
         for attack in attacks:
-            stored = load(store, attack.label)
+            stored = control_results.load(store, attack.label)
             if stored is None or stored.digest != _digest(attack, registry):
                 stored = measure(attack, registry, store, where, say)
-                save(store, stored)
+                control_results.save(store, stored)
             found.append(stored)
     progress.step("done", len(found), len(attacks))
     return found
@@ -272,26 +244,6 @@ def _digest(attack: Choice, registry: Registry) -> str:
     return control_digest(attack, defense, data, place)
 
 
-def path(store: Store, attack: str) -> Path:
-    """Where the controls of an attack are or will be."""
-    return store.root / CONTROLS / f"{store.path('-', '-', attack, 0).parent.name}.json"
-
-
-def save(store: Store, control: Control) -> None:
-    """Write what came out."""
-    text = json.dumps(asdict(control), indent=1, sort_keys=True, allow_nan=False)
-    write(path(store, control.attack), text.encode() + b"\n")
-
-
-def load(store: Store, attack: str) -> Control | None:
-    """What is stored of an attack, or None where there is nothing that can be read."""
-    try:
-        values = json.loads(path(store, attack).read_bytes())
-        return Control(**{**values, "red": tuple(map(str, values["red"]))})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
 def caveat(store: Store, registry: Registry, label: str) -> str | None:
     """What a reader of an attack's column must know of its controls; None where they are fresh and green."""
     try:
@@ -303,7 +255,10 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
         wanted = _digest(attack, registry)
     except UserError as error:
         return str(error)
-    control = load(store, attack.label)
+    try:
+        control = control_results.read(store, attack.label)
+    except Damaged as error:
+        return f"controls are damaged ({error}); `bench control` runs them again."
     if control is None or control.digest != wanted:
         was = "not run" if control is None else "run with other code or versions"
         return f"controls were {was}; `bench control` runs them."
