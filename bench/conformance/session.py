@@ -71,7 +71,7 @@ def verdicts(
 
     name, attack = choice.component.name, choice.component.kind == "attack"
     said: dict[str, str] = {}
-    tried, every = checks(choice, registry, where, progress.say)
+    tried, every = checks(choice, registry, where, progress.print)
     for done, one in enumerate(every):
         if not controls and one.says == "passes its controls":
             yield Verdict(name, one.says, "skipped", "--no-controls.")

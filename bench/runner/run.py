@@ -35,7 +35,7 @@ class Outcome:
 class Budget(Protocol):
     """Which cells to measure in a limited time, and in which order (`bench.report.budget`)."""
 
-    def turns(self, cells: Sequence[Cell], /) -> Iterable[list[Cell]]:
+    def batches(self, cells: Sequence[Cell], /) -> Iterable[list[Cell]]:
         """The cells to measure next, until the time is spent."""
         ...
 
@@ -76,14 +76,14 @@ class _Run:
         from bench.dp.train import caching
 
         cells = [cell for group in groups for cell in group]
-        turns: Iterable[list[Cell]] = self.budget.turns(cells) if self.budget else groups
+        batches: Iterable[list[Cell]] = self.budget.batches(cells) if self.budget else groups
         splits: dict[tuple[str, int], tuple[Data, tuple[str, ...]]] = {}
 
         def training_says(what: str, done: int, steps: int) -> None:
             self._say(f"{what}, step {done} of {steps}")
 
         with caching(self.store.weights, training_says):
-            for group in turns:
+            for group in batches:
                 data, defense, seed = group[0].data, group[0].defense, group[0].seed
                 self._say(f"{defense.label} on {data.label}, seed {seed}")
                 with _failing(self.outcome, group, "the data set failed"):
@@ -155,7 +155,7 @@ class _Run:
 def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     """The playable cells without a fresh result, grouped by what is trained for them."""
     groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}  # by split first, as one is in memory at a time
-    machine = None if request.accept_published else store.machine
+    machine = None if request.reuse_committed else store.machine
     for cell in asked(request.grids):
         if stored(cell, store, machine):
             outcome.stored += 1

@@ -18,7 +18,7 @@ from bench.core.component import Choice, Component
 from bench.core.errors import UserError
 from bench.core.game import Challenge
 from bench.games import MEMBERSHIP
-from bench.report import render
+from bench.report import aggregate, markdown
 from bench.runner.controls import Control, ControlSetting
 from bench.runner.registry import Registry
 from bench.runner.run import controls
@@ -155,19 +155,19 @@ def test_a_red_control_stands_above_the_whole_column(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell())
     text = "null control: it finds what is not there."
-    board = render.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
+    board = aggregate.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
     assert board.sections[0].caveats[0] == f"confidence: {text}"
-    render.write(board, store)
+    markdown.write(board, store)
     assert f"- confidence: {text}" in (tmp_path / "leaderboard.md").read_text()
 
 
 def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell(attack="art_membership"))
-    caveats = render.build(store, components()).sections[0].caveats
+    caveats = aggregate.build(store, components()).sections[0].caveats
     assert any("`confidence` was not run here" in caveat for caveat in caveats)
     store.save(cell())
-    caveats = render.build(store, components()).sections[0].caveats
+    caveats = aggregate.build(store, components()).sections[0].caveats
     assert not any("was not run here" in caveat for caveat in caveats)
 
 
