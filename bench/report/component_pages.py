@@ -1,0 +1,147 @@
+"""The pages of all defenses and attacks: what follows the marker in defenses/README.md and attacks/README.md.
+
+`python -m bench.report.component_pages` rewrites that part from the registry; the text above the marker is edited by
+hand. A test compares the committed pages with what this module writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.core.component import Component, OptionValue, text
+from bench.games import GAMES
+from bench.runner.registry import Registry, discover
+
+MARKER = "<!-- From here on written by `python -m bench.report.component_pages`: do not edit. -->"
+NAME = r"(?:van )?[A-Z][^\W\d_]*(?:-[A-Z][^\W\d_]*)*"
+CITATION = re.compile(rf"{NAME}(?: et al\.|(?:, {NAME})*(?: and {NAME})?),? (?:1|2)\d{{3}}(?:, (?:1|2)\d{{3}})*")
+TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", tuple: "whole numbers, as in 64x32"}
+OF = "whose records the attack targets: a challenge of the game (`bench list games`)"
+
+
+def rendered(page: str, registry: Registry) -> str:
+    """The page of the folder `defenses` or `attacks`: the text above its marker is kept, the rest is written anew.
+
+    Raises ValueError where the marker is missing.
+    """
+    above, marker, _ = Path(page).read_text(encoding="utf-8").partition(MARKER)
+    if not marker:
+        raise ValueError(f"{page} has no line {MARKER!r}")
+    kind = Path(page).parent.name
+    lines = _defenses(registry) if kind == "defenses" else _attacks(registry)
+    return f"{above}{marker}\n\n" + "\n".join(lines).rstrip() + "\n"
+
+
+def papers(component: Component) -> list[str]:
+    """The citations in the docstrings of a component and its file, each once."""
+    words = " ".join([_of_file(component), inspect.getdoc(component.function) or ""])
+    return list(dict.fromkeys(" ".join(found.split()) for found in CITATION.findall(" ".join(words.split()))))
+
+
+def _defenses(registry: Registry) -> list[str]:
+    here = _in_folder(registry.defenses.values(), "defenses")
+    rows = [(f"[`{one.name}`](#{one.name})", _names(one.publishes), _claims(one), one.summary) for one in here]
+    lines = table(("defense", "publishes", "claims differential privacy", "summary"), rows) + [""]
+    for one in here:
+        public = "; ".join(one.public_knowledge)
+        facts = [f"Publishes {_names(one.publishes)}.", f"Claims differential privacy: {_claims(one)}."]
+        facts += [f"Takes for public: {public}."] if public else []
+        lines += _section(one, facts)
+    return lines
+
+
+def _attacks(registry: Registry) -> list[str]:
+    here = _in_folder(registry.attacks.values(), "attacks")
+    rows = [(f"[`{one.name}`](#{one.name})", _game(one), _names(one.needs), one.summary) for one in here]
+    lines = table(("attack", "game", "needs", "summary"), rows) + [""]
+    for one in here:
+        lines += _section(one, [f"Plays `{_game(one)}`.", f"Needs {_names(one.needs)}."])
+    return lines
+
+
+def _section(component: Component, facts: Sequence[str]) -> list[str]:
+    """Heading, what the docstrings say, accesses and papers, and the table of options."""
+    cited = papers(component)
+    lines = [f"## {component.name}", "", *_paragraphs(component), " ".join(facts)]
+    lines += [f"Papers: {'; '.join(cited)}."] if cited else []
+    lines += [f"Source: [{component.source.name}]({component.source.name}).", ""]
+    rows = [
+        (f"`{option}`", _default(default), _range(component, option, default), _meaning(component, option))
+        for option, default in component.options.items()
+    ]
+    return lines + [*table(("option", "default", "range", "meaning"), rows), ""] if rows else [*lines, "No options.", ""]
+
+
+def _paragraphs(component: Component) -> list[str]:
+    """The docstring of the file, then that of the function, a line per paragraph."""
+    whole = "\n\n".join([_of_file(component), inspect.getdoc(component.function) or ""])
+    found = (" ".join(part.split()) for part in re.split(r"\n\s*\n", whole))
+    return [line for part in dict.fromkeys(found) if part for line in (part, "")]
+
+
+def _of_file(component: Component) -> str:
+    return inspect.getdoc(sys.modules[component.function.__module__]) or ""
+
+
+def _default(value: OptionValue) -> str:
+    return f"`{text(value)}`" if text(value) else "none"
+
+
+def _meaning(component: Component, option: str) -> str:
+    known = component.described.get(option)
+    if known is not None:
+        return known.meaning
+    return OF if component.game is not None and option in component.game.options else "not documented"
+
+
+def _range(component: Component, option: str, default: OptionValue) -> str:
+    """The type, and the limits or words that are allowed."""
+    known = component.described.get(option)
+    if known is not None and known.one_of:
+        return ", ".join(f"`{word}`" for word in known.one_of)
+    if component.game is not None and option in component.game.options:
+        return ", ".join(f"`{word}`" for word in component.game.challenges)
+    limits = known.limits if known is not None else ""
+    return f"{TYPES[type(default)]}, {limits}" if limits else TYPES[type(default)]
+
+
+def _in_folder(components: Iterable[Component], folder: str) -> list[Component]:
+    """The components of a folder of this repository, attacks by game; those of plugins and packages are left out."""
+    games = list(GAMES)
+    here = [one for one in components if one.source.parent.name == folder]
+    return sorted(here, key=lambda one: (games.index(one.game.name) if one.game else 0, one.name))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown; cells may hold links, since every word here comes from this repository's files."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _names(accesses: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(accesses)) or "nothing"
+
+
+def _claims(defense: Component) -> str:
+    return "yes" if defense.private else "no"
+
+
+def _game(attack: Component) -> str:
+    return attack.game.name if attack.game else ""
+
+
+def main() -> None:
+    """Rewrite both pages of the checkout that this file belongs to."""
+    root = Path(__file__).resolve().parents[2]
+    registry = discover()
+    for folder in ("defenses", "attacks"):
+        page = root / folder / "README.md"
+        page.write_text(rendered(str(page), registry), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
