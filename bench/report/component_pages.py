@@ -23,16 +23,18 @@ TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text
 OF = "whose records the attack targets: a challenge of the game (`bench list games`)"
 
 
-def rendered(page: str, registry: Registry) -> str:
+def rendered(page: Path, registry: Registry) -> str:
     """The page of the folder `defenses` or `attacks`: the text above its marker is kept, the rest is written anew.
 
     Raises ValueError where the marker is missing.
     """
-    above, marker, _ = Path(page).read_text(encoding="utf-8").partition(MARKER)
+    above, marker, _ = page.read_text(encoding="utf-8").partition(MARKER)
     if not marker:
         raise ValueError(f"{page} has no line {MARKER!r}")
-    kind = Path(page).parent.name
-    lines = _defenses(registry) if kind == "defenses" else _attacks(registry)
+    if page.parent.name == "defenses":
+        lines = defense_lines(_in_folder(registry.defenses.values(), "defenses"))
+    else:
+        lines = attack_lines(_in_folder(registry.attacks.values(), "attacks"))
     return f"{above}{marker}\n\n" + "\n".join(lines).rstrip() + "\n"
 
 
@@ -42,10 +44,10 @@ def papers(component: Component) -> list[str]:
     return list(dict.fromkeys(" ".join(found.split()) for found in CITATION.findall(" ".join(words.split()))))
 
 
-def _defenses(registry: Registry) -> list[str]:
-    here = _in_folder(registry.defenses.values(), "defenses")
+def defense_lines(here: Sequence[Component]) -> list[str]:
+    """A table of these defenses, then a section for each, line by line."""
     rows = [(f"[`{one.name}`](#{one.name})", _names(one.publishes), _claims(one), one.summary) for one in here]
-    lines = table(("defense", "publishes", "claims differential privacy", "summary"), rows) + [""]
+    lines = [*table(("defense", "publishes", "claims differential privacy", "summary"), rows), ""]
     for one in here:
         public = "; ".join(one.public_knowledge)
         facts = [f"Publishes {_names(one.publishes)}.", f"Claims differential privacy: {_claims(one)}."]
@@ -54,10 +56,10 @@ def _defenses(registry: Registry) -> list[str]:
     return lines
 
 
-def _attacks(registry: Registry) -> list[str]:
-    here = _in_folder(registry.attacks.values(), "attacks")
+def attack_lines(here: Sequence[Component]) -> list[str]:
+    """A table of these attacks, then a section for each, line by line."""
     rows = [(f"[`{one.name}`](#{one.name})", _game(one), _names(one.needs), one.summary) for one in here]
-    lines = table(("attack", "game", "needs", "summary"), rows) + [""]
+    lines = [*table(("attack", "game", "needs", "summary"), rows), ""]
     for one in here:
         lines += _section(one, [f"Plays `{_game(one)}`.", f"Needs {_names(one.needs)}."])
     return lines
@@ -73,7 +75,7 @@ def _section(component: Component, facts: Sequence[str]) -> list[str]:
         (f"`{option}`", _default(default), _range(component, option, default), _meaning(component, option))
         for option, default in component.options.items()
     ]
-    return lines + [*table(("option", "default", "range", "meaning"), rows), ""] if rows else [*lines, "No options.", ""]
+    return [*lines, *(table(("option", "default", "range", "meaning"), rows) if rows else ["No options."]), ""]
 
 
 def _paragraphs(component: Component) -> list[str]:
@@ -140,7 +142,7 @@ def main() -> None:
     registry = discover()
     for folder in ("defenses", "attacks"):
         page = root / folder / "README.md"
-        page.write_text(rendered(str(page), registry), encoding="utf-8")
+        page.write_text(rendered(page, registry), encoding="utf-8")
 
 
 if __name__ == "__main__":
