@@ -34,7 +34,7 @@ def in_prose(page: str) -> list[list[str]]:
 
 def read(argv: list[str]) -> argparse.Namespace:
     """The arguments of a command as the program reads them. Raises UserError for what it would refuse."""
-    return main._parse(argv)
+    return main.parse(argv)
 
 
 def flags(command: str) -> set[str]:
@@ -47,4 +47,4 @@ def flags(command: str) -> set[str]:
 
 def names() -> list[str]:
     """Every command of the program."""
-    return list(main.VERBS)
+    return list(main.COMMANDS)
