@@ -9,7 +9,9 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from bench.cli import main
+from bench.cli import main, options
+from bench.runner.registry import discover
+from bench.runner.request import Request
 
 USE = re.compile(r"(?:^|[;&|] *|do )(?:python -m )?bench +([^;&|]+)")
 
@@ -35,6 +37,12 @@ def in_prose(page: str) -> list[list[str]]:
 def read(argv: list[str]) -> argparse.Namespace:
     """The arguments of a command as the program reads them. Raises UserError for what it would refuse."""
     return main.parse(argv)
+
+
+def request(arguments: argparse.Namespace) -> Request:
+    """What a command that selects components requests. Raises UserError for what is unknown."""
+    settings, parts = options.settings(arguments)
+    return options.request(discover(), settings, parts)
 
 
 def flags(command: str) -> set[str]:

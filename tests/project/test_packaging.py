@@ -21,6 +21,7 @@ from bench.core.dataset import Data, Examples, Where, shared, split
 from bench.data.card import card
 from bench.games import MEMBERSHIP
 from bench.runner.registry import discover
+from tests.project import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("bench", "defenses", "attacks")
@@ -298,12 +299,7 @@ def test_claims_say_what_audits_proved() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_configuration_can_be_run(path: Path) -> None:
     """Whatever it names is there, and something of it can be played."""
-    from bench.cli.options import OF_PARTS, WORDS, request
-    from bench.runner import cell as cells
-    from bench.runner import config_file
+    from bench.runner import cell
 
-    shared, parts = config_file.read(path, WORDS, OF_PARTS)
-    words = dict.fromkeys(WORDS) | shared
-    asked = request(discover(), words, [words | part for part in parts])
-    for grid in asked.grids:
-        assert cells.asked([grid])
+    for grid in commands.request(commands.read(["run", "--config", str(path)])).grids:
+        assert cell.asked([grid])
