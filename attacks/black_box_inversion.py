@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
@@ -30,12 +31,20 @@ def black_box_inversion(
     public: Examples,
     *,
     seed: int,
-    method: str = "trained",
-    hidden: tuple[int, ...] = (256,),
-    steps: int = 1000,
-    pairs: int = 10,
-    learning_rate: float = 0.05,
-    smoothness: float = 2.0,
+    method: Annotated[
+        str, Option("train an inverse network, or estimate gradients from predictions", one_of=METHODS)
+    ] = "trained",
+    hidden: Annotated[tuple[int, ...], Option("units of each hidden layer of the inverse network", at_least=1)] = (
+        256,
+    ),
+    steps: Annotated[int, Option("training steps of the inverse network, or steps of the ascent", at_least=1)] = 1000,
+    pairs: Annotated[
+        int, Option("pairs of pictures that a gradient is estimated from, for method=finite_differences", at_least=1)
+    ] = 10,
+    learning_rate: Annotated[
+        float, Option("of the ascent, for method=finite_differences", above=0, below=math.inf)
+    ] = 0.05,
+    smoothness: Annotated[float, Option("weight of the total variation, for method=finite_differences")] = 2.0,
 ) -> NDArray[Any]:
     """A network from predictions to records, trained on those of public records and asked for a sure prediction.
 

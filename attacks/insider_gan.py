@@ -10,12 +10,12 @@ inversion): it cannot leave what pictures look like, and does not collapse into 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.images import SIDE
@@ -42,12 +42,14 @@ def insider_gan(
     public: Examples,
     *,
     seed: int,
-    generator_steps: int = 30,
-    learning_rate: float = 0.02,
-    closeness: float = 0.05,
-    judges: int = 8,
-    reject: float = 1.0,
-    inject: float = 0.1,
+    generator_steps: Annotated[int, Option("training steps of the generator in each round", at_least=1)] = 30,
+    learning_rate: Annotated[float, Option("of the generator", above=0)] = 0.02,
+    closeness: Annotated[float, Option("weight of the divergence from the prior", at_least=0)] = 0.05,
+    judges: Annotated[int, Option("latest global models that the generator is trained against", at_least=1)] = 8,
+    reject: Annotated[
+        float, Option("how much pictures that resemble the classes of the insider are avoided", at_least=0)
+    ] = 1.0,
+    inject: Annotated[float, Option("generated pictures sent back per record of the insider", at_least=0)] = 0.1,
 ) -> NDArray[Any]:
     """An insider's generator against the global model, whose pictures go back as a class of their own.
 

@@ -40,13 +40,13 @@ class Option:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    one_of: tuple[str, ...] = ()
+    one_of: tuple[str | int, ...] = ()
 
     @property
     def limits(self) -> str:
-        """The values that it takes, in words; empty where any value of its type will do."""
+        """The values that it takes, in words; empty where any value of its type is allowed."""
         if self.one_of:
-            return "one of " + ", ".join(self.one_of)
+            return "one of " + ", ".join(map(str, self.one_of))
         named = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
         return " and ".join(f"{word} {limit:g}" for word, limit in named if limit is not None)
 
@@ -110,6 +110,7 @@ class Component:
     has: frozenset[str] = frozenset()
     floor: float | None = None
     described: Mapping[str, Option] = field(default_factory=dict)
+    records: int | None = None
 
 
 def missing(attack: Component, defense: Component, data: Component) -> tuple[str, ...]:
@@ -193,14 +194,15 @@ def attack(name: str, *, game: Game, needs: Iterable[str], floor: float | None =
     return declare
 
 
-def dataset(name: str, *, has: Iterable[str] = ()) -> Callable[[S], S]:
+def dataset(name: str, *, has: Iterable[str] = (), records: int | None = None) -> Callable[[S], S]:
     """Declare a data set; its options are the sizes of the parts, and whatever else it needs.
 
     has: what some games ask of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
+    records: how many distinct records there are, at most, by which sizes are checked before anything is loaded.
     """
 
     def declare(function: S) -> S:
-        _declare(name, "data", function, 2, has=_known(name, "has", has, HAS))
+        _declare(name, "data", function, 2, has=_known(name, "has", has, HAS), records=records)
         return function
 
     return declare

@@ -149,7 +149,7 @@ class Row:
 
 def make(request: Request, store: Store, within: Callable[[list[Cell]], list[Cell]] = list) -> list[Row]:
     """What `bench run` would do; what cannot be played is left out. within: which of these cells a budget gets to."""
-    past, machine = Past(store), None if request.accept_published else store.known_machine
+    past, machine = Past(store), None if request.reuse_committed else store.known_machine
     every = asked(request.grids)
     todo = [cell for cell in every if not stored(cell, store, machine)]
     missing, taken = ({cell.name for cell in cells} for cells in (todo, within(todo)))

@@ -92,7 +92,7 @@ def _markdown(found: Sequence[Exposure]) -> str:
     lines = [
         "# Who is exposed",
         "",
-        "Written by `bench exposed`. A private record counts as found under a defense where the worst attack on it "
+        "Written by `bench exposure`. A private record counts as found under a defense where the worst attack on it "
         f"leaves at most {found[0].fpr:.3g} of the non-members scoring as high. By luck: as many as would be found if "
         "every attack found that share of the members, each on its own. The records themselves stand in "
         f"{FILE}, which is not in git.",

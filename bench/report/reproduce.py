@@ -1,6 +1,6 @@
 """Whether stored cells come back: each is measured again in a folder of its own, and the two are compared.
 
-Reading and comparing import no TensorFlow; `bench.cli.run_commands` has the runner measure in between.
+Reading and comparing import no TensorFlow; `bench.cli.reproduce` has the runner measure in between.
 """
 
 from __future__ import annotations

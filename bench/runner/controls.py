@@ -306,5 +306,5 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
     control = load(store, attack.label)
     if control is None or control.digest != wanted:
         was = "not run" if control is None else "run with other code or versions"
-        return f"controls were {was}; `bench control` runs them."
+        return f"controls were {was}; `bench controls` runs them."
     return f"{'; '.join(control.red)}." if control.red else None

@@ -155,7 +155,7 @@ class _Run:
 def _todo(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     """The playable cells without a fresh result, grouped by what is trained for them."""
     groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}  # by split first, as one is in memory at a time
-    machine = None if request.accept_published else store.machine
+    machine = None if request.reuse_committed else store.machine
     for cell in asked(request.grids):
         if stored(cell, store, machine):
             outcome.stored += 1
