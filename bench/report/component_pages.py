@@ -12,15 +12,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.core.component import Component, OptionValue, text
+from bench.core.component import Component, Option, OptionValue, text
 from bench.games import GAMES
 from bench.runner.registry import Registry, discover
+from bench.runner.selection import documented
 
 MARKER = "<!-- From here on written by `python -m bench.report.component_pages`: do not edit. -->"
 NAME = r"(?:van )?[A-Z][^\W\d_]*(?:-[A-Z][^\W\d_]*)*"
 CITATION = re.compile(rf"{NAME}(?: et al\.|(?:, {NAME})*(?: and {NAME})?),? (?:1|2)\d{{3}}(?:, (?:1|2)\d{{3}})*")
 TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", tuple: "whole numbers, as in 64x32"}
-OF = "whose records the attack targets: a challenge of the game (`bench list games`)"
 
 
 def rendered(page: Path, registry: Registry) -> str:
@@ -71,10 +71,12 @@ def _section(component: Component, facts: Sequence[str]) -> list[str]:
     lines = [f"## {component.name}", "", *_paragraphs(component), " ".join(facts)]
     lines += [f"Papers: {'; '.join(cited)}."] if cited else []
     lines += [f"Source: [{component.source.name}]({component.source.name}).", ""]
-    rows = [
-        (f"`{option}`", _default(default), _range(component, option, default), _meaning(component, option))
-        for option, default in component.options.items()
-    ]
+    rows = []
+    known = documented(component)
+    for name, default in component.options.items():
+        option = known.get(name)
+        meaning = option.meaning if option is not None else "not documented"
+        rows.append((f"`{name}`", _default(default), _range(option, default), meaning))
     return [*lines, *(table(("option", "default", "range", "meaning"), rows) if rows else ["No options."]), ""]
 
 
@@ -93,21 +95,11 @@ def _default(value: OptionValue) -> str:
     return f"`{text(value)}`" if text(value) else "none"
 
 
-def _meaning(component: Component, option: str) -> str:
-    known = component.described.get(option)
-    if known is not None:
-        return known.meaning
-    return OF if component.game is not None and option in component.game.options else "not documented"
-
-
-def _range(component: Component, option: str, default: OptionValue) -> str:
-    """The type, and the limits or words that are allowed."""
-    known = component.described.get(option)
-    if known is not None and known.one_of:
-        return ", ".join(f"`{word}`" for word in known.one_of)
-    if component.game is not None and option in component.game.options:
-        return ", ".join(f"`{word}`" for word in component.game.challenges)
-    limits = known.limits if known is not None else ""
+def _range(option: Option | None, default: OptionValue) -> str:
+    """The words that are allowed, or the type and its limits."""
+    if option is not None and option.one_of:
+        return ", ".join(f"`{word}`" for word in option.one_of)
+    limits = option.limits if option is not None else ""
     return f"{TYPES[type(default)]}, {limits}" if limits else TYPES[type(default)]
 
 
