@@ -99,7 +99,7 @@ def test_the_types_of_bench_are_packaged():
 
 
 def test_every_import_is_declared():
-    """An undeclared library is there by luck, through another one that needs it today."""
+    """An undeclared library is there by chance, through another one that needs it today."""
     distributions = importlib.metadata.packages_distributions()
     declared = {canonical(need.name) for need in requirements("options", "install_requires")}
     for path in sources():
@@ -268,17 +268,17 @@ def _stands(shown: dict[str, str], table: list[dict[str, str]]) -> list[dict[str
 def test_claims_say_what_the_leaderboard_says() -> None:
     claims = (ROOT / "results" / "claims.md").read_text().partition("\n## Published")[0]
     pages = [ROOT / "results" / "leaderboard.md", *(ROOT / "results").glob("*/details.md")]
-    board = "".join(page.read_text() for page in pages)
+    leaderboard = "".join(page.read_text() for page in pages)
     figures = re.findall(r"\d\.\d{3} \[-?\d\.\d+, \d\.\d+\]", claims)
     assert len(figures) > 20
-    assert [figure for figure in figures if figure not in board] == []
+    assert [figure for figure in figures if figure not in leaderboard] == []
 
 
 def test_claims_say_what_audits_proved() -> None:
-    board = (ROOT / "results" / "leaderboard.md").read_text().split("\n## ")[1:]
+    leaderboard = (ROOT / "results" / "leaderboard.md").read_text().split("\n## ")[1:]
     rows = [
         (part.partition(":")[0].partition(",")[0], *(word.strip(" *") for word in line.split("|")[2:6]))
-        for part in board for line in part.splitlines() if line.startswith("| ")
+        for part in leaderboard for line in part.splitlines() if line.startswith("| ")
     ]  # fmt: skip
     table = (ROOT / "results" / "claims.md").read_text().partition("| claimed ε 1, ε 8 |")[2]
     names, _, *lines = table.partition("\n\n")[0].splitlines()
