@@ -20,9 +20,9 @@ from bench.core.component import Choice
 from bench.core.errors import UserError
 from bench.dp import train
 from bench.dp.weights_cache import WeightsCache
+from bench.runner import controls
 from bench.runner.controls import ControlSetting
 from bench.runner.registry import add, discover
-from bench.runner.run import controls
 
 ROOT = Path(__file__).resolve().parents[2]
 MEANS = '''
@@ -38,7 +38,7 @@ class Codes:
     def __call__(self, x):
         return np.reshape(x, (len(x), -1))[:, :5]
 
-@defense("means", publishes={"predict", "encode", "generate"}, private=True, assumes=("the set of labels",))
+@defense("means", publishes={"predict", "encode", "generate"}, private=True, public_knowledge=("the set of labels",))
 def means(private, public, *, seed, epsilon=8.0):
     """Noisy class sums, and records drawn around them."""
     rng = np.random.default_rng(seed)
@@ -56,8 +56,8 @@ def means(private, public, *, seed, epsilon=8.0):
         x = centres[y] + 0.1 * np.random.default_rng(seed).standard_normal((n, centres.shape[1]))
         return Examples(np.clip(x, 0, 1).reshape(n, *private.shape), y, private.classes)
 
-    spent = accounting.training_event(rate=1.0, noise_multiplier=sigma, steps=1)
-    return Release(spent, predict=predict, encode=Codes(), generate=generate)
+    dp_event = accounting.training_event(rate=1.0, noise_multiplier=sigma, steps=1)
+    return Release(dp_event, predict=predict, encode=Codes(), generate=generate)
 '''
 SURE = '''
 import numpy as np
@@ -86,17 +86,17 @@ import gc
 from bench.core.game import Challenge
 
 def secret(targets):
-    return next(c.secret for c in gc.get_objects() if isinstance(c, Challenge) and c.targets is targets)
+    return next(c.ground_truth for c in gc.get_objects() if isinstance(c, Challenge) and c.targets is targets)
 
 @attack"""
 # By check: what makes a defense that must fail it, old and new text, and words of the sentence that it must give.
 DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "publishes_what_it_declares": [
-        ([("return Release(spent, predict=predict, ", "return predict; Release(")], "returned a function: return a"),
+        ([("return Release(dp_event, predict=predict, ", "return predict; Release(")], "returned a function: return a"),
         ([('{"predict", "encode"', '{"model", "predict", "encode"')], "declares model and lets out none"),
         ([('{"predict", "encode"', '{"encode"')], "lets out predict, which publishes={...} does not name"),
         ([('{"predict", "encode"', '{"retrain", "predict", "encode"')], "the bench fills in"),
-        ([("Release(spent", "Release(8.0")], "spent is a float, not a dp_accounting.DpEvent"),
+        ([("Release(dp_event", "Release(8.0")], "spent is a float, not a dp_accounting.DpEvent"),
         ([("encode=Codes()", "encode=lambda x: x")], "encode is a plain function"),
         ([(FIRST, "crash\n    rng = np")], "at line 17 of means.py with NameError: name 'crash'"),
     ],
@@ -143,7 +143,7 @@ DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
         ([(FIRST, WINE + FIRST)], "reads wine_data.csv"),
     ],
     "claims_what_it_spends": [
-        ([("Release(spent", "Release(accounting.no_privacy()")], "private=True and spends an infinite epsilon"),
+        ([("Release(dp_event", "Release(accounting.no_privacy()")], "private=True and spends an infinite epsilon"),
         ([("private=True, ", "")], "claims no privacy: declare it private=True"),
     ],
     "spends_what_is_asked": [
@@ -154,7 +154,7 @@ DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
         ([("=sigma, steps", "=sigma or 1.0, steps")], "let spent be bench.dp.accounting.no_privacy"),
     ],
     "reads_none_where_it_says_so": [
-        ([("Release(spent", "Release(accounting.no_access()")], "predict, generate depend on private records"),
+        ([("Release(dp_event", "Release(accounting.no_access()")], "predict, generate depend on private records"),
     ],
     "passes_the_linter": [
         (
@@ -385,7 +385,7 @@ def test_a_right_file_is_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("text", "edits", "words"),
     [  # of the mutants above, one a kind
         (MEANS, [(FIRST, "private.x *= 2\n    rng = np")], "writes into the records .* at line 17 of bad.py: work on"),
-        (MEANS, [("return Release(spent, ", "return dict(spent=spent, ")], "returned a dict: return a bench"),
+        (MEANS, [("return Release(dp_event, ", "return dict(dp_event=dp_event, ")], "returned a dict: return a bench"),
         (MEANS, [(DRAWN, "default_rng(0)\n    sigma")], "two seeds give one release"),
         (SURE, [("return score", "return -score")], "sign turned: larger must mean more leakage"),
         (SURE, [("p = rel", "release.generate(5, 0)\n    p = rel")], "uses release.generate"),
@@ -411,7 +411,7 @@ DECLARATIONS = {
     "no default": (MEANS, [("epsilon=8.0", "epsilon")], "option epsilon must have a default"),
     "unknown access": (MEANS, [('"encode", "gen', '"weights", "gen')], "publishes names 'weights'"),
     "game": (
-        "from bench.runner.registry import attack\n\n@attack('spear', game='membership', needs={'predict'})\n"
+        "from bench import attack\n\n@attack('spear', game='membership', needs={'predict'})\n"
         "def spear(release, targets, public, *, seed): ...\n", [], "must be one of bench.games, .* not 'membership'",
     ),
     "crash": (MEANS, [("import numpy", "import nmpy")], "could not be loaded in line .*nmpy"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from bench.lint.input_independence import blindfold
 from bench.lint.neighbouring_datasets import others
 from bench.lint.probe_run import Trial
 from bench.lint.release_outputs import LOOKED_AT
-from bench.runner.run import run
+from bench.runner import play
 
 DEFENSES = sorted(components().defenses)
 PRIVATE = [name for name in DEFENSES if components().defenses[name].private]
@@ -108,8 +109,8 @@ def test_holdout_is_out_of_reach(digits: Data) -> None:
         seen.append((private, public))
         return Release(NoOpDpEvent(), predict=lambda x: np.ones((len(x), 10)))
 
-    component = Component("spy", "defense", spy, {}, "", run.Path(__file__), publishes=frozenset({"predict"}))
-    run.release(digits, Choice(component), 0)
+    component = Component("spy", "defense", spy, {}, "", Path(__file__), publishes=frozenset({"predict"}))
+    play.release(digits, Choice(component), 0)
     [(private, public)] = seen
     assert (private, public) == (digits.private, digits.public)
     for part in seen[0]:

@@ -23,9 +23,9 @@ from planted import GROUPS
 from planted.bug import CLAIMS, Bug, small, units
 from scipy import stats
 
-from bench.cli.main import run_commands
+from bench.cli.main import main
 from bench.core.component import Choice, defense
-from bench.core.dataset import Data, Examples, Where
+from bench.core.dataset import Data, Examples
 from bench.core.release import Release
 from bench.dp import accounting, training_loop
 from bench.lint import linter, probe_run, verdicts
@@ -45,7 +45,7 @@ from bench.lint.short_options import QUICK, probed, short
 from bench.lint.step_sensitivity import pairs as lots
 from bench.models.federated.server import Policy, Server
 from bench.runner.registry import Registry
-from bench.runner.request import Grid, Request
+from bench.store import lint_verdicts
 from bench.store.lint_verdicts import LintFinding
 from bench.store.store import Store
 
@@ -448,20 +448,20 @@ def test_verdicts_are_kept_until_something_changes(
     assert "not probed" in str(verdicts.caveat(store, registry, "small"))
     monkeypatch.setattr(linter, "lint", lambda *_: ())
     verdict = verdicts.measure(choice, registry)
-    verdicts.save(store, verdict)
-    assert verdicts.load(store, "small") == verdict
-    assert verdicts.path(store, "small") == results / "probes" / "small.json"
+    lint_verdicts.save(store, verdict)
+    assert lint_verdicts.load(store, "small") == verdict
+    assert lint_verdicts.path(store, "small") == results / "probes" / "small.json"
     assert verdicts.caveat(store, registry, "small") is None
     assert verdicts.caveat(store, registry, "small,epsilon=1") is None
     assert "not probed" in str(verdicts.caveat(store, registry, "small,engine=vectorized"))
     assert "known: all, small" in str(verdicts.caveat(store, registry, "gone"))
     assert store.results() == []
 
-    verdicts.save(store, replace(verdict, findings=(LintFinding("noise", "too little: add some"),)))
+    lint_verdicts.save(store, replace(verdict, findings=(LintFinding("noise", "too little: add some"),)))
     assert verdicts.caveat(store, registry, "small") == "noise: too little: add some."
-    verdicts.save(store, replace(verdict, digest="old"))
+    lint_verdicts.save(store, replace(verdict, digest="old"))
     assert "other code" in str(verdicts.caveat(store, registry, "small"))
-    verdicts.path(store, "small").write_text("{")
+    lint_verdicts.path(store, "small").write_text("{")
     assert "not probed" in str(verdicts.caveat(store, registry, "small"))
 
 
@@ -470,24 +470,41 @@ def test_who_claims_nothing_needs_no_verdict(results: Path) -> None:
         assert verdicts.caveat(Store(results), components(), label) is None
 
 
+CONSTANT = '''
+import numpy as np
+from bench import Release, accounting, defense
+
+
+@defense("constant_plugin", publishes={"predict"}, private=True)
+def constant_plugin(private, public, *, seed, epsilon=8.0):
+    """The same answer to everyone."""
+    return Release(accounting.no_access(), predict=lambda x: np.full((len(x), private.classes), 1 / private.classes))
+'''
+
+
 @pytest.mark.parametrize("findings", [(), (LintFinding("noise", "too little: add some"),)])
-def test_a_run_probes_whom_it_does_not_know_and_says_what_was_found(
+def test_run_probes_defenses_without_a_verdict_and_prints_the_findings(
     findings: tuple[LintFinding, ...],
-    registry: Registry,
     results: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked: list[str] = []
+    probed_labels: list[str] = []
 
     def fake(choice: Choice, *_: Any) -> tuple[LintFinding, ...]:
-        asked.append(choice.label)
+        probed_labels.append(choice.label)
         return findings
 
     monkeypatch.setattr(linter, "lint", fake)
-    chosen = tuple(Choice(small.component, {"epsilon": epsilon}) for epsilon in (1.0, 8.0, math.inf))
-    request = Request((Grid(chosen, (), (), (0,)),), results, Where())
-    assert run_commands._probe(request, registry) == bool(findings)
-    assert ("bench: small,epsilon=1: noise: too little: add some." in capsys.readouterr().err) == bool(findings)
-    assert run_commands._probe(request, registry) == bool(findings)
-    assert asked == ["small"], "a fresh verdict costs nothing"
+    plugin = tmp_path / "constant_plugin.py"
+    plugin.write_text(CONSTANT)
+    words = ["run", "--plugin", str(plugin), "--results", str(results), "--attack", "confidence"]
+    words += ["--data", "breast_cancer,private=60,holdout=60,public=60"]
+    for epsilon in (1.0, 8.0):
+        words += ["--defense", f"constant_plugin,epsilon={epsilon}"]
+    for _ in range(2):
+        assert main(words) == (3 if findings else 0)
+        printed = "bench: constant_plugin,epsilon=1: noise: too little: add some." in capsys.readouterr().err
+        assert printed == bool(findings)
+    assert probed_labels == ["constant_plugin"], "one verdict stands for every epsilon, and a fresh one costs nothing"
