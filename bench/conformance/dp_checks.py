@@ -14,7 +14,7 @@ from bench.core.component import Component
 from bench.core.release import Release
 from bench.dp import accounting
 from bench.lint import instrumentation
-from bench.lint.neighbouring_datasets import others
+from bench.lint.neighbouring_datasets import disjoint_records
 
 N = 200  # private records of `small`
 
@@ -77,7 +77,7 @@ def reads_none_where_it_says_so(tried: Tried) -> Iterator[str]:
     if not reads_nothing(tried.release()):
         raise Skip("it says that it reads private records.")
     data = small(tried.ground)
-    foreign = tried.train(others(data.private), data.public, seed=1)
+    foreign = tried.train(disjoint_records(data.private), data.public, seed=1)
     again = tried.train(data.private, data.public, seed=1)
     if differ := changed(tried.look(again), tried.look(foreign)):
         yield (
@@ -93,7 +93,7 @@ def prints_nothing_private(tried: Tried) -> Iterator[str]:
     if not any(reach.said.getvalue() for reach in tried.reached):
         return
     data = small("breast_cancer")
-    privates = data.private, others(data.private), data.private
+    privates = data.private, disjoint_records(data.private), data.private
     with instrumentation.watching(blindfold=True):
         for private in privates:
             tried.train(private, data.public)

@@ -16,7 +16,7 @@ from bench.core.dataset import Data, Examples, Where
 from bench.core.randomness import derive
 from bench.core.release import Release
 from bench.lint.release_outputs import outputs
-from bench.lint.short_options import SIZES, quick
+from bench.lint.short_options import SIZES, short_options
 from bench.runner import play
 from bench.runner.registry import Registry
 
@@ -38,7 +38,7 @@ class Tried:
 
     def __init__(self, choice: Choice, registry: Registry) -> None:
         self.registry = registry
-        self.choice = Choice(choice.component, {**quick(choice.component), **choice.options})
+        self.choice = Choice(choice.component, {**short_options(choice.component), **choice.options})
         self.changed = False
         self.reached: list[Reach] = []
         self._releases: dict[tuple[str, int | None], Release | BaseException] = {}

@@ -21,7 +21,7 @@ from bench.core.game import Challenge, Game
 from bench.core.release import Release
 from bench.dp import accounting
 from bench.games import ATTRIBUTE, MEMBERSHIP
-from bench.lint.short_options import quick
+from bench.lint.short_options import short_options
 from bench.runner.registry import Registry
 
 CLASSES, VALUES, OTHERS = 3, 3, 8
@@ -144,7 +144,7 @@ def quickly_trained(attack: Component, registry: Registry) -> Scene:
     [defense], [source] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
     if source.name != "digits":
         raise Skip(f"its game is tried on {source.name}, which may not be here.")
-    quicker = Choice(defense.component, {**defense.options, **quick(defense.component)})
+    quicker = Choice(defense.component, {**defense.options, **short_options(defense.component)})
     trained = play.release(small(), quicker, 0)
     return Scene(game, small(), lambda accesses, leak: trained)
 

@@ -22,10 +22,10 @@ from bench.core.dataset import Data, Examples
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp import accounting
-from bench.lint.input_independence import blindfold
-from bench.lint.neighbouring_datasets import others
-from bench.lint.probe_run import Trial
-from bench.lint.release_outputs import LOOKED_AT
+from bench.lint.input_independence import input_independence
+from bench.lint.neighbouring_datasets import disjoint_records
+from bench.lint.probe_run import ProbeSetup
+from bench.lint.release_outputs import INSPECTED
 from bench.runner import play
 
 DEFENSES = sorted(components().defenses)
@@ -165,9 +165,9 @@ def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data) -> None:
         prior = np.bincount(private.y, minlength=2) / len(private)
         return Release(release.dp_event, predict=lambda x: predict(x) * prior)
 
-    trial = Trial(leaky, cancer.private, cancer.public, cancer.holdout.x, 0)
-    assert blindfold(trial.run(cancer.private), trial.run(others(cancer.private)), trial)
+    setup = ProbeSetup(leaky, cancer.private, cancer.public, cancer.holdout.x, 0)
+    assert input_independence(setup.run(cancer.private), setup.run(disjoint_records(cancer.private)), setup)
 
 
 def test_every_access_has_a_place_in_these_contracts() -> None:
-    assert KNOWN_OUTPUTS == LOOKED_AT
+    assert KNOWN_OUTPUTS == INSPECTED

@@ -21,7 +21,7 @@ from bench.dp.layers import Single
 from bench.dp.networks import Classifier, Published
 from bench.dp.train import Fit, Recipe, private_training, train
 from bench.lint.instrumentation import watching
-from bench.lint.linter import lint, replays
+from bench.lint.linter import lint, probe_trainings
 from bench.store.lint_verdicts import LintFinding
 
 Array = np.ndarray[Any, Any]
@@ -196,7 +196,7 @@ class Bug:
                 return lint(self.choice, data, seed, most=most)
             with watching(blindfold=True) as seen:
                 self.defense(data.private, data.public, seed=seed, **dict(self.options))
-            return tuple(itertools.islice(replays(seen.trained, seed), most))
+            return tuple(itertools.islice(probe_trainings(seen.trained, seed), most))
 
 
 CORRECT = (
