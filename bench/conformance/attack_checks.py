@@ -20,7 +20,7 @@ from bench.core.component import Choice, Component
 from bench.core.dataset import Where
 from bench.core.errors import Caveat
 from bench.core.release import ACCESS, Release
-from bench.games import Insider, Missing, Targets, Wanted
+from bench.games import AttributeTargets, GanLeakageTargets, InversionTargets, Targets
 from bench.runner.registry import Registry
 
 # Options that make an attack short, for where it is not the answer that counts.
@@ -115,11 +115,11 @@ def shape(targets: Any) -> tuple[int, ...] | None:
     """Of an answer to a question of a game of the bench; None where nobody knows."""
     if isinstance(targets, Targets):
         return (len(targets.records),)
-    if isinstance(targets, Missing):
+    if isinstance(targets, AttributeTargets):
         return len(targets.records), len(targets.values)
-    if isinstance(targets, Wanted):
+    if isinstance(targets, InversionTargets):
         return len(targets.labels), *targets.shape
-    return (targets.n, *targets.shape) if isinstance(targets, Insider) else None
+    return (targets.n, *targets.shape) if isinstance(targets, GanLeakageTargets) else None
 
 
 @check("answers as its game asks")
@@ -131,7 +131,7 @@ def answers_as_asked(player: Player) -> Iterator[str]:
 
 def malformed(answer: Any, targets: Any) -> Iterator[str]:
     """What is wrong with the form of an answer."""
-    wanted, pictures = shape(targets), isinstance(targets, Wanted | Insider)
+    wanted, pictures = shape(targets), isinstance(targets, InversionTargets | GanLeakageTargets)
     if not isinstance(answer, np.ndarray):
         yield f"it answers with a {type(answer).__name__}: give a NumPy array{f' {wanted}' if wanted else ''}."
     elif wanted and answer.shape != wanted:
@@ -186,7 +186,7 @@ def leaves_what_it_is_given(player: Player) -> Iterator[str]:
 def order_does_not_matter(player: Player) -> Iterator[str]:
     """Where every target has an answer of its own."""
     targets = player.scene.challenge.targets
-    if not isinstance(targets, Targets | Missing):
+    if not isinstance(targets, Targets | AttributeTargets):
         raise Skip("its answers are pictures, drawn one after the other.")
     first = well_formed(player)
     rows = np.random.default_rng(3).permutation(len(first))
@@ -265,18 +265,19 @@ def reads_what_it_is_given(player: Player) -> Iterator[str]:
     yield from dict.fromkeys(sentence for reach in player.reached for sentence in reach.wrong())
 
 
-@check("has a floor")
-def has_a_floor(player: Player) -> Iterator[str]:
+@check("has a required score")
+def has_a_required_score(player: Player) -> Iterator[str]:
     """What its controls hold it against."""
-    if player.component.floor is None:
+    if player.component.required_score is None:
         raise Skip(
-            "it declares none, so its control asks for more than luck alone: give @attack(..., floor=...) the figure "
-            "that it must reach where nothing defends."
+            "it declares none, so its control only requires more than chance: give @attack(..., required_score=...) "
+            "the score that it must reach where nothing defends."
         )
     return iter(())
 
 
 CHECKS = (
     answers_as_asked, same_seed_same_answer, order_does_not_matter, finds_a_leak, finds_nothing_in_nothing,
-    certain_answers_stay_finite, leaves_what_it_is_given, reads_what_it_is_given, has_a_floor,
+    certain_answers_stay_finite, leaves_what_it_is_given, reads_what_it_is_given,
+    has_a_required_score,
 )  # fmt: skip

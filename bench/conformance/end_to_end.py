@@ -69,7 +69,7 @@ def gets_into_a_board(tried: Tried) -> Iterator[str]:
 
 @check("passes its controls")
 def passes_its_controls(player: Player) -> Iterator[str]:
-    """It reaches its floor where nothing defends, and finds nothing on models of unrelated records."""
+    """It reaches its required score where nothing defends, and finds nothing on models of unrelated records."""
     start = time.monotonic()
 
     def say(what: str) -> None:
@@ -87,5 +87,6 @@ def passes_its_controls(player: Player) -> Iterator[str]:
             raise
         raise Skip(str(error)) from error
     for red in found.red:
-        mend = "mend the attack or lower its floor" if red.startswith("positive") else "it finds what is not there"
+        positive = red.startswith("positive")
+        mend = "mend the attack or lower its required_score" if positive else "it finds what is not there"
         yield f"{red}: {mend}."

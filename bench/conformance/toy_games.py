@@ -95,7 +95,7 @@ class Scene:
 
     def finds_nothing(self, judged: Judged) -> bool:
         """Beats neither chance nor the blind answer at 1e-6; and what is noise is not far above chance in value."""
-        metric, nothing = self.game.nothing or (judged["headline"], judged["chance"])
+        metric, nothing = self.game.null_metric or (judged["headline"], judged["chance"])
         figures = (headline(judged), judged["chance"]), (judged["gain"], 0.0), (judged[metric], nothing)
         far = headline(judged)["value"] - judged["chance"]
         return max(sigmas(figure, zero) for figure, zero in figures) < SIGMAS and far < 0.15

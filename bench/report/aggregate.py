@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.component import missing
 from bench.core.notices import SEEDED
 from bench.dp.accounting import DELTA_RULE, SELECTED
-from bench.games.metrics import over_seeds
+from bench.games.intervals import over_seeds
 from bench.report.epsilon_column import NOTHING, Claim
 from bench.report.leaderboard import UNDEFENDED, Board, Cell, Figure, Row, Section, name_of
 from bench.store import score_rows

@@ -1,4 +1,4 @@
-"""Is one figure larger than another beyond noise, asked about the same targets? Differences, and ranks with ties.
+"""Is one figure larger than another beyond noise, asked about the same targets?
 
 Two cells of one data set, game and seed were asked about the same targets, so their difference is a paired one, and
 much surer than two intervals side by side. What it is made of (`Store.load_answers`) stays with the checkout that
@@ -15,19 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench.core.digest import digest
 from bench.core.files import write
-from bench.games.metrics import Z, paired
+from bench.games.intervals import Z
+from bench.games.paired import is_made_of, standard_error
 
 if TYPE_CHECKING:
     from bench.store.records import CellResult
     from bench.store.store import Store
 
 FILE = "comparisons.csv"
-SAME = 1e-5  # what single precision loses of a mean
-LEVEL = 0.05  # of a whole ranking
 
 
 @dataclass(frozen=True)
@@ -109,22 +106,6 @@ class Comparisons:
         return known
 
 
-def ranks(count: int, worse: Callable[[int, int], float | None]) -> list[int]:
-    """Ranks with ties of `count` rows in order: a row shares that of the first of its group unless it differs from it.
-
-    worse: (first of the group, row) -> p that they differ by luck, None where nobody can say. Bonferroni's correction
-    keeps the chance of one wrong split at LEVEL.
-    """
-    found: list[int] = []
-    first = 0
-    for i in range(count):
-        p = worse(first, i) if i else None
-        if p is not None and p < LEVEL / max(1, count - 1):
-            first = i
-        found.append(first + 1)
-    return found
-
-
 def _difference(
     names: tuple[str, str, str, str],
     of: str,
@@ -136,7 +117,7 @@ def _difference(
     for pair in pairs:
         values.append(figure(pair[0])["value"] - figure(pair[1])["value"])
         made_of = [units(one) for one in pair]
-        whole = all(is_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
+        whole = all(is_made_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
         se = _paired(*made_of) if whole else None
         on_the_same &= se is not None
         alone = math.hypot(*((figure(one)["high"] - figure(one)["low"]) / (2 * Z) for one in pair))
@@ -149,18 +130,9 @@ def _difference(
     return Difference(*names, k, value, value - Z * se, value + Z * se, p, on_the_same, unmatched, of)
 
 
-def is_of(units: Any, value: float) -> bool:
-    """Whether a figure is made of these units: a cell from elsewhere may have taken the place of the one measured here.
-
-    The means of the strata add up to it, or each is it (those of an AUC, `bench.games.metrics.placements`).
-    """
-    means = [float(np.mean(part)) for part in units.values()]
-    return any(np.allclose(made, value, rtol=0, atol=SAME) for made in (sum(means), means)) if means else False
-
-
 def _paired(first: Any, second: Any) -> float | None:
     try:
-        return paired(first, second)
+        return standard_error(first, second)
     except ValueError:
         return None
 

@@ -17,7 +17,7 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.core.files import write
 from bench.core.notices import SEEDED
-from bench.report.comparisons import is_of
+from bench.games.paired import is_made_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +124,7 @@ def _answers(store: Store, result: CellResult) -> tuple[list[str], NDArray[Any]]
     found = store.load_answers((result.data, result.defense, result.attack, result.seed))
     if not found or not {"records", "units_members"} <= found.keys():
         return None
-    if not is_of({"units_members": found["units_members"]}, _reached(result)):
+    if not is_made_of({"units_members": found["units_members"]}, _reached(result)):
         return None
     return [bytes(name).hex() for name in found["records"]], 1 - found["units_members"].astype(np.float64)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from bench.report.comparisons import Comparisons, Difference, Side, ranks
+from bench.games.paired import ranks
+from bench.report.comparisons import Comparisons, Difference, Side
 from bench.report.leaderboard import UNDEFENDED, Board, Cell, Equals, Figure, Row, Section, name_of
 from bench.store.records import CellResult
 

@@ -64,7 +64,7 @@ import numpy as np
 from bench.games import MEMBERSHIP
 from bench.core.component import attack
 
-@attack("sure", game=MEMBERSHIP, needs={"predict"}, floor=0.7)
+@attack("sure", game=MEMBERSHIP, needs={"predict"}, required_score=0.7)
 def sure(release, targets, public, *, seed):
     """How sure the release is of the truth."""
     p = release.predict(targets.records.x)[np.arange(len(targets.records)), targets.records.y]
@@ -198,7 +198,7 @@ ATTACKS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "reads_what_it_is_given": [
         ([("p = rel", WINE + "p = rel")], "reads wine_data.csv"),
     ],
-    "has_a_floor": [([(", floor=0.7", "")], "floor=...")],
+    "has_a_required_score": [([(", required_score=0.7", "")], "required_score=...")],
 }  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def test_a_wrong_attack_is_told_what_to_do(
     player = attack_of(tmp_path, edited(SURE, edits))
     [one] = [one for one in attack_checks.CHECKS if repr(one) == check]
     found = said(one, player)
-    outcome = "skipped" if check == "has_a_floor" else "FAILED"
+    outcome = "skipped" if check == "has_a_required_score" else "FAILED"
     assert any(re.search(f"^{outcome}: .*{words}", line) for line in found), found
     assert not any("\n" in line for line in found)
 
@@ -325,9 +325,9 @@ def small_controls(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
     with train.caching(WeightsCache(tmp_path / "fits")):
         assert said(end_to_end.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
-        high = attack_of(tmp_path, edited(SURE, [("floor=0.7", "floor=1.1")]))
+        high = attack_of(tmp_path, edited(SURE, [("required_score=0.7", "required_score=1.1")]))
         [line] = said(end_to_end.passes_its_controls, high)
-    assert re.match(r"FAILED: positive control: .* floor is 1.100 .*: mend the attack or lower its floor\.$", line)
+    assert re.match(r"FAILED: positive control: .* required score is 1.100 .*: mend .* or lower its required_score\.$", line)
 
 
 def test_what_no_world_gives_is_skipped(tmp_path: Path, small_controls: None) -> None:
