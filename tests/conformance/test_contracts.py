@@ -15,8 +15,8 @@ from dp_accounting import NoOpDpEvent
 from bench.conformance import defense_checks, dp_checks
 from bench.conformance.check import Check, Skip
 from bench.conformance.defense_checks import another_seed_another_release, unmoved
-from bench.conformance.dp_checks import reads_none_where_it_says_so
-from bench.conformance.short_runs import Tried
+from bench.conformance.dp_checks import zero_epsilon_reads_nothing
+from bench.conformance.short_runs import ShortRuns
 from bench.core.component import Choice, Component
 from bench.core.dataset import Data, Examples
 from bench.core.randomness import stream
@@ -46,9 +46,9 @@ def train(name: str, private: Examples, public: Examples, seed: int = 0, **chang
 
 
 @cache
-def tried(name: str) -> Tried:
+def tried(name: str) -> ShortRuns:
     """One release a defense and data set, for all tests that only look at it."""
-    return Tried(Choice(defense(name)), components())
+    return ShortRuns(Choice(defense(name)), components())
 
 
 def trained(name: str, data: str = "digits") -> Release:
@@ -70,12 +70,12 @@ def _let_go() -> Iterator[None]:
     [(name, check) for name in DEFENSES for check in CHECKS if not check.unless(defense(name))],
     ids=str,
 )
-def test_keeps_the_contract(name: str, check: Check[Tried]) -> None:
+def test_keeps_the_contract(name: str, check: Check[ShortRuns]) -> None:
     """Each check of the kit; where one has nothing to say that is known here."""
     try:
         assert check(tried(name)) == []
     except Skip:
-        assert name == "constant" if check is another_seed_another_release else check is reads_none_where_it_says_so
+        assert name == "constant" if check is another_seed_another_release else check is zero_epsilon_reads_nothing
 
 
 @pytest.mark.parametrize("name", [name for name in DEFENSES if name != "constant"])
