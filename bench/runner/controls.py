@@ -145,7 +145,7 @@ def measure(
     nulls = _jointly([partial(play, seed, null=True) for seed in range(setting.null)])
     positive, null = _mean(positives, metric), _mean(nulls, metric)
     baseline = dict.fromkeys(("value", "low", "high"), expected) if game.null_metric else _mean(positives, "baseline")
-    p_value = _p_value([float(one[metric]["value"]) for one in nulls], expected, bounded=game.bounded)
+    p_value = null_p_value([float(one[metric]["value"]) for one in nulls], expected, bounded=game.bounded)
     required = expected if attack.component.required_score is None else attack.component.required_score
     red = []
     if not (positive["value"] >= required and positive["low"] > expected):
@@ -254,7 +254,7 @@ def _mean(results: Sequence[Mapping[str, Any]], metric: str) -> Estimate:
     return {**over, "low": max(-1.0, over["low"]), "high": min(1.0, over["high"])}
 
 
-def _p_value(values: Sequence[float], expected: float, *, bounded: bool = False) -> float:
+def null_p_value(values: Sequence[float], expected: float, *, bounded: bool = False) -> float:
     """P-value of Student's test that the mean over seeds is the expected one (bounded: or below it)."""
     from scipy import stats
 

@@ -29,7 +29,7 @@ from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp import networks, train
 from bench.dp.weights_cache import WeightsCache
-from bench.games import INVERSION, Wanted
+from bench.games import INVERSION, InversionTargets
 from bench.models import evaluation_network
 from bench.models.inversion_search import canvas, search, total_variation
 
@@ -92,7 +92,9 @@ def _remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def play(attack: Component, found: Release, asked: Challenge, **options: Any) -> NDArray[Any]:
-    answer: NDArray[Any] = attack.function(found, INVERSION.show(asked, found), asked.public, seed=3, **options)
+    answer: NDArray[Any] = attack.function(
+        found, INVERSION.targets_visible(asked, found), asked.public, seed=3, **options
+    )
     return answer
 
 
@@ -111,7 +113,7 @@ def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: s
     assert judged(answer, challenge())["recognition"]["value"] >= FLOOR
     assert judged(np.roll(answer, 1, axis=0), challenge())["recognition"]["value"] < FLOOR / 2
     if name == "decoder":  # it reads no label: nonsense for it is the code of somebody else
-        wanted = INVERSION.show(challenge(), release(attack))
+        wanted = INVERSION.targets_visible(challenge(), release(attack))
         others = replace(wanted, codes=np.roll(wanted.codes, 1, axis=0))
         null = attack.function(release(attack), others, challenge().public, seed=3, **options)
     else:
@@ -190,7 +192,7 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
         NoOpDpEvent(), predict=predict, model=model, encode=networks.published(encoder), updates=rounds.updates
     )
     attack = attack_of(name)
-    wanted = Wanted(labels, shape, 4, rng.random((3, 5), np.float32))
+    wanted = InversionTargets(labels, shape, 4, rng.random((3, 5), np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
         answer = attack.function(everything.only(attack.needs), wanted, public, seed=0, **quick(attack))

@@ -327,7 +327,9 @@ def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
         assert said(end_to_end.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
         high = attack_of(tmp_path, edited(SURE, [("required_score=0.7", "required_score=1.1")]))
         [line] = said(end_to_end.passes_its_controls, high)
-    assert re.match(r"FAILED: positive control: .* required score is 1.100 .*: mend .* or lower its required_score\.$", line)
+    assert re.match(
+        r"FAILED: positive control: .* required score is 1.100 .*: mend .* or lower its required_score\.$", line
+    )
 
 
 def test_what_no_world_gives_is_skipped(tmp_path: Path, small_controls: None) -> None:
