@@ -27,15 +27,15 @@ def modified_entropy(
     """
     assert release.predict is not None
     records, non_members = targets.records, targets.known[~targets.known_member]
-    scores = -np.log(_modified_entropy(release.predict(records.x), records.y))
+    scores = -np.log(entropy_of_truth(release.predict(records.x), records.y))
     if not by_class:
         return np.asarray(scores)
-    calibration = -np.log(_modified_entropy(release.predict(non_members.x), non_members.y))
+    calibration = -np.log(entropy_of_truth(release.predict(non_members.x), non_members.y))
     mean, spread = _by_class(calibration, non_members.y, records.classes)
     return np.asarray((scores - mean[records.y]) / spread[records.y])
 
 
-def _modified_entropy(probabilities: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+def entropy_of_truth(probabilities: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
     """Equation 8 there, (n,); 1 - p is the sum over the other classes, as p may be rounded to 1."""
     others, rows = probabilities.astype(np.float64), np.arange(len(y))
     true = others[rows, y]

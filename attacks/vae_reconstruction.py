@@ -47,8 +47,8 @@ def vae_reconstruction(
     assert isinstance(release.decode, Published)
 
     def errors(decode: Published, word: str) -> NDArray[Any]:
-        starts = _starts(decode, targets.records, stream(seed, "draws", word), draws)
-        return np.asarray(np.log(_least_errors(decode, starts, targets.records.x, steps, learning_rate) + EXACT))
+        starts = nearest_draws(decode, targets.records, stream(seed, "draws", word), draws)
+        return np.asarray(np.log(least_errors(decode, starts, targets.records.x, steps, learning_rate) + EXACT))
 
     scores = -errors(release.decode, "release")
     if calibrated:
@@ -56,7 +56,7 @@ def vae_reconstruction(
     return scores
 
 
-def _starts(decode: Published, records: Examples, rng: np.random.Generator, draws: int) -> NDArray[Any]:
+def nearest_draws(decode: Published, records: Examples, rng: np.random.Generator, draws: int) -> NDArray[Any]:
     """Of `draws` latent draws, decoded with a record's label, the code (n, d) whose output is nearest to the record."""
     z = rng.standard_normal((draws, decode.model.input_shape[-1] - decode.labels), np.float32)
     starts = np.empty((len(records), z.shape[1] + decode.labels), np.float32)
@@ -68,7 +68,7 @@ def _starts(decode: Published, records: Examples, rng: np.random.Generator, draw
     return starts
 
 
-def _least_errors(
+def least_errors(
     decode: Published, start: NDArray[Any], x: NDArray[Any], steps: int, learning_rate: float
 ) -> NDArray[np.float64]:
     """The least squared error (n,) along Adam's path; labels are fixed, and each record is searched independently."""

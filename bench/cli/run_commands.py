@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     doubted = _probe(asked, registry)
     store, outcome = _measure(asked, registry)
-    games = ((cell.data.label, cell.attack.component.game) for cell in cells.asked(asked.grids))
+    games = ((cell.data.label, cell.attack.component.game) for cell in cells.playable(asked.grids))
     kinds = {(data, game.name) for data, game in games if game}
     refuted = publish(store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in kinds)
     return max(_exit(outcome), 3 * (doubted or refuted))
@@ -125,7 +125,7 @@ def _probe(asked: Request, registry: Registry) -> bool:
         todo = verdicts.stale(store, registry, defenses)
     if todo:
         store.check_writable()
-        if gone := check.lacking(cells.asked(asked.grids), asked.where):  # known before minutes go into probes
+        if gone := check.lacking(cells.playable(asked.grids), asked.where):  # known before minutes go into probes
             raise UserError(" ".join(gone.values()))
     with Progress() as progress:
         for done, one in enumerate(todo):
@@ -194,7 +194,7 @@ def _measure(asked: Request, registry: Registry) -> tuple[Store, Outcome]:
         warn_user(f"note: {line}")
     store = Store(asked.results)
     with uncollected():  # the runner asks for each again, and finds what was read here
-        for cell in cells.asked(asked.grids):
+        for cell in cells.playable(asked.grids):
             store.load(*cell.name)
     budget = None if asked.budget is None else Budget(asked.budget, store, freshness(registry.find))
     with Progress() as progress:
@@ -235,7 +235,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 def _figure(arguments: argparse.Namespace) -> int:
     from bench.report import figures
-    from bench.runner.cell import asked
+    from bench.runner.cell import playable
     from bench.store.freshness import freshness
 
     plans = figures.choose(arguments.name)
@@ -249,7 +249,7 @@ def _figure(arguments: argparse.Namespace) -> int:
         store, outcome = _measure(replace(requests[0], grids=every), registry)
         publish(store, registry, outcome.failed, lambda section: False)
         code = _exit(outcome)
-    cells = [asked(one.grids) for one in requests]
+    cells = [playable(one.grids) for one in requests]
     said = [f" --{word} {value}" for word in ("seeds", "plugin") for value in _several(given[word])]
     drawn = dict(zip(plans, cells, strict=True))
     for path in figures.draw(drawn, figures.FIGURES, store, freshness(registry.find), "".join(said)):

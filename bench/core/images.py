@@ -71,7 +71,7 @@ def augmented(
 
 
 def shifted(x: NDArray[Any], rng: np.random.Generator, shift: int) -> NDArray[Any]:
-    """Pictures (n, height, width, colours), each shifted by up to `shift` pixels of 28 in each direction, filled with 0."""
+    """Pictures (n, height, width, colours), each shifted by up to `shift` pixels of 28 either way, filled with 0."""
     largest = [shift * side // SIDE for side in x.shape[1:3]]
     wide = np.pad(x, ((0, 0), (largest[0], largest[0]), (largest[1], largest[1]), (0, 0)))
     places = [

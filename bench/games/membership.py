@@ -74,7 +74,7 @@ def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
     """Scores of classifiers that see the records and no release, cross-fitted: none scores what it was fitted on."""
     rng = np.random.default_rng(seed)
     targets, ground_truth = challenge.targets, challenge.ground_truth
-    features = np.concatenate([_features(targets.records), _features(targets.known)])
+    features = np.concatenate([raw_features(targets.records), raw_features(targets.known)])
     truth = np.concatenate([ground_truth, targets.known_member])
     fold = np.full(len(truth), -1)  # the known records, in no fold, are fitted on every time
     for side in (True, False):
@@ -82,18 +82,18 @@ def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
         fold[rows] = np.arange(len(rows)) % FOLDS
     answer = np.empty(len(ground_truth))
     for k in range(fold.max() + 1):
-        fit = _fit_rows(np.flatnonzero(fold != k), truth, rng)
+        fit = fit_rows(np.flatnonzero(fold != k), truth, rng)
         scored = np.flatnonzero(fold == k)
-        answer[scored] = _classified(features[fit], truth[fit], features[scored], int(rng.integers(2**31)))
+        answer[scored] = classifier_scores(features[fit], truth[fit], features[scored], int(rng.integers(2**31)))
     return answer
 
 
-def _features(examples: Examples) -> NDArray[Any]:
+def raw_features(examples: Examples) -> NDArray[Any]:
     label = np.eye(examples.classes, dtype=np.float32)[examples.y]
     return np.concatenate([examples.x.reshape(len(examples), -1), label], axis=1)
 
 
-def _fit_rows(rows: NDArray[Any], truth: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+def fit_rows(rows: NDArray[Any], truth: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """At most FIT_ROWS of rows at random, with as many members as non-members as far as there are records."""
     sides = [rng.permutation(rows[truth[rows]]), rng.permutation(rows[~truth[rows]])]
     fewer = min(len(side) for side in sides)
@@ -101,7 +101,7 @@ def _fit_rows(rows: NDArray[Any], truth: NDArray[Any], rng: np.random.Generator)
     return np.concatenate([side[:most] for side in sides])
 
 
-def _classified(x: NDArray[Any], member: NDArray[Any], scored: NDArray[Any], seed: int) -> NDArray[Any]:
+def classifier_scores(x: NDArray[Any], member: NDArray[Any], scored: NDArray[Any], seed: int) -> NDArray[Any]:
     """Scores in (0, 1) of the `scored` records: the mean rank that a linear and a forest classifier give them."""
     from scipy.stats import rankdata
     from sklearn.ensemble import RandomForestClassifier

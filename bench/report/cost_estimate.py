@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.report.leaderboard import name_of
-from bench.runner.cell import Cell, asked, stored
+from bench.runner.cell import Cell, is_stored, playable
 
 if TYPE_CHECKING:
     from bench.runner.request import Request
@@ -150,8 +150,8 @@ class Row:
 def make(request: Request, store: Store, within: Callable[[list[Cell]], list[Cell]] = list) -> list[Row]:
     """What `bench run` would do; what cannot be played is left out. within: which of these cells a budget gets to."""
     past, machine = Past(store), None if request.accept_published else store.known_machine
-    every = asked(request.grids)
-    todo = [cell for cell in every if not stored(cell, store, machine)]
+    every = playable(request.grids)
+    todo = [cell for cell in every if not is_stored(cell, store, machine)]
     missing, taken = ({cell.name for cell in cells} for cells in (todo, within(todo)))
     rows: dict[tuple[str, str], list[Cell]] = {}
     for cell in every:

@@ -20,7 +20,7 @@ from bench.core.errors import Caveat, UserError
 from bench.core.markdown import table
 from bench.core.notices import SEEDED
 from bench.core.randomness import stream
-from bench.runner.cell import Cell, asked, stored
+from bench.runner.cell import Cell, is_stored, playable
 from bench.runner.request import Grid
 from bench.store import staleness as why
 from bench.store.records import CellResult
@@ -97,7 +97,7 @@ def choose(request: Request, store: Store, sample: int | None, seed: int | None)
         raise UserError(f"--sample must be at least 1, not {sample}.")
     if sample is None and seed is not None:
         raise UserError("--sample-seed draws a sample: say with --sample N how large.")
-    every = asked(request.grids)
+    every = playable(request.grids)
     results = {cell.name: result for cell in every if (result := store.load(*cell.name))}
     for cell in every:
         if cell.name not in results and (path := store.path(*cell.name)).exists():
@@ -156,7 +156,7 @@ def folder(into: Path | None, store: Store) -> Iterator[Store]:
 
 def reachable(cells: Sequence[Cell], into: Store, where: Where) -> tuple[list[Cell], list[str]]:
     """The cells whose records are at hand, or which are measured already, and a note on each data set that is not."""
-    ahead = [cell for cell in cells if not stored(cell, into, into.machine)]
+    ahead = [cell for cell in cells if not is_stored(cell, into, into.machine)]
     gone = lacking(ahead, where)
     skipped = Counter(cell.data.label for cell in ahead if cell.data.label in gone)
     left = [cell for cell in cells if cell not in ahead or cell.data.label not in gone]

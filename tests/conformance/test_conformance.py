@@ -328,7 +328,7 @@ def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
         high = attack_of(tmp_path, edited(SURE, [("required_score=0.7", "required_score=1.1")]))
         [line] = printed(end_to_end.passes_its_controls, high)
     assert re.match(
-        r"FAILED: positive control: .* required score is 1.100 .*: mend .* or lower its required_score\.$", line
+        r"FAILED: positive control: .* required score is 1.100 .*: fix .* or lower its required_score\.$", line
     )
 
 

@@ -10,7 +10,7 @@ from scipy.fft import dctn
 from scipy.stats import norm
 
 from bench.core.dataset import Examples
-from bench.core.images import cosines, is_picture, augmented
+from bench.core.images import augmented, cosines, is_picture
 
 
 def test_waves_are_those_of_the_cosine_transform() -> None:

@@ -48,7 +48,7 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
 
     def planned(plan: Plan, **flags: Any) -> list[cells.Cell]:
         given = {**dict.fromkeys(options.WORDS), **flags}
-        return cells.asked(run_commands._planned(registry, plan, given).grids)
+        return cells.playable(run_commands._planned(registry, plan, given).grids)
 
     return planned
 
