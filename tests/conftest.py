@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.conformance.short_runs import small as split
+from bench.conformance.short_runs import small_data as split
 from bench.core.dataset import Data
 from bench.dp.graph_cleanup import forgetting
-from bench.lint.short_options import quick  # noqa: F401 - for the test modules
+from bench.lint.short_options import short_options as quick  # noqa: F401 - for the test modules
 from bench.runner.registry import Registry, discover
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from bench.core.files import file_name
-from bench.games.metrics import Z
+from bench.games.intervals import Z
 from bench.store import figures
 from bench.store.figures import Count, Epsilon, Number, Probability, Rate, Seconds
 

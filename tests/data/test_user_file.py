@@ -17,8 +17,9 @@ import pytest
 
 from bench.cli.main import main
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples, Where, record_keys, shared, user_file, user_file_parser
+from bench.core.dataset import Data, Examples, Where, record_keys, shared
 from bench.core.errors import Caveat, UserError
+from bench.data import user_file, user_file_parser
 from bench.data.card import FIELDS, card
 from bench.runner.cell import Cell
 from bench.runner.registry import discover
@@ -368,7 +369,7 @@ def test_a_cell_is_named_by_file_and_content_and_never_by_path(people: Path, tmp
 
 def test_a_file_changed_under_a_run_is_refused(people: Path) -> None:
     before = chosen(people)
-    user_file._read.cache_clear()
+    user_file.read_once.cache_clear()
     write(people, table(seed=1))
     with pytest.raises(UserError, match="was changed while it was read"):
         before.component.function(Where(), np.random.default_rng(0), **before.settings)

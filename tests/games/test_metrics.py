@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.games import metrics
+from bench.games import intervals, metrics, paired
 
 ERROR_RATE = 1e-6
 
@@ -89,14 +89,14 @@ def test_auc_interval_covers() -> None:
 def test_gain_has_delongs_covariance() -> None:
     a, member = drawn(3, 40, 30)
     b = 0.7 * a + drawn(4, 40, 30)[0]
-    found = metrics.paired_gain(a, b, member)
+    found = paired.auc_gain(a, b, member)
     auc_a, _, a10, a01 = delong_truth(a, member)
     auc_b, _, b10, b01 = delong_truth(b, member)
     variance = np.var(a10 - b10, ddof=1) / 40 + np.var(a01 - b01, ddof=1) / 30
     assert found["value"] == pytest.approx(auc_a - auc_b)
     assert found["se"] == pytest.approx(np.sqrt(variance))
-    assert found["high"] - found["low"] == pytest.approx(2 * metrics.Z * np.sqrt(variance))
-    wider = metrics.paired_gain(a, b, member, spread=2)
+    assert found["high"] - found["low"] == pytest.approx(2 * intervals.Z * np.sqrt(variance))
+    wider = paired.auc_gain(a, b, member, spread=2)
     assert wider["se"] ** 2 == pytest.approx(variance + 3 * metrics.auc(b, member)["se"] ** 2)
     unpaired = metrics.auc(a, member)["se"] ** 2 + metrics.auc(b, member)["se"] ** 2
     assert variance < 0.9 * unpaired  # mutant: the covariance left out
@@ -104,8 +104,8 @@ def test_gain_has_delongs_covariance() -> None:
 
 def test_gain_over_oneself_is_nothing_and_perfection_keeps_an_interval() -> None:
     a, member = drawn(5, 40, 30)
-    assert metrics.paired_gain(a, a, member) == {"value": 0, "low": 0, "high": 0, "se": 0}
-    perfect = metrics.paired_gain(member.astype(float), np.zeros(70), member)
+    assert paired.auc_gain(a, a, member) == {"value": 0, "low": 0, "high": 0, "se": 0}
+    perfect = paired.auc_gain(member.astype(float), np.zeros(70), member)
     assert perfect["value"] == 0.5
     assert perfect["low"] < 0.5 < perfect["high"]
 
@@ -150,7 +150,7 @@ def test_advantage_at_the_edges(scores: np.ndarray, value: float) -> None:
 
 
 def test_newcombe_interval_is_the_published_one() -> None:
-    found = metrics._difference(56, 70, 48, 80)  # table II (a) of the paper, method 10: 0.2 (0.0524, 0.3339)
+    found = intervals.newcombe(56, 70, 48, 80)  # table II (a) of the paper, method 10: 0.2 (0.0524, 0.3339)
     assert (found["value"], found["low"], found["high"]) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
@@ -238,13 +238,13 @@ def test_accuracy_is_wilsons(hits: int) -> None:
 
 
 def test_over_seeds_takes_the_wider_interval() -> None:
-    assert metrics.over_seeds([0.6], [0.1]) == pytest.approx({"value": 0.6, "low": 0.404, "high": 0.796}, abs=1e-4)
-    within = metrics.over_seeds([0.6, 0.6, 0.6], [0.1, 0.1, 0.1])
-    assert within["high"] - 0.6 == pytest.approx(metrics.Z * 0.1 / np.sqrt(3))
-    between = metrics.over_seeds([0.5, 0.6, 0.7], [0.0, 0.0, 0.0])
+    assert intervals.over_seeds([0.6], [0.1]) == pytest.approx({"value": 0.6, "low": 0.404, "high": 0.796}, abs=1e-4)
+    within = intervals.over_seeds([0.6, 0.6, 0.6], [0.1, 0.1, 0.1])
+    assert within["high"] - 0.6 == pytest.approx(intervals.Z * 0.1 / np.sqrt(3))
+    between = intervals.over_seeds([0.5, 0.6, 0.7], [0.0, 0.0, 0.0])
     assert between["high"] - 0.6 == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3))
     with pytest.raises(ValueError, match="0 values"):
-        metrics.over_seeds([], [])
+        intervals.over_seeds([], [])
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_scores_that_no_attack_should_return(scores: np.ndarray, message: str) -
     member = np.arange(10) < 5
     for figure in (
         lambda: metrics.auc(scores, member),
-        lambda: metrics.paired_gain(np.zeros(10), scores, member),
+        lambda: paired.auc_gain(np.zeros(10), scores, member),
         lambda: metrics.advantage(scores, member, np.random.default_rng(0)),
         lambda: metrics.tpr_at_fpr(scores, member, 0.1),
         lambda: metrics.roc(scores, member),
@@ -282,6 +282,6 @@ def test_import_is_cheap() -> None:
 
 def test_a_paired_figure_leaves_the_spread_between_seeds_out() -> None:
     values, ses = [0.1, 0.2, 0.0], [0.03, 0.03, 0.03]
-    wide, narrow = metrics.over_seeds(values, ses), metrics.over_seeds(values, ses, between=False)
+    wide, narrow = intervals.over_seeds(values, ses), intervals.over_seeds(values, ses, between=False)
     assert narrow["high"] - narrow["value"] == pytest.approx(1.959964 * 0.03 / 3**0.5, rel=1e-5)
     assert wide["high"] > narrow["high"]
