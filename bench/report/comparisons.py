@@ -23,9 +23,9 @@ from bench.core.errors import Caveat
 from bench.core.files import read_regular, write_if_changed
 from bench.games.intervals import Z
 from bench.games.paired import is_made_of, standard_error
+from bench.store.differences import PairedDifference, two_sided
 from bench.store.figures import TINY
 from bench.store.read_write import SEAL, Damaged, difference, seal_of
-from bench.store.records import PairedDifference, two_sided
 
 if TYPE_CHECKING:
     from bench.store.records import CellResult
@@ -68,8 +68,16 @@ class Comparisons:
         return self._between("accuracy", first, second, _accuracy, _correct)
 
     def save(self) -> None:
-        """Write the differences that were requested since, and nothing else."""
+        """Write the differences that were requested since, and nothing else. A Caveat counts those not paired.
+
+        Without that Caveat a line deleted from the file would move ranks silently.
+        """
         used = sorted(self._used.values(), key=lambda one: (one.what, one.data, one.first, one.second))
+        if apart := sum(not one.paired for one in used):
+            what = f"{apart} of {len(used)} differences rest on separate intervals in place of the same targets"
+            warnings.warn(
+                f"{what}: what they need is in no file here, so more rows share a rank.", Caveat, stacklevel=2
+            )
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow([*_FIELDS, SEAL])
