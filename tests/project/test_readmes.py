@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.core.component import Option, attack
+from bench.core.component import Option, attack, missing
 from bench.core.errors import UserError
 from bench.games import MEMBERSHIP
 from bench.report import component_pages
@@ -184,6 +184,28 @@ def test_an_option_is_shown_with_its_meaning_default_and_range() -> None:
         "Roe, Poe and van Moe 2021",
         "Chen et al. 2020, 2021",
     ]
+
+
+def test_each_defense_stands_where_its_epsilon_covers_what_it_claims(registry: Registry) -> None:
+    """The table by hand: every defense once, and "nothing" is covered exactly where none is claimed."""
+    page = (ROOT / "defenses" / "README.md").read_text().partition("| defenses | ε covers |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    covers = {name: covered.strip() for names, covered in rows for name in re.findall(r"`(\w+)`", names)}
+    here = {one.name: one for one in registry.defenses.values() if one.source.parent.name == "defenses"}
+    assert covers.keys() == here.keys()
+    assert sum(len(re.findall(r"`\w+`", names)) for names, _ in rows) == len(here)
+    for name, one in here.items():
+        assert covers[name].startswith("nothing") is not one.private, name
+
+
+def test_the_readme_counts_attacks_as_they_are(registry: Registry) -> None:
+    page = " ".join((ROOT / "README.md").read_text().split())
+    numbers = {11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen"}
+    membership = [one for one in registry.attacks.values() if one.game is MEMBERSHIP]
+    defense, data = registry.defenses["dp_vaegm"], registry.data["digits"]
+    played = sum(not missing(one, defense, data) for one in membership)
+    assert f"attacks it in {numbers[played]} ways" in page
+    assert f"The full table has {numbers[len(membership) - 1]} more attacks" in page
 
 
 def picture() -> dict[str, set[str]]:
