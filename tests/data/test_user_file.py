@@ -24,6 +24,7 @@ from bench.data.card import FIELDS, card
 from bench.runner.cell import Cell
 from bench.runner.registry import discover
 from bench.runner.selection import choose
+from bench.store import code_release
 from bench.store.freshness import freshness
 from bench.store.store import Store
 
@@ -399,8 +400,9 @@ def test_a_file_goes_through_the_program_and_is_answered_from_the_store(
     [result] = store.results()
     assert result.data == chosen(people).label
     assert any("from its public part" in caveat for caveat in result.caveats)
-    assert "bench/data/user_file.py" in result.code
-    assert "bench/data/user_file_parser.py" in result.code
+    measured_by = code_release.load(store, result.code)
+    assert measured_by is not None
+    assert {"bench/data/user_file.py", "bench/data/user_file_parser.py"} <= measured_by.keys()
     assert freshness(REGISTRY)(result)
     written = {path: path.stat().st_mtime_ns for path in Path("r").rglob("*.json")}
     assert main(argv) == 0
