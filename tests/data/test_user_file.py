@@ -380,7 +380,7 @@ def test_a_card_says_what_is_assumed_public(people: Path, capsys: pytest.Capture
     assert main(["list", "data", f"{people},label=target"]) == 0
     out = capsys.readouterr().out
     assert "400 records, of which 400 are distinct, in 3 columns, 2 classes" in out
-    assert "the values of city, read off the public part" in out
+    assert "the values of city, inferred from the public part" in out
     assert str(people.parent) not in out
     assert set(card(chosen(people).component)) == set(FIELDS)
     people.with_suffix(".bounds.yaml").write_text("age: [0, 120]\nincome: [0, 1e6]\ncity: [Rome, Bern]\n")

@@ -96,6 +96,28 @@ def absent(private, public, *, seed):
     """Forgets to return its release."""
 
 
+@defense("picky", publishes={"predict"})
+def picky(private, public, *, seed):
+    """Refuses its options."""
+    raise UserError("picky needs more\nrecords: give it some.")
+
+
+def demand(data, rng):
+    raise UserError("this game needs other records: leave it out.")
+
+
+@attack("demanding", game=replace(QUICK, name="demanding", challenges={"private": demand}), needs={"predict"})
+def demanding(release, targets, public, *, seed):
+    """Must not be asked."""
+    raise AssertionError("played without a challenge")
+
+
+@attack("fussy", game=QUICK, needs={"predict"})
+def fussy(release, targets, public, *, seed):
+    """Refuses its options."""
+    raise UserError("fussy takes no such option: leave it out.")
+
+
 @attack("honest", game=QUICK, needs={"predict"})
 def honest(release, targets, public, *, seed):
     """The largest probability, and a little of its own randomness."""
@@ -291,6 +313,55 @@ def test_what_cannot_be_stored_fails_its_cell_alone(
     assert run("says", "against", "honest", "doubtful") == 1
     assert names(results) == {("says", "doubtful", 0)}
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "failed", "sentence"),
+    [
+        (("picky", "says", "against", "honest"), "picky/honest", "picky needs more records: give it some."),
+        (("says", "against", "fussy", "honest"), "says/fussy", "fussy takes no such option: leave it out."),
+        (("says", "against", "demanding", "honest"), "says/demanding", "this game needs other records: leave it out."),
+    ],
+)
+def test_a_mistake_in_one_component_fails_its_cells_alone(
+    run: Run, results: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], failed: str, sentence: str
+) -> None:
+    assert run(*words) == 1
+    out, err = capsys.readouterr()
+    assert f"bench: failed: {DATA}/{failed}/0: {sentence}\n" in err
+    assert "failed" in out
+    assert names(results) == {("says", "honest", 0)}
+
+
+def test_a_run_of_mistakes_alone_is_one_of_the_user(
+    run: Run, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("picky", "against", "honest", "fussy") == 2
+    err = capsys.readouterr().err
+    assert [line for line in err.splitlines() if line.startswith("bench: ")] == [
+        "bench: picky needs more records: give it some."
+    ]
+    assert run("says", "against", "honest") == 0
+    assert run("says", "picky", "against", "honest") == 1, "what is stored is played"
+    assert run("picky", "against", "broken", "honest") == 2, "it fails before any attack"
+    assert run("says", "against", "broken", "fussy") == 1, "a bug of a component is no mistake of the user"
+
+
+def test_a_disk_that_fills_up_stops_the_run_at_once(
+    run: Run, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unlike a mistake in a component: no later cell could be stored either, and hours would be spent on them."""
+    plain = os.fsync
+
+    def full(file: int) -> None:
+        if cells(results):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(file)
+
+    monkeypatch.setattr(disk.os, "fsync", full)
+    assert run("says", "against", "honest", "slow", "stopped") == 2, "130 where it went on to the next attack"
+    assert names(results) == {("says", "honest", 0)}
+    assert "free space" in capsys.readouterr().err
 
 
 def test_what_cannot_be_played_is_not_trained(run: Run, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
