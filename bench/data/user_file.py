@@ -88,12 +88,12 @@ def _described(path: Path, records: Records) -> str:
     """The card of a file (`bench.data.card`), from its content."""
     given = bounds_file(path).name if path.suffix == ".csv" else "its arrays low and high"
     known = [f"the {len(records.labels)} labels", f"what {given} says" if records.given else ""]
-    read_off = f"{records.read_off}, read off the public part" if records.read_off else ""
+    inferred = f"{records.inferred}, inferred from the public part" if records.inferred else ""
     return (
         f"Records of your own.\n\nSource: {path.name}.\nLicence: yours to know.\n"
         f"Size: {records.n:,} records, of which {len(records.y):,} are distinct, in {len(records.columns)} columns, "
         f"{len(records.labels)} classes.\n"
-        f"Assumed public: {'; '.join(filter(None, [*known, read_off]))}.\nCitation: none.\n"
+        f"Assumed public: {'; '.join(filter(None, [*known, inferred]))}.\nCitation: none.\n"
     )
 
 
@@ -147,10 +147,10 @@ def split(
             f"{name} has {n} records that differ once they are scaled, too few for private={private}, "
             f"holdout={holdout}, public={public}: each must be at least 1 and their sum at most {n}."
         )
-    if records.read_off:
+    if records.inferred:
         # The public rows are drawn from the file like all others: only the user knows whether they may be public.
         warnings.warn(
-            Caveat(f"{name}: taken from its public part, as if everybody knew it: {records.read_off}"), stacklevel=2
+            Caveat(f"{name}: taken from its public part, as if everybody knew it: {records.inferred}"), stacklevel=2
         )
     ends = np.cumsum([public, private, holdout])
     parts = [every[one] for one in np.split(rows[: ends[-1]], ends[:-1])]

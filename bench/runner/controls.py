@@ -130,7 +130,7 @@ def measure(
         )
     return ControlResult(
         attack=attack.label,
-        digest=_digest(attack, registry),
+        digest=expected_digest(attack, registry),
         defense=setting.defense,
         data=setting.data,
         metric=metric,
@@ -171,7 +171,7 @@ def run(
     with train.caching(store.weights, on_training_step):
         for attack in attacks:
             stored = control_results.load(store, attack.label)
-            if stored is None or stored.digest != _digest(attack, registry):
+            if stored is None or stored.digest != expected_digest(attack, registry):
                 stored = measure(attack, registry, store, where, on_progress)
                 control_results.save(store, stored)
             found.append(stored)
@@ -238,7 +238,8 @@ def null_p_value(values: Sequence[float], expected: float, *, bounded: bool = Fa
     return float((2 - bounded) * stats.t.sf(abs(off) / (spread / math.sqrt(len(values))), len(values) - 1))
 
 
-def _digest(attack: Choice, registry: Registry) -> str:
+def expected_digest(attack: Choice, registry: Registry) -> str:
+    """The digest of controls of today's code, options and versions."""
     setting = control_setting(attack, registry)
     [defense], [data] = choose(registry, "defense", setting.defense), choose(registry, "data", setting.data)
     return control_digest(attack, defense, data, setting)
@@ -252,7 +253,7 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
         # Which records are targets is an option of the game: the attack is the same, and so are its controls.
         options = {name: value for name, value in attack.options.items() if not game or name not in game.options}
         attack = replace(attack, options=options)
-        expected = _digest(attack, registry)
+        expected = expected_digest(attack, registry)
     except UserError as error:
         return str(error)
     try:
