@@ -12,7 +12,8 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Map, Release
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
 from bench.games import INVERSION, Wanted
 from bench.models.code_decoder import trained_decoder
 from bench.models.inversion_search import canvas, check_search, doubt_unsure, total_variation
@@ -105,6 +106,6 @@ def _ascent(
         aside = rng.standard_normal((pairs, k, size), np.float32)
         low, high = loss(numbers.numpy() + REACH * np.stack([-aside, aside]))
         slope = ((high - low)[..., None] * aside).mean(0) / (2 * REACH)
-        optimizer.apply_gradients([(tf.constant(slope, tf.float32), numbers)])
+        apply_gradients(optimizer, [tf.constant(slope, tf.float32)], [numbers])
     found: NDArray[Any] = render(numbers).numpy()
     return found

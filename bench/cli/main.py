@@ -18,7 +18,6 @@ from bench.cli.read_commands import add_exposed, add_list, add_plot, add_score, 
 from bench.cli.run_commands import add_check, add_control, add_figure, add_plan, add_run
 from bench.cli.test import add_test
 from bench.core.errors import Caveat, UserError, suggest, warn_user
-from bench.dp.graph_cleanup import forgetting
 
 VERBS = {
     "run": add_run, "plan": add_plan, "why": add_why, "list": add_list, "table": add_table, "plot": add_plot,
@@ -52,8 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _show_doubts()
             arguments = _parse(_read(sys.argv[1:] if argv is None else argv))
             verb: Callable[[argparse.Namespace], int] = arguments.does
-            with forgetting():
-                code = verb(arguments)
+            code = verb(arguments)
         sys.stdout.flush()
     except UserError as error:
         warn_user(str(error))

@@ -13,7 +13,7 @@ from bench.lint.white_box_steps import Steps, Sums
 from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 TAKEN = 5, 12  # steps of two trainings: whoever returns the best of them seldom returns the last of either
 TOLERANCE = 0.01  # of the largest move of a step; float32 sums are read off moments
@@ -54,14 +54,15 @@ def update(asked: Asked, steps: Steps, seed: int) -> list[LintFinding]:
 
 def moves(recipe: Recipe, gradients: list[Sums]) -> list[Sums]:
     """How far the plain Keras optimizer of a recipe moves weights that get these gradients, one after the other."""
-    from bench.dp import training_loop
+    from bench.dp.tensorflow_setup import tensorflow
+    from bench.dp.training_program import apply_gradients, make_optimizer
 
-    tf = training_loop.tensorflow()
-    plain = training_loop._optimizer([replace(recipe, privacy=None)], [])
+    tf = tensorflow()
+    plain = make_optimizer([replace(recipe, privacy=None)], [])
     variable, found = tf.Variable(np.zeros(gradients[0].shape, np.float32)), []
     for gradient in gradients:
         variable.assign(tf.zeros_like(variable))
-        plain.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+        apply_gradients(plain, [tf.constant(gradient, tf.float32)], [variable])
         found.append(np.asarray(variable.numpy(), np.float64))
     return found
 

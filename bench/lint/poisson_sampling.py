@@ -21,7 +21,7 @@ from bench.lint.white_box_steps import Steps
 from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 RECORDS, STEPS = 64, 200
 OTHER, SMALL = 0.3, 0.015  # rates beside the recipe's own; lots of few are drawn another way
@@ -33,7 +33,7 @@ Counts = NDArray[np.float64]
 
 def sampler(recipes: Sequence[Recipe], seed: int) -> list[LintFinding]:
     """Look at the lots of each way to train that differs in more than its network and its pace."""
-    from bench.dp.train import Privacy, Recipe
+    from bench.dp.recipe import Privacy, Recipe
 
     found: dict[str, LintFinding] = {}
     net, privacy, size = Classifier((RECORDS,), 2, ()), Privacy(0.5, 0.0), 10.0

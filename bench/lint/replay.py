@@ -15,7 +15,7 @@ from bench.lint.instrumentation import Trained
 from bench.lint.white_box_steps import Steps
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 STEPS = 1000  # more than any replay takes
 # In place of the recipe's own, so that no chance number (a clip or a deviation of 1) hides a slip.
@@ -41,7 +41,7 @@ class Asked:
 
     def recipes(self, noise: float, steps: int = STEPS, *, wide: float = 1.0) -> list[Recipe]:
         """One a model, with this noise multiplier, plain but for what decides the sums; wide: a factor of the clips."""
-        from bench.dp.train import Privacy
+        from bench.dp.recipe import Privacy
 
         held: dict[str, Any] = {"steps": steps, "schedule": "constant", "ema": 0.0}
         if self.recipe.optimizer == "sgd":  # weights then move by the sums themselves, which float32 holds best

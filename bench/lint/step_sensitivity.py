@@ -21,7 +21,7 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
 def sensitivity(asked: Asked, quiet: Steps, seed: int) -> list[LintFinding]:
     """Try lots with and without one record, at the start and away from it; quiet: the training without noise."""
     start = [np.broadcast_to(w[:1], w.shape) for w in quiet.begun]
-    tried = pairs(len(asked.records), anywhere=not asked.recipe.net.draws)
+    tried = pairs(len(asked.records), anywhere=not asked.recipe.net.noise_inputs)
     moves, nothing = [], 0.0  # in units of the clip
     for weights, some in ((start, tried[::4]), (sharp(start, seed), tried)):
         nobody: tuple[tuple[int, ...], ...] = ((),) * asked.models

@@ -176,7 +176,7 @@ def measure(
 
 
 def _side_by_side(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    from bench.dp.train import train_jointly
+    from bench.dp.joint_training import train_jointly
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)  # that 40 records of a side say little is why there are 20 seeds

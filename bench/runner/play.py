@@ -105,7 +105,7 @@ def train(data: Data, defense: Choice, seed: int) -> Trained:
         start = time.perf_counter()
         with recording_trainings() as fits:
             found = release(data, defense, seed)
-        seconds = time.perf_counter() - start + fits.recalled  # a remembered fit still cost what it cost
+        seconds = time.perf_counter() - start + fits.seconds_cached  # a remembered fit still cost what it cost
         correct = _correct(found, data, seed)
         utility: dict[str, Any] = {"not_measurable": "neither a predictor nor synthetic records are published"}
         if len(correct):
@@ -175,7 +175,7 @@ def measure(data: Data, cell: Cell, trained: Trained, challenge: Challenge, cach
             seed = derive(cell.seed, "attack", cell.attack.name)
             targets = game.targets_visible(challenge, allowed)
             answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **own)
-        seconds = time.perf_counter() - start + fits.recalled
+        seconds = time.perf_counter() - start + fits.seconds_cached
         baseline = baseline_answer(game, challenge, derive(cell.seed, "blind", game.name, of), cache)
         judged = dict(game.judge(answer, baseline, challenge, stream(cell.seed, "judge", game.name)))
     answers = {**judged.pop("answers", {}), "correct": trained.correct}
