@@ -13,7 +13,8 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Map, Release
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
 from bench.games import INVERSION, InversionTargets
 from bench.models.code_decoder import trained_decoder
 from bench.models.inversion_search import canvas, check_search, doubt_unsure, total_variation
@@ -114,6 +115,6 @@ def _ascent(
         direction = rng.standard_normal((pairs, k, size), np.float32)
         low, high = loss(coordinates.numpy() + REACH * np.stack([-direction, direction]))
         slope = ((high - low)[..., None] * direction).mean(0) / (2 * REACH)
-        optimizer.apply_gradients([(tf.constant(slope, tf.float32), coordinates)])
+        apply_gradients(optimizer, [tf.constant(slope, tf.float32)], [coordinates])
     answer: NDArray[Any] = render(coordinates).numpy()
     return answer

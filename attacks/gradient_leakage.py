@@ -19,7 +19,7 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Release
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
 from bench.games import INVERSION, InversionTargets
 from bench.models.federated.protocol import Seen
 from bench.models.inversion_search import canvas, search, total_variation

@@ -22,10 +22,11 @@ from bench.core.images import SIDE
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp.networks import Weights
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
 from bench.games import GAN_LEAKAGE, GanLeakageTargets
 from bench.models.evaluation_network import evaluation_network
-from bench.models.federated.protocol import Config, Reply, Terms
+from bench.models.federated.plan import Config, Reply, Terms
 from bench.models.federated.server import largest, norm
 from bench.models.image_prior import Prior, prior
 
@@ -154,7 +155,7 @@ def _training(
             with tf.GradientTape() as tape:
                 mismatch = tf.reduce_mean(discriminators.loss(generator.pictures(BATCH)))
                 loss = mismatch + closeness * generator.divergence()
-            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            apply_gradients(optimizer, tape.gradient(loss, variables), variables)
 
     return lambda: train()
 

@@ -14,7 +14,7 @@ from bench.core.dataset import Examples
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp.networks import mapping
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
 from bench.games import INVERSION, InversionTargets
 from bench.models.inversion_search import check_search, doubt_unsure
 

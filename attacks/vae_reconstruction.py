@@ -16,7 +16,7 @@ from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp.networks import Published
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
 from bench.games import MEMBERSHIP, Targets
 from bench.models.distances import nearest
 from bench.models.reference_generator import reference_decoder

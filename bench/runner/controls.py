@@ -146,7 +146,7 @@ def measure(
 
 
 def _jointly(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    from bench.dp.train import train_jointly
+    from bench.dp.joint_training import train_jointly
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)  # 40 members and 40 non-members say little, so there are 20 seeds
