@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from bench.dp.graph_cleanup import _collecting, forgetting
 
-from bench.cli.main import main
+from bench.cli import main
 from bench.core.dataset import Examples
 from bench.dp.networks import Classifier
 from bench.dp.recipe import Privacy, Recipe
@@ -81,11 +81,11 @@ def test_garbage_may_be_collected_while_tensorflow_is_imported(monkeypatch: pyte
 def test_every_command_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     others, found = gc.callbacks.count(_collecting), list[int]()
 
-    def add(verbs: Any) -> Any:
-        parser = verbs.add_parser("table")
-        parser.set_defaults(does=lambda _: found.append(gc.callbacks.count(_collecting)) or 0)
+    def add(commands: Any) -> Any:
+        parser = commands.add_parser("table")
+        parser.set_defaults(execute=lambda _: found.append(gc.callbacks.count(_collecting)) or 0)
         return parser
 
-    monkeypatch.setitem(main.VERBS, "table", add)
+    monkeypatch.setitem(main.COMMANDS, "table", SimpleNamespace(add=add))
     assert main.main(["table"]) == 0
     assert found == [others + 1]

@@ -189,7 +189,7 @@ def test_the_program_measures_once_and_exits_1_on_red(
         return replace(GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red)
 
     monkeypatch.setattr(controls, "measure", measure)
-    there = ["control", "--results", str(tmp_path)]
+    there = ["controls", "--results", str(tmp_path)]
     assert main([*there, "--attack", "confidence"]) == 0
     assert main([*there, "--attack", "confidence", "--attack", "art_membership"]) == 1
     assert asked == ["confidence", "art_membership"]
@@ -206,4 +206,4 @@ def test_shipped_controls_are_fresh_and_green(name: str) -> None:
         assert said is not None
         assert RED[name] in said
         return
-    assert said is None, f"{said} Run `bench control`, look at what it says, and commit results/controls."
+    assert said is None, f"{said} Run `bench controls`, look at what it says, and commit results/controls."
