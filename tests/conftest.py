@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from cli_fakes import fakes  # noqa: F401 - a fixture
 
-from bench.conformance.short_runs import small as split
+from bench.conformance.short_runs import small_data as split
 from bench.core.dataset import Data
-from bench.lint.short_options import quick  # noqa: F401 - for the test modules
+from bench.lint.short_options import short_options as quick  # noqa: F401 - for the test modules
 from bench.runner.registry import Registry, discover
 
 

@@ -1,4 +1,4 @@
-"""A component is one function that declares itself: a defense, an attack or a data set, and its options."""
+"""A component is one decorated function: a defense, an attack or a data set, with its options."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Option:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    one_of: tuple[str, ...] = ()
+    one_of: tuple[str | int, ...] = ()
 
     @property
     def limits(self) -> str:
-        """The values that it takes, in words; empty where any value of its type will do."""
+        """The values that it takes, in words; empty where any value of its type is allowed."""
         if self.one_of:
-            return "one of " + ", ".join(self.one_of)
+            return "one of " + ", ".join(map(str, self.one_of))
         named = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
         return " and ".join(f"{word} {limit:g}" for word, limit in named if limit is not None)
 
@@ -70,19 +70,19 @@ HAS = frozenset({"pictures", "attributes"})
 
 
 class Defense(Protocol):
-    """Private and public records in, everything that is let out back; further keyword-only options need defaults."""
+    """Private and public records in, everything that is published out; further keyword-only options need defaults."""
 
     def __call__(self, private: Examples, public: Examples, /, *, seed: int) -> Release: ...
 
 
 class Attack(Protocol):
-    """The accesses it needs, the targets of its game and the public records in; an answer for that game back."""
+    """The accesses it needs, the targets of its game and the public records in; an answer for that game out."""
 
     def __call__(self, release: Release, targets: Any, public: Examples, /, *, seed: int) -> NDArray[Any]: ...
 
 
 class Source(Protocol):
-    """Where to look and the randomness of the split in, three parts that share no record back."""
+    """A location and the randomness of the split in; three parts that share no record out."""
 
     def __call__(self, where: Where, rng: np.random.Generator, /) -> Data: ...
 
@@ -95,7 +95,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """One declared function: what it is called, what it can be told, what it gives or takes."""
+    """One declared function: its name and options, and the accesses that it publishes or needs."""
 
     name: str
     kind: Kind
@@ -109,14 +109,15 @@ class Component:
     private: bool = False
     game: Game | None = None
     has: frozenset[str] = frozenset()
-    floor: float | None = None
+    required_score: float | None = None
     described: Mapping[str, Option] = field(default_factory=dict)
+    records: int | None = None
 
 
 def missing(attack: Component, defense: Component, data: Component) -> tuple[str, ...]:
-    """Who may attack what: the accesses that the attack needs and nobody gives, and what its game asks of the data.
+    """The accesses that the attack needs and the defense does not publish, and what its game requires of the data.
 
-    Empty means play.
+    Empty means that the attack can be played.
     """
     requires = attack.game.requires if attack.game else frozenset()
     return tuple(sorted((attack.needs - defense.publishes - GIVEN) | (requires - data.has)))
@@ -147,7 +148,7 @@ class Choice:
 
 
 def text(value: OptionValue) -> str:
-    """An option's value as it is written on the command line; reading it back gives the same value."""
+    """An option's value as it is written on the command line; parsing it gives the same value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -160,7 +161,7 @@ def text(value: OptionValue) -> str:
 def defense(
     name: str, *, publishes: Iterable[str], public_knowledge: Iterable[str] = (), private: bool = False
 ) -> Callable[[D], D]:
-    """Declare a defense: the accesses it lets out, what it takes for public, whether it promises privacy."""
+    """Declare a defense: the accesses it publishes, what it assumes to be public, whether it promises privacy."""
 
     def declare(function: D) -> D:
         given = _known(name, "publishes", publishes, ACCESS)
@@ -177,30 +178,31 @@ def defense(
     return declare
 
 
-def attack(name: str, *, game: Game, needs: Iterable[str], floor: float | None = None) -> Callable[[A], A]:
-    """Declare an attack: the game it plays and the accesses it needs; it receives no other.
+def attack(name: str, *, game: Game, needs: Iterable[str], required_score: float | None = None) -> Callable[[A], A]:
+    """Declare an attack: the game it plays and the accesses it needs; it receives no others.
 
-    floor: what its headline figure must reach where nothing defends (`bench.runner.controls`); None: more than luck.
+    required_score: what its headline metric must reach without a defense (`bench.runner.controls`); None: above chance.
     """
 
     if not isinstance(game, Game):
         raise TypeError(f"{name}: game must be one of bench.games, such as MEMBERSHIP, not {game!r}.")
 
     def declare(function: A) -> A:
-        given = _known(name, "needs", needs, ACCESS)
-        return _declare(name, "attack", function, 3, needs=given, game=game, floor=floor)
+        known = _known(name, "needs", needs, ACCESS)
+        return _declare(name, "attack", function, 3, needs=known, game=game, required_score=required_score)
 
     return declare
 
 
-def dataset(name: str, *, has: Iterable[str] = ()) -> Callable[[S], S]:
-    """Declare a data set; its options are the sizes of the parts, and whatever else it needs.
+def dataset(name: str, *, has: Iterable[str] = (), records: int | None = None) -> Callable[[S], S]:
+    """Declare a data set; its options are the sizes of the parts, and others that it needs.
 
-    has: what some games ask of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
+    has: what some games require of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
+    records: how many distinct records there are, at most, by which sizes are checked before anything is loaded.
     """
 
     def declare(function: S) -> S:
-        return _declare(name, "data", function, 2, has=_known(name, "has", has, HAS))
+        return _declare(name, "data", function, 2, has=_known(name, "has", has, HAS), records=records)
 
     return declare
 
@@ -238,7 +240,7 @@ def _declare(name: str, kind: Kind, function: F, positional: int, **declared: An
 def _options(
     name: str, function: Callable[..., Any], positional: int, *, needs_seed: bool
 ) -> tuple[dict[str, OptionValue], dict[str, Option], dict[str, Any]]:
-    """The defaults of a function's options, what is said of them, and the groups that some of them make up.
+    """The defaults of a function's options, their `Option` descriptions, and its groups of options.
 
     A group is a parameter whose default is a frozen dataclass: its fields are options like any other.
     """
@@ -266,7 +268,7 @@ def _options(
                 raise TypeError(f"{name}: the option {option} is there twice.")
             _check_default(name, option, default)
             defaults[option] = default
-            described |= {option: said} if (said := _said(annotation, where)) else {}
+            described |= {option: described_as} if (described_as := _described(annotation, where)) else {}
     return defaults, described, groups
 
 
@@ -277,7 +279,7 @@ def _check_default(name: str, option: str, default: Any) -> None:
         raise TypeError(f"{name}: the option {option} must have a default that is {wanted}.")
 
 
-def _said(annotation: Any, where: Any) -> Option | None:
+def _described(annotation: Any, where: Any) -> Option | None:
     """The `Option` in an annotation `Annotated[type, Option(...)]`, as written in the module of `where`."""
     if isinstance(annotation, str):
         if "Annotated" not in annotation:
@@ -287,7 +289,7 @@ def _said(annotation: Any, where: Any) -> Option | None:
 
 
 def _grouping(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function as it is called with every option by its own name; a whole group may be given, too."""
+    """The function with every option of its groups as a keyword; a whole group may be given, too."""
     grouped = {one.name: name for name, group in groups.items() for one in fields(group)}
 
     @functools.wraps(function)

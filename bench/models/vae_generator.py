@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.core.component import Option
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
-from bench.core.images import is_picture, roughened
+from bench.core.images import augmented, is_picture
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp import networks
@@ -128,12 +128,12 @@ def downstream(
     noise: float,
     what: str,
 ) -> Classified:
-    """The classifier that any recipient can train on synthetic records: dense, on `samples` that were roughened.
+    """The classifier that everybody can train on synthetic records: dense, on augmented `samples`.
 
     steps: 0 for those of `STEPS`. Public records tell which features are drawn as 0 or 1 (see `binary_features`).
     """
     made = generate(samples, derive(seed, "downstream"))
-    made = roughened(made, stream(seed, "rough"), shift=shift, noise=noise, binary=binary_features(public))
+    made = augmented(made, stream(seed, "rough"), shift=shift, noise=noise, binary=binary_features(public))
     steps = steps or STEPS[is_picture(made.shape)]
     recipe = replace(standard(made, steps=steps, learning_rate=2e-3), schedule="cosine")
     return classify(made, derive(seed, "classifier"), recipe, what)

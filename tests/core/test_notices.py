@@ -17,7 +17,7 @@ from bench.core.notices import SEEDED
 from bench.report import figures
 from bench.report.aggregate import SEEDED as ON_THE_BOARD
 from bench.report.figures import FIGURES
-from bench.runner.cell import asked
+from bench.runner.cell import playable
 from bench.runner.registry import discover
 from bench.store.store import Store
 
@@ -39,7 +39,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for verb in ("table", "plot", "exposed"):
         assert main([verb, *shared]) == 0
     plan, registry = FIGURES["vaegm_epsilon"], discover()
-    cells = asked(run_commands._planned(registry, plan, dict.fromkeys(options.WORDS)).grids)
+    cells = playable(run_commands._planned(registry, plan, dict.fromkeys(options.WORDS)).grids)
     drawn = keep(folder / "figures", plan, cells)
     figures.draw({plan: cells}, FIGURES, drawn, lambda result: True)
     (drawn.root / "figures").rename(root / "figures")

@@ -155,11 +155,11 @@ def test_classifiers_of_generators_see_roughened_synthetic_records_only(
 ) -> None:
     handed: list[Examples] = []
 
-    def roughened(records: Examples, *arguments: Any, **options: Any) -> Examples:
+    def augmented(records: Examples, *arguments: Any, **options: Any) -> Examples:
         handed.append(records)
-        return images.roughened(records, *arguments, **options)
+        return images.augmented(records, *arguments, **options)
 
-    monkeypatch.setattr(vae_generator, "roughened", roughened)
+    monkeypatch.setattr(vae_generator, "augmented", augmented)
     release = train(name, digits.private, digits.public)
     assert release.generate
     assert release.synthetic is not None
@@ -168,7 +168,7 @@ def test_classifiers_of_generators_see_roughened_synthetic_records_only(
     [synthetic] = handed
     own = release.generate(40, derive(0, "downstream"))
     assert equal(synthetic, own)
-    assert equal(seen, images.roughened(own, stream(0, "rough"), shift=2, noise=0.4))
+    assert equal(seen, images.augmented(own, stream(0, "rough"), shift=2, noise=0.4))
     (first, _, _), *_, (_, [last], _) = witness.trained
     assert isinstance(first.net, VAE) or name == "dp_merf"
     assert first.privacy is not None

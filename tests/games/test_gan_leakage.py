@@ -21,7 +21,7 @@ from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp.train import caching
 from bench.dp.weights_cache import WeightsCache
-from bench.games import GAN_LEAKAGE, INVERSION, Insider
+from bench.games import GAN_LEAKAGE, INVERSION, GanLeakageTargets
 from bench.models.federated import protocol as federation
 from bench.models.federated.plan import Plan
 from defenses.federated import federated
@@ -73,14 +73,14 @@ def records_of(label: int, part: Examples) -> NDArray[Any]:
 
 def test_the_insider_has_no_record_of_the_victims_class() -> None:
     targets, ground_truth = challenge().targets, challenge().ground_truth
-    assert isinstance(targets, Insider)
+    assert isinstance(targets, GanLeakageTargets)
     assert targets.label == LABEL
-    assert not (targets.own.y == targets.label).any()
-    assert set(targets.own.y) == set(range(10)) - {targets.label}
-    assert len(targets.own) == (digits().public.y != targets.label).sum()
+    assert not (targets.records.y == targets.label).any()
+    assert set(targets.records.y) == set(range(10)) - {targets.label}
+    assert len(targets.records) == (digits().public.y != targets.label).sum()
     assert (ground_truth.private.y == targets.label).all()
     assert (ground_truth.public.y == targets.label).all()
-    assert challenge().public is targets.own
+    assert challenge().public is targets.records
     labels = {GAN_LEAKAGE.challenge(digits(), np.random.default_rng(s)).targets.label for s in range(20)}
     assert len(labels) > 5
 
@@ -148,7 +148,7 @@ def release() -> Release:
     return federated(digits().private, digits().public, seed=0, **PLAN).only({"join"})
 
 
-def play(given: Release, targets: Insider | None = None, **options: Any) -> NDArray[Any]:
+def play(given: Release, targets: GanLeakageTargets | None = None, **options: Any) -> NDArray[Any]:
     attack = components().attacks["insider_gan"]
     targets = targets or challenge().targets
     answer: NDArray[Any] = attack.function(given, targets, challenge().public, seed=1, **options)

@@ -21,7 +21,7 @@ import bench
 from bench.cli.main import main, options, run_commands
 from bench.core.component import Choice, Component
 from bench.core.dataset import Examples
-from bench.games.metrics import over_seeds
+from bench.games.intervals import over_seeds
 from bench.report import figures
 from bench.report.figures import FIGURES, Plan, Point
 from bench.report.figures.page import table
@@ -48,7 +48,7 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
 
     def planned(plan: Plan, **flags: Any) -> list[cells.Cell]:
         given = {**dict.fromkeys(options.WORDS), **flags}
-        return cells.asked(run_commands._planned(registry, plan, given).grids)
+        return cells.playable(run_commands._planned(registry, plan, given).grids)
 
     return planned
 

@@ -22,7 +22,7 @@ from bench.cli.main import main
 from bench.core.dataset import Where
 from bench.core.errors import UserError
 from bench.report import reproduce
-from bench.runner.cell import Cell, asked
+from bench.runner.cell import Cell, playable
 from bench.runner.registry import discover
 from bench.runner.request import Grid, Request
 from bench.runner.selection import choose
@@ -343,7 +343,7 @@ def many() -> list[Cell]:
         for choice in choose(registry, "defense", name)
     )
     attacks = tuple(choose(registry, "attack", "membership"))
-    return asked([Grid(defenses, attacks, tuple(choose(registry, "data", "digits")), (0, 1, 2))])
+    return playable([Grid(defenses, attacks, tuple(choose(registry, "data", "digits")), (0, 1, 2))])
 
 
 def test_a_sample_is_spread_over_rows_and_attacks_and_is_the_one_of_its_seed() -> None:

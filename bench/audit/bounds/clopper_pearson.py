@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audit.bounds.rank import Rule
+from bench.games.intervals import clopper_pearson_upper as upper
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,6 @@ class Rates:
 
     high: NDArray[Any]
     low: NDArray[Any]
-
-
-def upper(hits: NDArray[Any] | int, n: NDArray[Any] | int, tail: float) -> NDArray[Any]:
-    """Clopper and Pearson's upper bound on a rate after `hits` of n trials: too low with probability `tail` at most."""
-    from scipy import special
-
-    hits, n = np.asarray(hits), np.asarray(n)
-    return np.where(hits < n, special.betaincinv(hits + 1, np.maximum(n - hits, 1), 1 - tail), 1.0)
 
 
 def at_counts(false: NDArray[Any] | int, n_false: int, true: NDArray[Any] | int, n_true: int, alpha: float) -> Rates:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audit.bounds import clopper_pearson
+from bench.games.intervals import clopper_pearson_upper
 
 
 def won(held_in: NDArray[Any], held_out: NDArray[Any], rng: np.random.Generator) -> int:
@@ -27,7 +27,7 @@ def won(held_in: NDArray[Any], held_out: NDArray[Any], rng: np.random.Generator)
 
 def chance(won: int, pairs: int, alpha: float) -> float:
     """The least chance of a pair to be won, wrong with probability alpha (Clopper and Pearson)."""
-    return float(1 - clopper_pearson.upper(pairs - won, pairs, alpha)) if pairs else 0.0
+    return float(1 - clopper_pearson_upper(pairs - won, pairs, alpha)) if pairs else 0.0
 
 
 def mu(won: int, pairs: int, alpha: float) -> float:

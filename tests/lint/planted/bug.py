@@ -23,7 +23,8 @@ from bench.dp.recipe import Fit, Recipe, private_training
 from bench.dp.train import train
 from bench.dp.vae import VAE
 from bench.lint.instrumentation import watching
-from bench.lint.linter import Finding, lint, replays
+from bench.lint.linter import lint, probe_trainings
+from bench.store.lint_verdicts import LintFinding
 
 Array = np.ndarray[Any, Any]
 CLAIMS = {"publishes": {"predict"}, "private": True}
@@ -190,14 +191,14 @@ class Bug:
         """Whether it is in the optimizer, where it shows in every training."""
         return self.planted is not nullcontext
 
-    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[Finding, ...]:
+    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[LintFinding, ...]:
         """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
         with self.planted():
             if whole or self.whole or not self.deep:
                 return lint(self.choice, data, seed, most=most)
             with watching(blindfold=True) as seen:
                 self.defense(data.private, data.public, seed=seed, **dict(self.options))
-            return tuple(itertools.islice(replays(seen.trained, seed), most))
+            return tuple(itertools.islice(probe_trainings(seen.trained, seed), most))
 
 
 CORRECT = (
