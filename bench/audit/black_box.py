@@ -24,7 +24,7 @@ Run = Callable[[Examples, int], Release]
 
 def scores(run: Run, private: Examples, record: Examples, pairs: int, seed: int, say: Say) -> Sides:
     """Of `pairs` releases of private records with `record` among them and of as many without it, (pairs,) each."""
-    from bench.dp.train import train_jointly
+    from bench.dp.joint_training import train_jointly
 
     found: list[float] = []
     both = joined([private, record])

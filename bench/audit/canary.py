@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
 from bench.dp.networks import Weights
-from bench.dp.train import Privacy, Recipe
+from bench.dp.recipe import Privacy, Recipe
 from bench.lint.instrumentation import Trained
 from bench.lint.white_box_steps import Steps
 
@@ -65,7 +65,7 @@ def choose(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Gene
     recipe, part = trained.recipes[k], trained.parts[k]
     assert recipe.privacy
     base, found = part[rng.permutation(len(part))[:BASE]], candidates(trained, k, shape, rng)
-    rounds = DRAWS if recipe.net.draws else 1
+    rounds = DRAWS if recipe.net.noise_inputs else 1
     silent = replay(recipe, rounds, Privacy(recipe.privacy.l2_norm_clip, 0.0))
     parts = [base, *(joined([base, record]) for record in found.values())]
     steps = Steps([silent] * len(parts), parts, range(len(parts)), alike=trained.seeds[k])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.audit.canary import replay
 from bench.audit.replayed_mechanisms import Say, Sides, Training, at_once
 from bench.core.randomness import derive
-from bench.dp.train import Privacy
+from bench.dp.recipe import Privacy
 from bench.lint.white_box_steps import Steps
 
 

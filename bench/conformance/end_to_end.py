@@ -17,7 +17,7 @@ from bench.core.errors import UserError
 from bench.core.progress import Progress
 from bench.core.release import GIVEN
 from bench.lint.short_options import SIZES
-from bench.report import render
+from bench.report import aggregate, markdown, terminal
 from bench.runner import controls, run
 from bench.runner.registry import Registry
 from bench.runner.request import Grid, Request
@@ -63,9 +63,9 @@ def appears_on_leaderboard(runs: ShortRuns) -> Iterator[str]:
         outcome = run.run(Request((grid,), store.root, Where()), registry, store, quiet)
         for reason in outcome.failed.values():
             raise Violation(f"against {attack.label} on {data.name} {reason}: fix that and test again.")
-        board = render.build(store, registry, {}, freshness(registry.find), lambda label: None)
-        render.write(board, store)
-        render.show(board, Console(file=page, width=200))
+        board = aggregate.build(store, registry, {}, freshness(registry.find), lambda label: None)
+        markdown.write(board, store)
+        terminal.show(board, Console(file=page, width=200))
     if runs.component.name not in page.getvalue():
         yield f"the leaderboard does not show its cell against {attack.label}: report this as a bug of bench."
 

@@ -76,7 +76,7 @@ def verdicts(
 
     name, attack = choice.component.name, choice.component.kind == "attack"
     first_check: dict[str, str] = {}
-    runs, every = checks(choice, registry, where, progress.say)
+    runs, every = checks(choice, registry, where, progress.print)
     for done, one in enumerate(every):
         if not controls and one.title == "passes its controls":
             yield Verdict(name, one.title, "skipped", "--no-controls.")

@@ -12,12 +12,20 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bench.core.component import Choice, Component, OptionValue
+from bench.core.component import Choice, Component, Option, OptionValue
 from bench.core.dataset import Data, Examples, Where, first, record_keys
 from bench.core.errors import Caveat, UserError, suggest
 from bench.data.user_file_parser import Records, bounds_file, parse
 
 LABEL = {".csv": "label", ".npz": "y"}
+OPTIONS = {
+    "label": Option("the column or array that holds the labels"),
+    "private": Option("private records, 0 for half of all", at_least=0),
+    "holdout": Option("holdout records, 0 for a quarter of all", at_least=0),
+    "public": Option("public records, 0 for a quarter of all", at_least=0),
+    "attribute": Option("the column that attribute inference asks about, empty for the first column of categories"),
+    "content": Option("digest of the file; a file with another digest is refused"),
+}
 
 
 def is_file(name: str) -> bool:
@@ -35,7 +43,9 @@ def component(name: str) -> Component:
     options |= {"private": 0, "holdout": 0, "public": 0, "attribute": "", "content": ""}
     summary = "Records of your own."
     load = partial(_load, Path(name))
-    return Component(Path(name).name, "data", load, MappingProxyType(options), summary, Path(__file__))
+    return Component(
+        Path(name).name, "data", load, MappingProxyType(options), summary, Path(__file__), described=OPTIONS
+    )
 
 
 def _load(
@@ -71,19 +81,19 @@ def choice(word: str, given: Mapping[str, OptionValue]) -> Choice:
 
     has = {"pictures"} if records.pictures else {"attributes"} if records.attributes else set()
     plain.function.__doc__ = _described(path, records)
-    return Choice(replace(plain, has=frozenset(has)), {**given, "content": content})
+    return Choice(replace(plain, has=frozenset(has), records=len(records.y)), {**given, "content": content})
 
 
 def _described(path: Path, records: Records) -> str:
     """The card of a file (`bench.data.card`), from its content."""
     given = bounds_file(path).name if path.suffix == ".csv" else "its arrays low and high"
     known = [f"the {len(records.labels)} labels", f"what {given} says" if records.given else ""]
-    read_off = f"{records.read_off}, read off the public part" if records.read_off else ""
+    inferred = f"{records.inferred}, inferred from the public part" if records.inferred else ""
     return (
         f"Records of your own.\n\nSource: {path.name}.\nLicence: yours to know.\n"
         f"Size: {records.n:,} records, of which {len(records.y):,} are distinct, in {len(records.columns)} columns, "
         f"{len(records.labels)} classes.\n"
-        f"Assumed public: {'; '.join(filter(None, [*known, read_off]))}.\nCitation: none.\n"
+        f"Assumed public: {'; '.join(filter(None, [*known, inferred]))}.\nCitation: none.\n"
     )
 
 
@@ -137,10 +147,10 @@ def split(
             f"{name} has {n} records that differ once they are scaled, too few for private={private}, "
             f"holdout={holdout}, public={public}: each must be at least 1 and their sum at most {n}."
         )
-    if records.read_off:
+    if records.inferred:
         # The public rows are drawn from the file like all others: only the user knows whether they may be public.
         warnings.warn(
-            Caveat(f"{name}: taken from its public part, as if everybody knew it: {records.read_off}"), stacklevel=2
+            Caveat(f"{name}: taken from its public part, as if everybody knew it: {records.inferred}"), stacklevel=2
         )
     ends = np.cumsum([public, private, holdout])
     parts = [every[one] for one in np.split(rows[: ends[-1]], ends[:-1])]

@@ -1,4 +1,4 @@
-"""How the sum of clipped per-record gradients is found: in one backward pass, or the reference way for any layers.
+"""Sums of clipped per-record gradients: by ghost clipping in one backward pass, or the reference for any layers.
 
 This module imports TensorFlow: import it inside functions.
 """
@@ -37,12 +37,12 @@ class Site:
 
 
 def private_layers(model: Any) -> list[Any]:
-    """The layers that are trained on records: those with trainable weights that are not marked free."""
-    return [layer for layer in model.layers if layer.trainable_weights and not getattr(layer, "free", False)]
+    """The layers that are trained on records: those with trainable weights that are not marked unclipped."""
+    return [layer for layer in model.layers if layer.trainable_weights and not getattr(layer, "unclipped", False)]
 
 
-def onepass_layers(model: Any) -> list[Any]:
-    """The private layers, if one-pass clipping is known to be right in all; ValueError names the first other one."""
+def ghost_layers(model: Any) -> list[Any]:
+    """The private layers, if ghost clipping is known to be right in all; ValueError names the first other one."""
     found = private_layers(model)
     for layer in found:
         if len(layer.inbound_nodes) > 1:
@@ -59,14 +59,14 @@ def onepass_layers(model: Any) -> list[Any]:
         )
         plain = plain and layer.activation is keras.activations.linear and layer.use_bias
         if not plain and kind not in (stacked_dense(), stacked_conv()):
-            raise ValueError(f"one-pass clipping does not know layer {layer.name!r}: train with engine=vectorized")
+            raise ValueError(f"ghost clipping does not know layer {layer.name!r}: train with engine=vectorized")
     return found
 
 
 def site(layer: Any, a: Any, z: Any, *, apart: bool = False) -> Site:
-    """What one-pass clipping needs of one of `onepass_layers`, with input a and output z in one forward pass.
+    """What ghost clipping needs of one of `ghost_layers`, with input a and output z in one forward pass.
 
-    apart: clip its network (see `Single.part`) for itself.
+    apart: clip its network (see `Single.part`) separately.
     """
     unfold = None
     if type(layer) is keras.layers.Conv2D:
@@ -83,7 +83,7 @@ def clip_factors(square_norms: Any, l2_norm_clip: Any) -> Any:
     return tf.where(tf.math.is_finite(norms), l2_norm_clip / tf.maximum(norms, l2_norm_clip), 0.0)
 
 
-def _shares(networks: Sequence[str], squares: Sequence[Any], l2_norm_clip: Any) -> list[Any]:
+def clip_shares(networks: Sequence[str], squares: Sequence[Any], l2_norm_clip: Any) -> list[Any]:
     """Factors of each entry; networks of different names get equal shares of the clip, whose squares add up to it."""
     names = list(dict.fromkeys(networks))
     clip = l2_norm_clip / len(names) ** 0.5
@@ -193,7 +193,7 @@ def _form(a: Any, d: Any, lead: int) -> _Outer | _Explicit | _Gram:
     return _Explicit(a, d) if p * q <= rows * (p + q) else _Gram(a, d)
 
 
-def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: Any) -> list[Any]:
+def ghost_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: Any) -> list[Any]:
     """Clipped sums of per-record gradients from one backward pass, kernels and biases of the sites in turn.
 
     The gradient of a layer for one record is a^T d, of its input rows a and its output gradients d, so norms and
@@ -207,7 +207,7 @@ def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_cl
     lead = loss.shape.rank
     rows = [_as_rows(s, d, lead) for s, d in zip(sites, deltas, strict=True)]
     forms = [_form(a, d, lead) for a, d in rows]
-    factors = _shares([s.network for s in sites], [form.square_norms() for form in forms], l2_norm_clip)
+    factors = clip_shares([s.network for s in sites], [form.square_norms() for form in forms], l2_norm_clip)
 
     def summed(forms: Sequence[Any]) -> list[Any]:
         pairs = zip(sites, [form.sums(f) for form, f in zip(forms, factors, strict=True)], strict=True)
@@ -257,7 +257,7 @@ def vectorized_clipped_sums(
     lead = 2 if stacked else 1
     clip = tf.reshape(l2_norm_clip, [-1]) if stacked else l2_norm_clip  # (models,) against (n, models)
     squares = [_square_of_record(g, lead) for g in gradients]
-    factors = _shares(networks or ["whole"] * len(squares), squares, clip)
+    factors = clip_shares(networks or ["whole"] * len(squares), squares, clip)
     letters = "nk" if stacked else "n"
     out = "k..." if stacked else "..."
     return [

@@ -13,7 +13,7 @@ from bench.lint.white_box_steps import Steps, Sums
 from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 PROBE = "optimizer update"
 LENGTHS = 5, 12  # steps of two trainings: code that returns the best step seldom returns the last one of both
@@ -55,14 +55,15 @@ def optimizer_update(training: ReplayedTraining, steps: Steps, seed: int) -> lis
 
 def optimizer_moves(recipe: Recipe, gradients: list[Sums]) -> list[Sums]:
     """The updates of the plain Keras optimizer of a recipe for these gradients, one after the other."""
-    from bench.dp import training_loop
+    from bench.dp.tensorflow_setup import tensorflow
+    from bench.dp.training_program import apply_gradients, make_optimizer
 
-    tf = training_loop.tensorflow()
-    plain = training_loop._optimizer([replace(recipe, privacy=None)], [])
+    tf = tensorflow()
+    plain = make_optimizer([replace(recipe, privacy=None)], [])
     variable, found = tf.Variable(np.zeros(gradients[0].shape, np.float32)), []
     for gradient in gradients:
         variable.assign(tf.zeros_like(variable))
-        plain.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+        apply_gradients(plain, [tf.constant(gradient, tf.float32)], [variable])
         found.append(np.asarray(variable.numpy(), np.float64))
     return found
 

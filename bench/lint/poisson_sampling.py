@@ -21,7 +21,7 @@ from bench.lint.white_box_steps import Steps
 from bench.store.lint_verdicts import LintFinding
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 PROBE = "Poisson sampling"
 RECORDS, STEPS = 64, 200
@@ -34,7 +34,7 @@ Counts = NDArray[np.float64]
 
 def poisson_sampling(recipes: Sequence[Recipe], seed: int) -> list[LintFinding]:
     """Test the batches of each recipe that differs in more than its network and learning rate."""
-    from bench.dp.train import Privacy, Recipe
+    from bench.dp.recipe import Privacy, Recipe
 
     found: dict[str, LintFinding] = {}
     net, privacy, size = Classifier((RECORDS,), 2, ()), Privacy(0.5, 0.0), 10.0

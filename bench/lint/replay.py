@@ -15,7 +15,7 @@ from bench.lint.instrumentation import Trained
 from bench.lint.white_box_steps import Steps
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 STEPS = 1000  # more than any replay takes
 # They replace the values of the recipe, since with a clip or deviation of 1 a wrong factor would not show.
@@ -41,7 +41,7 @@ class ReplayedTraining:
 
     def recipes(self, noise: float, steps: int = STEPS, *, wide: float = 1.0) -> list[Recipe]:
         """One recipe per model with this noise multiplier, no schedule and no averaging; wide: factor of the clips."""
-        from bench.dp.train import Privacy
+        from bench.dp.recipe import Privacy
 
         changes: dict[str, Any] = {"steps": steps, "schedule": "constant", "ema": 0.0}
         if self.recipe.optimizer == "sgd":  # weights then move by the sums themselves, which float32 resolves best

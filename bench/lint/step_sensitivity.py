@@ -22,7 +22,7 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
 def step_sensitivity(training: ReplayedTraining, quiet: Steps, seed: int) -> list[LintFinding]:
     """Compare batches with and without one record, at initial and other weights; quiet: the steps without noise."""
     start = [np.broadcast_to(w[:1], w.shape) for w in quiet.begun]
-    pairs = neighbouring_batches(len(training.records), anywhere=not training.recipe.net.draws)
+    pairs = neighbouring_batches(len(training.records), anywhere=not training.recipe.net.noise_inputs)
     moves, of_nothing = [], 0.0  # in units of the clip
     for weights, some in ((start, pairs[::4]), (perturbed(start, seed), pairs)):
         empty: tuple[tuple[int, ...], ...] = ((),) * training.models

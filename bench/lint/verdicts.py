@@ -12,7 +12,7 @@ from bench.core.randomness import stream
 from bench.lint.short_options import SIZES, claims_privacy, verdict_choice
 from bench.runner.selection import choose
 from bench.store.freshness import verdict_digest
-from bench.store.lint_verdicts import LintFinding, LintVerdict, load
+from bench.store.lint_verdicts import Damaged, LintFinding, LintVerdict, load, read
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
@@ -57,7 +57,10 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
     if not claims_privacy(choice):
         return None
     one = verdict_choice(choice)
-    verdict = load(store, one.label)
+    try:
+        verdict = read(store, one.label)
+    except Damaged as error:
+        return f"its lint verdict is damaged ({error}); `bench run` with this defense lints it again."
     if not _fresh(verdict, one, registry):
         return (
             f"it was {'probed with other code' if verdict else 'not probed'}; `bench run` with this defense probes it."

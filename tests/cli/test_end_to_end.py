@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from bench.cli.read_commands import publish
+
 from bench.report import comparisons
 from bench.runner.cell import Cell
 from bench.runner.registry import discover

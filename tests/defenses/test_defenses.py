@@ -19,9 +19,11 @@ from bench.core.dataset import Data, Examples
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
-from bench.dp import accounting, networks
+from bench.dp import accounting, networks, vae
 from bench.dp import train as training
-from bench.dp.networks import VAE, Autoencoder
+from bench.dp.networks import Autoencoder
+from bench.dp.recipe import ENGINES, Fit, Recipe
+from bench.dp.vae import VAE
 from bench.models import classifier, published_encoder, scattering, vae_generator
 from bench.models.classifier import Classified
 from bench.runner.selection import choose
@@ -33,9 +35,9 @@ class Witness:
     """What `train` and `classify` were handed on the way to a release."""
 
     def __init__(self) -> None:
-        self.trained: list[tuple[training.Recipe, list[Examples], list[int]]] = []
+        self.trained: list[tuple[Recipe, list[Examples], list[int]]] = []
         self.classified: list[tuple[Examples, Classified]] = []
-        self.fits: list[list[training.Fit]] = []
+        self.fits: list[list[Fit]] = []
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_vaegm_lets_out_one_decoder_that_is_that_of_each_class(data: str, witnes
     (vaes, _, _), fits = witness.trained[0], witness.fits[0]
     z = np.random.default_rng(0).standard_normal((7, vaes.net.latent), np.float32)
     for k, fit in enumerate(fits):
-        alone = networks.mapping(networks.decoder(vaes.net, fit.weights), "sigmoid", parts.private.shape)(z)
+        alone = networks.mapping(vae.decoder(vaes.net, fit.weights), "sigmoid", parts.private.shape)(z)
         codes = np.concatenate([z, np.tile(np.eye(len(fits))[k], (7, 1))], axis=1)
         assert np.allclose(release.decode(codes), alone, atol=1e-6)
         assert not np.allclose(release.decode(np.roll(codes, 1, axis=1)), alone, atol=1e-3), "the check sees nothing"
@@ -264,7 +266,7 @@ def test_the_published_model_is_the_one_that_predicts(name: str, data: str) -> N
 @pytest.mark.parametrize("name", [name for name, one in components().defenses.items() if "engine" in one.options])
 def test_the_engines_give_the_same_defense(name: str, cancer: Data) -> None:
     """Whoever doubts the one pass can ask for TensorFlow Privacy's way, noise and all."""
-    first, second = (train(name, cancer.private, cancer.public, engine=engine) for engine in training.ENGINES)
+    first, second = (train(name, cancer.private, cancer.public, engine=engine) for engine in ENGINES)
     assert first.predict
     assert second.predict
     x = cancer.holdout.x

@@ -17,15 +17,16 @@ from bench.dp import clipping, networks
 from bench.dp.clipping import (
     Site,
     _square,
-    onepass_clipped_sums,
-    onepass_layers,
+    ghost_clipped_sums,
+    ghost_layers,
     per_record_gradients,
     private_layers,
     site,
     vectorized_clipped_sums,
 )
 from bench.dp.layers import Single, Stacked
-from bench.dp.networks import GAN, VAE, Autoencoder, Classifier, Net
+from bench.dp.networks import GAN, Autoencoder, Classifier, Net
+from bench.dp.vae import VAE
 
 CLIP = 0.7
 ORDINARY = 5
@@ -76,11 +77,11 @@ class Batch:
         self.net, self.models, self.lead = net, models, lead
         self.x = x.reshape(*lead, self.n, *net.shape)
         self.y = rng.integers(0, 3, (*lead, self.n))
-        self.draw = rng.standard_normal((*lead, self.n, net.draws)).astype(np.float32)
+        self.draw = rng.standard_normal((*lead, self.n, net.noise_inputs)).astype(np.float32)
         keras.utils.set_random_seed(5)
         self.model = networks.build(net, Stacked(models) if models > 1 else Single())
         self.model.set_weights([w + 0.1 * rng.standard_normal(w.shape) for w in self.model.get_weights()])
-        self.layers = onepass_layers(self.model)
+        self.layers = ghost_layers(self.model)
         seen = [*self.model.outputs, *(h.input for h in self.layers), *(h.output for h in self.layers)]
         self.view = keras.Model(self.model.inputs, seen)
         self.variables = [v for layer in self.layers for v in layer.trainable_weights]
@@ -90,7 +91,7 @@ class Batch:
         return [tf.constant(np.take(v, rows, len(self.lead))) for v in (self.x, self.y, self.draw)]
 
     def losses(self, model: Any, x: Any, y: Any, draw: Any) -> tuple[Any, list[Any]]:
-        inputs = [x, *([draw] if self.net.draws else []), *([tf.one_hot(y, 3)] if self.net.labels else [])]
+        inputs = [x, *([draw] if self.net.noise_inputs else []), *([tf.one_hot(y, 3)] if self.net.labels else [])]
         out = tf.nest.flatten(model(inputs, training=True))
         first = len(self.model.outputs)
         return self.net.loss(out[:first], x, y), out[first:]
@@ -107,7 +108,7 @@ class Batch:
 
     def onepass(self, rows: Any, clip: Any = CLIP, apart: bool = False) -> list[np.ndarray[Any, Any]]:
         losses, sites, tape = self.run(rows, apart)
-        return [s.numpy() for s in onepass_clipped_sums(losses, sites, tape, clip)]
+        return [s.numpy() for s in ghost_clipped_sums(losses, sites, tape, clip)]
 
     def one(self, record: Any) -> Any:
         x, y, draw = (tf.expand_dims(t, len(self.lead)) for t in record)
@@ -207,7 +208,7 @@ def test_a_hundred_random_batches_with_rows_of_every_kind(name: str, models: int
         losses, sites, tape = made._run(x, y, draw)
         front = [tf.transpose(v, [axis, *range(axis), *range(axis + 1, v.shape.rank)]) for v in (x, y, draw)]
         known = vectorized_clipped_sums(per_record_gradients(made.one, tuple(front), made.variables), CLIP, models > 1)
-        return onepass_clipped_sums(losses, sites, tape, CLIP), known
+        return ghost_clipped_sums(losses, sites, tape, CLIP), known
 
     worst = 0.0
     for _ in range(100):
@@ -278,7 +279,7 @@ def test_a_square_that_underflows_is_no_way_past_the_clip(monkeypatch: pytest.Mo
         with tf.GradientTape() as tape:
             made = dense_site(tf.constant([[1e19]]), kernel, bias)
             loss = 2e-23 * tf.reduce_sum(made.z, -1)
-        return float(np.linalg.norm(flat(onepass_clipped_sums(loss, [made], tape, clip))))
+        return float(np.linalg.norm(flat(ghost_clipped_sums(loss, [made], tape, clip))))
 
     assert moved() == pytest.approx(clip, rel=1e-5)
 
@@ -298,7 +299,7 @@ def test_whatever_the_scale_a_record_moves_by_the_clip(exponent: int) -> None:
     with tf.GradientTape() as tape:
         made = dense_site(tf.constant(rng.normal(size=(1, 7)) * scale, tf.float32), kernel, bias)
         loss = tf.reduce_sum(made.z * tf.constant(rng.normal(size=9) / scale, tf.float32), -1)
-    sums = onepass_clipped_sums(loss, [made], tape, 0.01)
+    sums = ghost_clipped_sums(loss, [made], tape, 0.01)
     # Beyond 1e-18 the bias' own gradient, 10^-e, has a square that is not finite in float32: dropped, as documented.
     assert np.linalg.norm(flat(sums)) == pytest.approx(0.01 if exponent >= -18 else 0, rel=1e-5)
 
@@ -340,7 +341,7 @@ def test_a_layer_that_the_loss_never_sees_is_refused() -> None:
         loss = tf.zeros([2]) + tf.reduce_sum(made.variables[0])
     lonely = Site(made.variables[0], made.variables[1], tf.zeros([2, 6]), tf.zeros([2, 5]))
     with pytest.raises(ValueError, match="no part in the loss"):
-        onepass_clipped_sums(loss, [lonely], tape, CLIP)
+        ghost_clipped_sums(loss, [lonely], tape, CLIP)
 
 
 class Tied(keras.layers.Dense):  # type: ignore[misc]
@@ -380,9 +381,9 @@ def test_one_pass_names_what_it_does_not_know_and_offers_the_reference() -> None
     }
     for name, model in unknown.items():
         with pytest.raises(ValueError, match=rf"'{name}'.*engine=vectorized"):
-            onepass_layers(model)
+            ghost_layers(model)
     known = layered(conv(2, 2, name="conv"), dense(3), *end(), shape=(4, 4, 1))
-    assert next(layer.name for layer in onepass_layers(known)) == "conv"
+    assert next(layer.name for layer in ghost_layers(known)) == "conv"
 
 
 def test_dense_layers_on_sequences_are_clipped_over_all_their_rows() -> None:
@@ -393,9 +394,9 @@ def test_dense_layers_on_sequences_are_clipped_over_all_their_rows() -> None:
     with tf.GradientTape(persistent=True) as tape:
         out, *seen = view(rows)
         loss = tf.reduce_sum(tf.square(out), [1, 2])
-    sites = [site(h, a, z) for h, a, z in zip(onepass_layers(model), seen[:2], seen[2:], strict=True)]
+    sites = [site(h, a, z) for h, a, z in zip(ghost_layers(model), seen[:2], seen[2:], strict=True)]
     known = vectorized_clipped_sums(tape.jacobian(loss, model.trainable_variables), CLIP)
-    assert distance(onepass_clipped_sums(loss, sites, tape, CLIP), known) <= 1e-5
+    assert distance(ghost_clipped_sums(loss, sites, tape, CLIP), known) <= 1e-5
 
 
 # --- mutants: what the comparison with the reference must catch ---
@@ -451,7 +452,7 @@ def test_a_layer_used_twice_goes_past_the_clip_in_one_pass() -> None:
     with tf.GradientTape(persistent=True) as tape:
         first, second = dense_site(x, kernel, bias), dense_site(x, kernel, bias)
         loss = tf.reduce_sum(first.z + second.z, -1)
-    sums = onepass_clipped_sums(loss, [first, second], tape, 1.0)
+    sums = ghost_clipped_sums(loss, [first, second], tape, 1.0)
     kernels, biases = sums[0] + sums[2], sums[1] + sums[3]
     assert np.linalg.norm([float(kernels), float(biases)]) == pytest.approx(2**0.5, rel=1e-5)
     right = vectorized_clipped_sums(tape.jacobian(loss, [kernel, bias]), 1.0)
@@ -465,7 +466,7 @@ def test_a_second_forward_pass_of_a_sampling_layer_is_caught() -> None:
     worst = 0.0
     for scale in (3.0, 10.0):
         losses, others, tape = made._run(x, y, scale * draw)
-        right = onepass_clipped_sums(losses, others, tape, 0.01)
+        right = ghost_clipped_sums(losses, others, tape, 0.01)
         assert np.linalg.norm(flat(right)) <= 0.01 * (1 + 1e-5)
         deltas = tape.gradient(losses, [s.z for s in others])
         first_losses, first_sites, first_tape = made._run(x, y, draw)

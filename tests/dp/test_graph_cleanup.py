@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.dp.graph_cleanup import _collecting, forgetting
 
 from bench.cli.main import main
 from bench.core.dataset import Examples
-from bench.dp.graph_cleanup import _collecting, forgetting
 from bench.dp.networks import Classifier
-from bench.dp.train import Privacy, Recipe, train
-from bench.dp.training_loop import tensorflow
+from bench.dp.recipe import Privacy, Recipe
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.train import train
 
 
 def programs() -> int:

@@ -13,9 +13,9 @@ from time import process_time
 from typing import Any
 
 import pytest
+from bench.cli.read_commands import publish
 from cells import cell as made
 
-from bench.cli.read_commands import publish
 from bench.core.dataset import Where
 from bench.report import cost_estimate
 from bench.runner.cell import Cell, playable

@@ -184,12 +184,12 @@ def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) 
     assert place["none"] == 4
     assert {place["a"], place["b"], place["public_only"]} == {1}
     by_name = {row.defense: row for row in section.rows}
-    assert by_name["none"].cells[0].less is None
-    less = by_name["a"].cells[0].less
-    assert less is not None
-    assert less.low > 0.2
-    [equals] = board.equals
-    assert [row.defense for row in equals.rows] == ["a", "b"]
-    assert [row.rank for row in equals.rows] == [1, 2]
-    assert equals.beyond[0] is not None
-    assert equals.beyond[0].value == pytest.approx(0.3)
+    assert by_name["none"].cells[0].reduction is None
+    reduction = by_name["a"].cells[0].reduction
+    assert reduction is not None
+    assert reduction.low > 0.2
+    [equal] = board.equal_claims
+    assert [row.defense for row in equal.rows] == ["a", "b"]
+    assert [row.rank for row in equal.rows] == [1, 2]
+    assert equal.gains[0] is not None
+    assert equal.gains[0].value == pytest.approx(0.3)
