@@ -120,7 +120,7 @@ def _square_of_record(values: Any, lead: int) -> Any:
 
 
 @dataclass(frozen=True)
-class _Outer:
+class OuterForm:
     """A dense layer on one row a record: the gradient is the outer product of a (…, n, p) and d (…, n, q)."""
 
     a: Any
@@ -135,7 +135,7 @@ class _Outer:
 
 
 @dataclass(frozen=True)
-class _Explicit:
+class ExplicitForm:
     """A layer on many rows a record and with few weights: a^T d of every record, (…, n, p * q), is smaller than a."""
 
     a: Any
@@ -157,7 +157,7 @@ class _Explicit:
 
 
 @dataclass(frozen=True)
-class _Gram:
+class GramForm:
     """A layer on few rows a record and with many weights: |a^T d|^2 from the rows' products among themselves."""
 
     a: Any
@@ -182,15 +182,15 @@ def _axes(values: Any, count: int) -> list[Any]:
     return [values.shape[i] if values.shape[i] is not None else tf.shape(values)[i] for i in range(count)]
 
 
-def _form(a: Any, d: Any, lead: int) -> _Outer | _Explicit | _Gram:
+def form_of(a: Any, d: Any, lead: int) -> OuterForm | ExplicitForm | GramForm:
     """The form of one layer's per-record gradients that needs no more memory than the rows themselves.
 
     Between the last two Bu et al. 2022 ("mixed ghost clipping") choose alike, by the memory that either adds.
     """
     if a.shape.rank == lead + 1:
-        return _Outer(a, d)
+        return OuterForm(a, d)
     rows, p, q = a.shape[-2], a.shape[-1], d.shape[-1]
-    return _Explicit(a, d) if p * q <= rows * (p + q) else _Gram(a, d)
+    return ExplicitForm(a, d) if p * q <= rows * (p + q) else GramForm(a, d)
 
 
 def ghost_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: Any) -> list[Any]:
@@ -205,8 +205,8 @@ def ghost_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip
     if any(d is None for d in deltas):
         raise ValueError("a layer takes no part in the loss: nothing of it would be trained but by noise")
     lead = loss.shape.rank
-    rows = [_as_rows(s, d, lead) for s, d in zip(sites, deltas, strict=True)]
-    forms = [_form(a, d, lead) for a, d in rows]
+    rows = [as_rows(s, d, lead) for s, d in zip(sites, deltas, strict=True)]
+    forms = [form_of(a, d, lead) for a, d in rows]
     factors = clip_shares([s.network for s in sites], [form.square_norms() for form in forms], l2_norm_clip)
 
     def summed(forms: Sequence[Any]) -> list[Any]:
@@ -215,14 +215,14 @@ def ghost_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip
 
     def tidied() -> list[Any]:
         cleaned = [[_zero_where_dropped(v, f) for v in pair] for pair, f in zip(rows, factors, strict=True)]
-        return summed([_form(a, d, lead) for a, d in cleaned])
+        return summed([form_of(a, d, lead) for a, d in cleaned])
 
     # Hardly ever is a record dropped, and setting rows to zero costs as much as clipping does.
     kept = tf.reduce_all([tf.reduce_all(f > 0) for f in factors])
     return list(tf.cond(kept, lambda: summed(forms), tidied))
 
 
-def _as_rows(s: Site, d: Any, lead: int) -> tuple[Any, Any]:
+def as_rows(s: Site, d: Any, lead: int) -> tuple[Any, Any]:
     """Input and output gradient of a layer, (…, n, features), or (…, n, rows, features) where it meets many rows."""
     a = s.unfold(s.a) if s.unfold else s.a
     if a.shape.rank == lead + 1:

@@ -179,9 +179,9 @@ def less_noise(share: float) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 def doubled_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = optimizer.onepass_clipped_sums
+    real = optimizer.ghost_clipped_sums
     monkeypatch.setattr(
-        optimizer, "onepass_clipped_sums", lambda loss, sites, tape, clip: real(loss, sites, tape, 2 * clip)
+        optimizer, "ghost_clipped_sums", lambda loss, sites, tape, clip: real(loss, sites, tape, 2 * clip)
     )
 
 
@@ -210,9 +210,9 @@ def test_a_training_with_a_planted_bug_is_refuted(
 def test_the_doors_beside_training(monkeypatch: pytest.MonkeyPatch, defense: str, bug: bool) -> None:
     if bug:
         monkeypatch.setattr(server, "norm", lambda update, real=server.norm: real(update) / 2)  # type: ignore[misc]
-        real = gaussian_mechanism.gaussian
+        real = gaussian_mechanism.add_noise
         monkeypatch.setattr(
-            gaussian_mechanism, "gaussian", lambda values, clip, noise, rng: real(values, clip / 2, noise, rng)
+            gaussian_mechanism, "add_noise", lambda values, clip, noise, rng: real(values, clip / 2, noise, rng)
         )
     found = audit(defense, trials=3_000)
     assert found.violated(3) is bug

@@ -22,7 +22,7 @@ from bench.core.release import Release
 from bench.dp import accounting, networks, vae
 from bench.dp import train as training
 from bench.dp.networks import Autoencoder
-from bench.dp.recipe import ENGINES, Fit, Recipe
+from bench.dp.recipe import ENGINES, DPTraining, Fit, Recipe
 from bench.dp.vae import VAE
 from bench.models import classifier, published_encoder, scattering, vae_generator
 from bench.models.classifier import Classified
@@ -318,3 +318,25 @@ def test_an_option_out_of_range_is_one_sentence(option: str, digits: Data) -> No
         with pytest.raises(UserError) as caught:
             ask(name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", components().defenses)
+def test_every_option_says_what_it_means_and_its_default_is_allowed(name: str) -> None:
+    component = components().defenses[name]
+    assert set(component.described) == set(component.options)
+    for option, said in component.described.items():
+        assert said.meaning, option
+        assert said.allows(component.options[option]), option
+
+
+def test_groups_of_options_are_options_like_any_other(cancer: Data, witness: Witness) -> None:
+    """One by one or as a group they give the same recipe; a defense has its own defaults of a common group."""
+    having = {name for name, one in components().defenses.items() if "momentum" in one.options}
+    assert having == {"dp_augm", "dp_sgd", "dp_vaegm", "dp_cvaegm"}
+    steps = {name: components().defenses[name].options["steps"] for name in having}
+    assert steps == {"dp_augm": 200, "dp_sgd": 200, "dp_vaegm": 150, "dp_cvaegm": 400}
+    train("dp_sgd", cancer.private, cancer.public, steps=3, ema=0.5)
+    training_group = DPTraining(steps=3, ema=0.5)
+    defenses.dp_sgd.dp_sgd(cancer.private, cancer.public, seed=0, training=training_group)
+    flat, grouped = (recipe for recipe, _, _ in witness.trained)
+    assert flat == grouped

@@ -173,8 +173,8 @@ def test_every_shipped_network_and_every_form_is_among_them() -> None:
     forms = set()
     for name in NETS:
         _, sites, _ = batch(name, 1).run([0])
-        forms |= {type(clipping._form(*clipping._as_rows(s, s.z, 1), 1)) for s in sites}
-    assert forms == {clipping._Outer, clipping._Explicit, clipping._Gram}
+        forms |= {type(clipping.form_of(*clipping.as_rows(s, s.z, 1), 1)) for s in sites}
+    assert forms == {clipping.OuterForm, clipping.ExplicitForm, clipping.GramForm}
 
 
 # --- the sums ---
@@ -286,7 +286,7 @@ def test_a_square_that_underflows_is_no_way_past_the_clip(monkeypatch: pytest.Mo
     def in_float32(self: Any) -> Any:
         return tf.cast(_square(self.d) * (_square(self.a) + 1), tf.float64)
 
-    monkeypatch.setattr(clipping._Outer, "square_norms", in_float32)
+    monkeypatch.setattr(clipping.OuterForm, "square_norms", in_float32)
     assert moved() > 1.5 * clip  # what squares in float32 let through
 
 
@@ -314,8 +314,8 @@ def test_rounding_where_rows_cancel_is_no_way_past_the_clip(monkeypatch: pytest.
         d = tf.constant(np.stack([u, -u], 1))
         worst = 0.0
         for k in range(20):  # record by record, for the clip bounds each of them
-            form = clipping._form(a[k : k + 1], d[k : k + 1], 1)
-            assert isinstance(form, clipping._Gram)
+            form = clipping.form_of(a[k : k + 1], d[k : k + 1], 1)
+            assert isinstance(form, clipping.GramForm)
             factors = clipping.clip_factors(form.square_norms(), 1e-9)
             worst = max(worst, float(np.linalg.norm(form.sums(factors)[0])) / 1e-9)
         return worst
@@ -403,17 +403,17 @@ def test_dense_layers_on_sequences_are_clipped_over_all_their_rows() -> None:
 
 
 def _swapped(patch: pytest.MonkeyPatch) -> None:
-    real = clipping._Outer.sums
+    real = clipping.OuterForm.sums
 
     def sums(self: Any, factors: Any) -> Any:
         kernel, bias = real(self, factors)
         return tf.reverse(kernel, [-1]), bias
 
-    patch.setattr(clipping._Outer, "sums", sums)
+    patch.setattr(clipping.OuterForm, "sums", sums)
 
 
 def _no_bias(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(clipping._Outer, "square_norms", lambda self: tf.cast(_square(self.d) * _square(self.a), tf.float64))
+    patch.setattr(clipping.OuterForm, "square_norms", lambda self: tf.cast(_square(self.d) * _square(self.a), tf.float64))
 
 
 def _rows_apart(patch: pytest.MonkeyPatch) -> None:
@@ -422,7 +422,7 @@ def _rows_apart(patch: pytest.MonkeyPatch) -> None:
     def square_norms(self: Any) -> Any:
         return tf.cast(tf.reduce_sum(_square(self.a) * _square(self.d), -1), tf.float64)
 
-    patch.setattr(clipping._Explicit, "square_norms", square_norms)
+    patch.setattr(clipping.ExplicitForm, "square_norms", square_norms)
 
 
 def _batch_mean(patch: pytest.MonkeyPatch) -> None:
@@ -471,8 +471,8 @@ def test_a_second_forward_pass_of_a_sampling_layer_is_caught() -> None:
         deltas = tape.gradient(losses, [s.z for s in others])
         first_losses, first_sites, first_tape = made._run(x, y, draw)
         first = first_tape.gradient(first_losses, [s.z for s in first_sites])
-        forms = [clipping._form(s.a, d, 1) for s, d in zip(first_sites, first, strict=True)]
+        forms = [clipping.form_of(s.a, d, 1) for s, d in zip(first_sites, first, strict=True)]
         factors = clipping.clip_factors(tf.add_n([f.square_norms() for f in forms]), 0.01)
-        again = [clipping._form(s.a, d, 1).sums(factors) for s, d in zip(others, deltas, strict=True)]
+        again = [clipping.form_of(s.a, d, 1).sums(factors) for s, d in zip(others, deltas, strict=True)]
         worst = max(worst, float(np.linalg.norm(flat([v for pair in again for v in pair]))) / 0.01)
     assert worst > 1.1

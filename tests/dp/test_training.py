@@ -601,9 +601,7 @@ def test_calls_of_calls_train_as_one_too(calls: list[Any]) -> None:
     """Say the seeds of a control, each of which plays an attack that trains shadow models."""
 
     def outer(k: int) -> Any:
-        return train_jointly(
-            [lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)]
-        )
+        return train_jointly([lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)])
 
     found = train_jointly([lambda k=k: outer(k) for k in range(3)])
     assert [len(arguments[1]) for arguments in calls] == [6]

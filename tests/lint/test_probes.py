@@ -26,7 +26,7 @@ from bench.models.federated.server import Policy, Server
 
 @pytest.mark.parametrize("bug", ["", "clip", "noise", "by those who answered"])
 def test_a_server_that_clips_or_noises_wrong_is_flagged(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Server.close
+    right = Server.average
 
     def close(made: Server) -> None:
         if bug == "clip":
@@ -35,10 +35,10 @@ def test_a_server_that_clips_or_noises_wrong_is_flagged(bug: str, monkeypatch: p
         elif bug == "noise":
             made.policy = replace(made.policy, noise_multiplier=0.5 * made.policy.noise_multiplier)
         elif bug:
-            made.clients = made.clients[: max(1, len(made._taken))]
+            made.clients = made.clients[: max(1, len(made.taken))]
         right(made)
 
-    monkeypatch.setattr(Server, "close", close)
+    monkeypatch.setattr(Server, "average", close)
     seen = Seen(averaged=[Averaged(Policy(clip=0.7, noise_multiplier=1.3), 3, [], [], [])])
     assert bool(server_noise(seen, 0)) == bool(bug)
 

@@ -144,8 +144,8 @@ def ours(task: Task) -> Loop:
     privacy = Privacy(CLIP, task.noise)
     how = (LEARNING_RATE, "adam") if task.adam else (1.0, "sgd")
     recipe = Recipe(net, STEPS, task.size / len(task.x), task.size, *how, privacy=privacy, engine="onepass")
-    run, model = steps.ours(recipe, [Examples(task.x, np.zeros(len(task.x), np.int64), 10)], initial())
-    return run, model.get_weights
+    run, training = steps.ours(recipe, [Examples(task.x, np.zeros(len(task.x), np.int64), 10)], initial())
+    return run, lambda: [w[0] for w in training.weights]
 
 
 def tf_privacy(task: Task) -> Loop:

@@ -50,7 +50,7 @@ def recipe(net: networks.Net, batch: int, n: int = 10_000, **changed: Any) -> Re
 
 
 def ours(made: Recipe, parts: Sequence[Examples], start: Sequence[Any] | None = None) -> tuple[Callable[..., Any], Any]:
-    """A function that runs k steps of the engine on Poisson batches, and the Keras model that they train.
+    """A function that runs k steps of the engine on Poisson batches, and the training that they belong to.
 
     Warm already, but where it is told what weights to start from.
     """
