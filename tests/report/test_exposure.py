@@ -84,5 +84,5 @@ def test_nothing_at_hand_is_said(tmp_path: Path) -> None:
 
 def test_the_verb_needs_fresh_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep(Store(tmp_path), "none", "confidence", {1})  # its digest is made up
-    assert main([EXPOSURE, "--results", str(tmp_path)]) == 2
+    assert main(["exposure", "--results", str(tmp_path)]) == 2
     assert "run `bench run` first" in capsys.readouterr().err
