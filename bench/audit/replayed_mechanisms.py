@@ -172,7 +172,7 @@ class Rounds:
             names = tuple(f"client {k}" for k in range(seen.clients))
             own = derive(seed, "round", i)
             server = aggregation.Server(seen.before, names, 1, 1.0, seen.policy, own)
-            server._taken = [([sign * part for part in far], 1), *((taken, 1) for taken in seen.updates[1:])]
+            server.taken = [([sign * part for part in far], 1), *((taken, 1) for taken in seen.updates[1:])]
             server.close()
             moved = zip(server.parameters, seen.before, far, strict=True)
             found[i % 2, i // 2] = sum(float(((new - old) * part).sum()) for new, old, part in moved)

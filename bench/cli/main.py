@@ -31,7 +31,6 @@ from bench.cli import (
 )
 from bench.cli.options import Execute, help_formatter
 from bench.core.errors import Caveat, UserError, suggest, warn_user
-from bench.dp.graph_cleanup import forgetting
 
 COMMANDS = {
     "run": run, "plan": plan, "table": table, "list": list, "why": why, "plot": plot, "figure": figure,
@@ -69,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _show_caveats()
             arguments = parse(_decoded(words))
             execute: Execute = arguments.execute
-            with forgetting():
-                code = execute(arguments)
+            code = execute(arguments)
         sys.stdout.flush()
     except UserError as error:
         warn_user(str(error))

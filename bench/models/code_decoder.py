@@ -18,7 +18,8 @@ from bench.core.release import Map
 from bench.dp import networks
 from bench.dp.layers import check_layers
 from bench.dp.networks import Net, Published
-from bench.dp.train import Recipe, train
+from bench.dp.recipe import Recipe
+from bench.dp.train import train
 from bench.models.classifier import batch_rate
 
 FLAT = 1e-6  # a code's number that varies less than this over public records is not stretched: it says nothing
@@ -43,7 +44,7 @@ class Decoder(Net):
             h = layers.dense(h, units, self.activation)
         return layers.dense(h, self.shape[0] - self.code)
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
         return [self.decode(layers, x[..., : self.code])]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:

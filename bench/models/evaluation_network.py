@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.core.dataset import Examples
-from bench.core.images import is_picture, moved
+from bench.core.images import is_picture, shifted
 from bench.core.randomness import derive, stream
 from bench.core.release import Map
 from bench.dp import networks
@@ -36,6 +36,6 @@ def _varied(examples: Examples, rng: np.random.Generator) -> Examples:
     if not is_picture(examples.shape):
         return examples
     copies = max(1, min(COPIES, MOST // len(examples) - 1))
-    x = moved(np.tile(examples.x, (copies, 1, 1, 1)), rng, SHIFT)
+    x = shifted(np.tile(examples.x, (copies, 1, 1, 1)), rng, SHIFT)
     x += rng.uniform(0, NOISE, (len(x), 1, 1, 1)).astype(np.float32) * rng.standard_normal(x.shape, np.float32)
     return Examples(np.concatenate([examples.x, x]), np.tile(examples.y, copies + 1), examples.classes)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
 from bench.core.randomness import stream
-from bench.dp import networks
-from bench.dp.train import Recipe, train
+from bench.dp import networks, vae
+from bench.dp.recipe import Recipe
+from bench.dp.train import train
 from bench.models.classifier import batch_rate
 
 LATENT = 16
@@ -34,8 +35,8 @@ class Prior:
 
 def prior(own: Examples, seed: int, *, steps: int = 2000, batch_size: int = 128) -> Prior:
     """A variational autoencoder of `own` records (Kingma and Welling 2014), of which the decoder is kept."""
-    net = networks.VAE(own.shape, HIDDEN, LATENT, encoder=HIDDEN)
+    net = vae.VAE(own.shape, HIDDEN, LATENT, encoder=HIDDEN)
     rate = batch_rate(len(own), batch_size)
     recipe = Recipe(net, steps, rate, max(1.0, rate * len(own)), 2e-3, schedule="cosine")
     [fit] = train(recipe, [own], [seed], "prior of own records")
-    return Prior(networks.decoder(net, fit.weights), LATENT, own.shape)
+    return Prior(vae.decoder(net, fit.weights), LATENT, own.shape)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from bench.core.errors import Caveat, UserError
 from bench.core.images import cosines, is_picture
 from bench.core.release import Map
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
 
 Decode = Callable[[Any], Any]
 COSINES = 14  # a side that pictures are put together from: fine enough for what they show, too coarse for noise
@@ -48,7 +49,7 @@ def search(
         for step in tf.range(steps):
             with tf.GradientTape() as tape:
                 losses = loss(decode(numbers), numbers, step)
-            optimizer.apply_gradients([(tape.gradient(losses, numbers), numbers)])
+            apply_gradients(optimizer, [tape.gradient(losses, numbers)], [numbers])
         points = decode(numbers)
         return points, loss(points, numbers, steps)
 

@@ -12,7 +12,8 @@ from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp import networks
 from bench.dp.networks import Autoencoder, Published
-from bench.dp.train import Recipe, train
+from bench.dp.recipe import Recipe
+from bench.dp.train import train
 from bench.dp.training_loop import build
 from bench.models.classifier import classify, standard
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bench.core.dataset import Examples
 from bench.core.randomness import derive
-from bench.dp import networks
 from bench.dp.networks import Published
-from bench.dp.train import Recipe, train
+from bench.dp.recipe import Recipe
+from bench.dp.train import train
+from bench.dp.vae import decoder as vae_decoder
 from bench.models.classifier import batch_rate
 from bench.models.vae_generator import decoder, vae
 
@@ -21,4 +22,4 @@ def reference_decoder(public: Examples, seed: int, *, steps: int = 400) -> Publi
     rate = batch_rate(len(public), 256)
     recipe = Recipe(net, steps, rate, max(1.0, rate * len(public)), 0.02, schedule="linear")
     [fit] = train(recipe, [public], [derive(seed, "reference")], "reference generator")
-    return decoder(networks.decoder(net, fit.weights), public.shape, public.classes)
+    return decoder(vae_decoder(net, fit.weights), public.shape, public.classes)

@@ -16,24 +16,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from msgspec.structs import astuple
 
 from bench.core.digest import digest
 from bench.core.errors import Caveat
 from bench.core.files import read_regular, write_if_changed
-from bench.games.metrics import Z, paired
+from bench.games.intervals import Z
+from bench.games.paired import is_made_of, standard_error
+from bench.store.differences import PairedDifference, two_sided
 from bench.store.figures import TINY
 from bench.store.read_write import SEAL, Damaged, difference, seal_of
-from bench.store.records import PairedDifference, two_sided
 
 if TYPE_CHECKING:
     from bench.store.records import CellResult
     from bench.store.store import Store
 
 FILE = "comparisons.csv"
-SAME = 1e-5  # what single precision loses of a mean
-LEVEL = 0.05  # of a whole ranking
 MOST = 1 << 28  # bytes of the file
 _FIELDS = PairedDifference.__struct_fields__
 
@@ -70,8 +68,16 @@ class Comparisons:
         return self._between("accuracy", first, second, _accuracy, _correct)
 
     def save(self) -> None:
-        """Write the differences that were requested since, and nothing else."""
+        """Write the differences that were requested since, and nothing else. A Caveat counts those not paired.
+
+        Without that Caveat a line deleted from the file would move ranks silently.
+        """
         used = sorted(self._used.values(), key=lambda one: (one.what, one.data, one.first, one.second))
+        if apart := sum(not one.paired for one in used):
+            what = f"{apart} of {len(used)} differences rest on separate intervals in place of the same targets"
+            warnings.warn(
+                f"{what}: what they need is in no file here, so more rows share a rank.", Caveat, stacklevel=2
+            )
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow([*_FIELDS, SEAL])
@@ -99,22 +105,6 @@ class Comparisons:
         return known
 
 
-def ranks(count: int, worse: Callable[[int, int], float | None]) -> list[int]:
-    """Ranks with ties of `count` rows in order: a row shares that of the first of its group unless it differs from it.
-
-    worse: (first of the group, row) -> p of a difference by chance, None where it is unknown. Bonferroni's correction
-    keeps the probability of one wrong split at LEVEL.
-    """
-    found: list[int] = []
-    first = 0
-    for i in range(count):
-        p = worse(first, i) if i else None
-        if p is not None and p < LEVEL / max(1, count - 1):
-            first = i
-        found.append(first + 1)
-    return found
-
-
 def _difference(
     names: tuple[str, str, str, str],
     of: str,
@@ -126,7 +116,7 @@ def _difference(
     for pair in pairs:
         values.append(figure(pair[0])["value"] - figure(pair[1])["value"])
         made_of = [units(one) for one in pair]
-        whole = all(is_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
+        whole = all(is_made_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
         se = _paired(*made_of) if whole else None
         on_the_same &= se is not None
         alone = math.hypot(*((figure(one)["high"] - figure(one)["low"]) / (2 * Z) for one in pair))
@@ -162,18 +152,9 @@ def _follows(
     )
 
 
-def is_of(units: Any, value: float) -> bool:
-    """Whether a figure is that of these units: another checkout's cell may have replaced the one measured here.
-
-    The means of the strata add up to it, or each equals it (those of an AUC, `bench.games.metrics.placements`).
-    """
-    means = [float(np.mean(part)) for part in units.values()]
-    return any(np.allclose(made, value, rtol=0, atol=SAME) for made in (sum(means), means)) if means else False
-
-
 def _paired(first: Any, second: Any) -> float | None:
     try:
-        return paired(first, second)
+        return standard_error(first, second)
     except ValueError:
         return None
 

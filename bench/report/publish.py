@@ -64,7 +64,6 @@ def _written(board: Leaderboard, store: Store, registry: Registry, compare: Comp
         if (store.root / AUDITS).is_dir():
             audit_page.write(store, registry)
         compare.save()
-        store.keep_read()
     except UserError as error:
         return error
     return None

@@ -21,7 +21,8 @@ import numpy as np
 
 from bench.core.errors import Caveat
 from bench.core.files import read_regular, write
-from bench.store.records import KINDS, PairedDifference, Record
+from bench.store.differences import PairedDifference
+from bench.store.records import KINDS, Record
 
 R = TypeVar("R", bound=Record)
 

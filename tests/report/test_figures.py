@@ -15,21 +15,24 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from cells import cell
+from figure_cells import keep, made, sheet
 
 import bench
-from bench.cli.main import main, options, run_commands
+from bench.cli.figure import planned as requested
+from bench.cli.main import main
+from bench.cli.options import SETTINGS
 from bench.core.component import Choice, Component
 from bench.core.dataset import Examples
-from bench.games.metrics import over_seeds
+from bench.games.intervals import over_seeds
 from bench.report import figures
 from bench.report.figures import FIGURES, Plan, Point
 from bench.report.figures.page import table
 from bench.report.figures.plan import CVAEGM, VAEGM, points
+from bench.runner import cell as cells
+from bench.runner import run as runner
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request
-from bench.runner.run import cell as cells
-from bench.runner.run import run as runner
+from bench.store.freshness import freshness
 from bench.store.records import CellResult
 from bench.store.store import Store, samples_of
 
@@ -47,40 +50,9 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
     """The cells of a figure, for some seeds of its own or others."""
 
     def planned(plan: Plan, **flags: Any) -> list[cells.Cell]:
-        given = {**dict.fromkeys(options.WORDS), **flags}
-        return cells.asked(run_commands._planned(registry, plan, given).grids)
+        return cells.playable(requested(registry, plan, {**dict.fromkeys(SETTINGS), **flags}).grids)
 
     return planned
-
-
-def made(one: cells.Cell, **changed: Any) -> CellResult:
-    """A cell as the runner would store it, with numbers that depend on its labels and seed."""
-    number = sum(map(ord, "".join(one.name[:3]))) % 97 / 400
-    game = one.attack.component.game
-    assert game is not None
-    given: dict[str, Any] = {
-        "data": one.data.label, "game": game.name, "utility": 0.5 + number + one.seed / 50, "auc": 0.55 + number,
-        "epsilon": float(one.defense.settings.get("epsilon", "inf")),  # type: ignore[arg-type]
-        "digest": one.digest(), "options": one.options,
-    }  # fmt: skip
-    return cell(one.defense.label, one.attack.label, one.seed, **{**given, **changed})
-
-
-def sheet(one: cells.Cell, plan: Plan) -> dict[str, Any]:
-    rng = np.random.default_rng(sum(map(ord, one.defense.label)))
-    rows = [f"class {i}" for i in range(3)] if plan.name == "samples" else ["true", "reconstructed", "baseline"]
-    return {row: rng.integers(0, 256, (5, 8, 8, 1)).astype(np.uint8) for row in rows}
-
-
-def keep(root: Path, plan: Plan, some: Sequence[cells.Cell]) -> Store:
-    store = Store(root)
-    for one in some:
-        path = store.path(*one.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(made(one).to_json())  # and not `save`, which waits for the disk a thousand times
-        if plan.sheet:
-            store.save_sheet(plan.sheet(one.name), sheet(one, plan))
-    return store
 
 
 def drawn(store: Store, *words: str) -> int:
@@ -127,12 +99,12 @@ def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
     monkeypatch.setattr("bench.cli.run_commands._probe", lambda request, registry: False)
     monkeypatch.chdir(tmp_path)
     Path("plan.yaml").write_text(yaml.safe_dump({"parts": [dict(part) for part in FIGURES[name].parts]}))
-    flags = ["--seeds", "4", "--accept-published"]
+    flags = ["--seeds", "4", "--reuse-committed"]
     assert main(["run", "--config", "plan.yaml", *flags]) == main(["figure", name, *flags]) == 130
     ours, theirs = seen
     assert [_spelled(one) for one in ours.grids] == [_spelled(one) for one in theirs.grids]
-    assert ours.accept_published
-    assert theirs.accept_published
+    assert ours.reuse_committed
+    assert theirs.reuse_committed
     assert {seed for one in theirs.grids for seed in one.seeds} == {4}
 
 
@@ -271,7 +243,7 @@ def test_a_heat_map_says_what_each_attack_reached_and_where_it_cannot_play(
     found = whole(plan, some, keep(tmp_path, plan, some))
     [ax] = plan.draw(found).axes
     rows, columns = ([label.get_text() for label in axis] for axis in (ax.get_yticklabels(), ax.get_xticklabels()))
-    assert rows[0] == "blind answer"
+    assert rows[0] == "release-free baseline"
     shown = {}
     for text in ax.texts:
         j, i = (int(place) for place in text.get_position())
@@ -279,11 +251,11 @@ def test_a_heat_map_says_what_each_attack_reached_and_where_it_cannot_play(
             shown[rows[i], columns[j]] = text.get_text()
     assert len(shown) == len(rows) * len(columns)
     for point in found:
-        assert point.cell.found
+        assert point.cell.headline
         star = "*" if point.cell.above_baseline else ""
-        assert shown[point.defense.label, point.attack.label] == f"{point.cell.found.value:.2f}{star}"
+        assert shown[point.defense.label, point.attack.label] == f"{point.cell.headline.value:.2f}{star}"
     assert any(word.endswith("*") for word in shown.values())
-    assert {shown["blind answer", column] for column in columns} == {"0.50"}
+    assert {shown["release-free baseline", column] for column in columns} == {"0.50"}
     assert shown["none", "nearest_sample"] == "n/a"
     assert shown["dp_sgd", "confidence"] == "-"
 
@@ -349,7 +321,7 @@ def test_a_shipped_figure_says_what_the_shipped_cells_say(
     if not written.is_file():
         pytest.skip(f"results/figures holds no {name}: it was not measured")
     plan = replace(FIGURES[name], sheet=None)  # the pictures themselves are in no checkout but the one that measured
-    found, _ = points(plan, asked(plan), shipped, cells.freshness(registry.find))
+    found, _ = points(plan, asked(plan), shipped, freshness(registry.find))
     again = f"`bench figure {name}` draws it again: run it, commit"
     assert found, again
     assert written.read_bytes() == table(found), again
