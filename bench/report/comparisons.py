@@ -235,7 +235,10 @@ def _read(store: Store) -> list[Difference]:
     path = store.root / FILE
     try:
         text = read_regular(path, MOST).decode()
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if lines.fieldnames != [*_FIELDS, SEAL]:
+            raise ValueError("its first line does not name the columns of differences with their seals")
+        rows = list(lines)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
@@ -255,7 +258,7 @@ def _read(store: Store) -> list[Difference]:
 def _of_row(row: dict[str, Any]) -> Difference:
     """The difference in a line. Raises Damaged where it is none, or another than was written."""
     if row.keys() != {*_FIELDS, SEAL} or None in row.values():
-        raise Damaged("it has not the columns of a difference with its seal")
+        raise Damaged("it has fewer or more cells than there are columns")
     seal = row.pop(SEAL)
     found = difference(row)
     if seal_of(found) != seal:

@@ -331,6 +331,7 @@ def test_p_written_into_the_table_of_differences_moves_no_rank(
     after, note = table(store, capsys)
     assert f"{len(rows)} of its {len(rows)} lines are damaged" in note
     assert note.count("differences rest on") == 1
+    assert after == before
     path.write_text(",".join(rows[0]) + "\n" + "".join(map(_line, rows)))
     assert table(store, capsys) == (before, "")
 
