@@ -413,7 +413,9 @@ def _swapped(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_bias(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(clipping.OuterForm, "square_norms", lambda self: tf.cast(_square(self.d) * _square(self.a), tf.float64))
+    patch.setattr(
+        clipping.OuterForm, "square_norms", lambda self: tf.cast(_square(self.d) * _square(self.a), tf.float64)
+    )
 
 
 def _rows_apart(patch: pytest.MonkeyPatch) -> None:
