@@ -449,7 +449,7 @@ def test_plain_training_that_diverges_is_an_error() -> None:
 
 @dataclass(frozen=True)
 class Convolved(Classifier):
-    """A small network of the kind that one-pass clipping does not know."""
+    """A small network of the kind that ghost clipping does not know."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         from tensorflow import keras
@@ -494,7 +494,7 @@ class Bent(Classifier):
         ("norm", "batch means|batch_normalization"),
         ("centred", "mixes records"),
         ("regularised", "add_loss"),
-        ("reduced", "one number a record"),
+        ("reduced", "one number per record"),
     ],
 )
 def test_networks_that_break_the_clip_are_refused(extra: str, why: str, engine: str) -> None:
