@@ -16,7 +16,13 @@ from bench.core.component import attack, dataset, defense
 from bench.core.release import Release
 
 HERE = Path(__file__).parent
-QUICK = replace(MEMBERSHIP, baseline=lambda challenge, seed: np.random.default_rng(seed).random(len(challenge.ground_truth)))
+
+
+def guess(challenge, seed):
+    return np.random.default_rng(seed).random(len(challenge.ground_truth))
+
+
+QUICK = replace(MEMBERSHIP, baseline=guess)
 
 
 @dataset("made")

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import yaml
 from figure_cells import keep, made, sheet
+from msgspec import structs
 
-import bench
 from bench.cli.figure import planned as requested
 from bench.cli.main import main
 from bench.cli.options import SETTINGS
-from bench.core.component import Choice, Component
+from bench.core.component import Choice
 from bench.core.dataset import Examples
 from bench.games.intervals import over_seeds
 from bench.report import figures
@@ -29,7 +29,7 @@ from bench.report.figures import FIGURES, Plan, Point
 from bench.report.figures.page import table
 from bench.report.figures.plan import CVAEGM, VAEGM, points
 from bench.runner import cell as cells
-from bench.runner import run as runner
+from bench.runner import play
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request
 from bench.store.freshness import freshness
@@ -84,7 +84,7 @@ def _list(words: str | list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
+def test_a_plan_is_what_a_configuration_of_the_same_words_requests(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Request] = []
@@ -93,10 +93,8 @@ def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
         seen.append(request)
         raise KeyboardInterrupt
 
-    fake = SimpleNamespace(run=run)
-    monkeypatch.setattr(bench, "runner", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "bench.runner.run", fake)
-    monkeypatch.setattr("bench.cli.run_commands._probe", lambda request, registry: False)
+    monkeypatch.setattr("bench.runner.run.run", run)
+    monkeypatch.setattr("bench.cli.run.lint_claims", lambda request, registry: False)
     monkeypatch.chdir(tmp_path)
     Path("plan.yaml").write_text(yaml.safe_dump({"parts": [dict(part) for part in FIGURES[name].parts]}))
     flags = ["--seeds", "4", "--reuse-committed"]
@@ -211,7 +209,7 @@ def test_what_has_no_utility_leaves_a_gap_and_stops_nothing(
     plan = FIGURES["vaegm_epsilon"]
     store = Store(tmp_path)
     for one in asked(plan, seeds="0"):
-        store.save(replace(made(one), utility={"not_measurable": "no predictor"}))
+        store.save(structs.replace(made(one), utility={"not_measurable": "no predictor"}))
     assert drawn(store, plan.name, "--seeds", "0") == 0
     rows = list(csv.DictReader((tmp_path / "figures" / "vaegm_epsilon.csv").read_text().splitlines()))
     assert {row["utility"] for row in rows} == {""}
@@ -457,9 +455,9 @@ def test_a_figure_measures_what_is_missing_and_keeps_samples(
     assert kept is not None
     assert list(kept) == [f"class {label}" for label in range(10)]
     for label, pictures in enumerate(kept.values()):
-        assert pictures.shape == (runner.SHOWN, 8, 8, 1)
+        assert pictures.shape == (play.SHOWN, 8, 8, 1)
         assert (pictures == round(label / 10 * 255)).all()
-    monkeypatch.setattr(runner, "_train", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(play, "train", lambda *_: pytest.fail("measured again"))
     before = {path: path.read_bytes() for path in Path("results/figures").iterdir()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -467,16 +465,11 @@ def test_a_figure_measures_what_is_missing_and_keeps_samples(
     assert {path: path.read_bytes() for path in Path("results/figures").iterdir()} == before
 
 
-def test_only_pictures_are_kept_as_samples(tmp_path: Path, registry: Registry) -> None:
-    store = Store(tmp_path)
+def test_only_images_are_kept_as_samples(registry: Registry) -> None:
     made = Examples(np.ones((4, 8, 8, 1)), np.array([0, 0, 1, 1]), 2)
     release = SimpleNamespace(generate=lambda n, seed: made)
     for name, kept in (("digits", True), ("breast_cancer", False)):
-        one = cells.Cell(Choice(registry.data[name]), *(Choice(made) for made in _any(registry)), 0)
-        runner._keep_samples(one, release, store)  # type: ignore[arg-type]
-        assert (store.load_sheet(samples_of(one.name)) is not None) is kept
-    runner._keep_samples(one, SimpleNamespace(generate=None), store)  # type: ignore[arg-type]
-
-
-def _any(registry: Registry) -> tuple[Component, Component]:
-    return registry.defenses["none"], registry.attacks["confidence"]
+        others = registry.defenses["none"], registry.attacks["confidence"]
+        one = cells.Cell(Choice(registry.data[name]), *map(Choice, others), 0)
+        assert bool(play.samples(one, release)) is kept  # type: ignore[arg-type]
+        assert play.samples(one, SimpleNamespace(generate=None)) == {}  # type: ignore[arg-type]
