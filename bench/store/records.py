@@ -95,7 +95,7 @@ class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: ClassVar[str] = "control"
-    remedy: ClassVar[str] = "run `bench control` again"
+    remedy: ClassVar[str] = "run `bench controls` again"
 
     attack: Label
     digest: str
