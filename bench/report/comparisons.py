@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from msgspec.structs import astuple
 
 from bench.core.digest import digest
 from bench.core.errors import Caveat
 from bench.core.files import read_regular, write_if_changed
-from bench.games.metrics import Z, paired
+from bench.games.intervals import Z
+from bench.games.paired import is_made_of, standard_error
 from bench.store.differences import PairedDifference, two_sided
 from bench.store.figures import TINY
 from bench.store.read_write import SEAL, Damaged, difference, seal_of
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from bench.store.store import Store
 
 FILE = "comparisons.csv"
-SAME = 1e-5  # what single precision loses of a mean
-LEVEL = 0.05  # of a whole ranking
 SLACK = 1.5  # intervals are not symmetric, and so the error that is read off them is a rough one
 MOST = 1 << 28  # bytes of the file
 _FIELDS = PairedDifference.__struct_fields__
@@ -108,22 +106,6 @@ class Comparisons:
         return known
 
 
-def ranks(count: int, worse: Callable[[int, int], float | None]) -> list[int]:
-    """Ranks with ties of `count` rows in order: a row shares that of the first of its group unless it differs from it.
-
-    worse: (first of the group, row) -> p of a difference by chance, None where it is unknown. Bonferroni's correction
-    keeps the probability of one wrong split at LEVEL.
-    """
-    found: list[int] = []
-    first = 0
-    for i in range(count):
-        p = worse(first, i) if i else None
-        if p is not None and p < LEVEL / max(1, count - 1):
-            first = i
-        found.append(first + 1)
-    return found
-
-
 def _difference(
     names: tuple[str, str, str, str],
     of: str,
@@ -135,7 +117,7 @@ def _difference(
     for pair in pairs:
         values.append(figure(pair[0])["value"] - figure(pair[1])["value"])
         made_of = [units(one) for one in pair]
-        whole = all(is_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
+        whole = all(is_made_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
         se = _paired(*made_of) if whole else None
         on_the_same &= se is not None
         alone = math.hypot(*(_error(figure(one)) for one in pair))
@@ -179,18 +161,9 @@ def _follows(
     )
 
 
-def is_of(units: Any, value: float) -> bool:
-    """Whether a figure is that of these units: another checkout's cell may have replaced the one measured here.
-
-    The means of the strata add up to it, or each equals it (those of an AUC, `bench.games.metrics.placements`).
-    """
-    means = [float(np.mean(part)) for part in units.values()]
-    return any(np.allclose(made, value, rtol=0, atol=SAME) for made in (sum(means), means)) if means else False
-
-
 def _paired(first: Any, second: Any) -> float | None:
     try:
-        return paired(first, second)
+        return standard_error(first, second)
     except ValueError:
         return None
 

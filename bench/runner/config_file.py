@@ -12,6 +12,7 @@ from bench.core.files import read_regular
 
 Setting = str | list[str] | bool
 PARTS = "parts"
+RENAMED = {"accept-published": "reuse-committed"}
 LONGEST = 1 << 20  # bytes
 Settings = dict[str, Setting]
 
@@ -38,8 +39,8 @@ def read(path: Path, words: Mapping[str, type], of_parts: Container[str]) -> tup
         where = f" in line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise UserError(f"the configuration {path} is not valid YAML{where}: {what}.") from error
-    if loaded is None:
-        raise UserError(f"the configuration {path} is empty: write `word: value` lines, as in `seeds: 0-4`.")
+    if not loaded:
+        raise UserError(f"the configuration {path} is empty: write `setting: value` lines, as in `seeds: 0-4`.")
     if not isinstance(loaded, dict):
         raise UserError(f"the configuration {path} must hold `word: value` lines, as in `seeds: 0-4`.")
     parts = loaded.pop(PARTS, [{}])
@@ -81,7 +82,8 @@ def typed(path: Path | str, given: Mapping[Any, object], words: Mapping[str, typ
     found = {}
     for key, value in given.items():
         if not isinstance(key, str) or key not in words:
-            raise UserError(f"the configuration {path} has the unknown word {key!r}: {suggest(str(key), words)}")
+            hint = f"it is now called {RENAMED[key]!r}." if key in RENAMED else suggest(str(key), words)
+            raise UserError(f"the configuration {path} has the unknown word {key!r}: {hint}")
         found[key] = _setting(path, key, value, words[key])
     return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from bench.games.metrics import Z
+from bench.games.intervals import Z
 from bench.store.figures import TINY, WHOLE
 from bench.store.records import Label
 

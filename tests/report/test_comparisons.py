@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from scipy import stats
 
 from bench.core.errors import Caveat
-from bench.games import metrics
+from bench.games import intervals, metrics, paired
+from bench.games.paired import LEVEL, ranks
 from bench.report import ranking
 from bench.report.aggregate import build
-from bench.report.comparisons import FILE, LEVEL, Comparisons, Side, ranks
+from bench.report.comparisons import FILE, Comparisons, Side
 from bench.store.differences import PairedDifference, two_sided
 from bench.store.read_write import SEAL, difference, seal_of
 from bench.store.records import CellResult
@@ -36,7 +37,7 @@ def measured(store: Store, defense: str, seed: int, answer: Any, member: Any, **
     result = replace(made, metrics={**made.metrics, "auc": metrics.auc(answer, member)}, digest=f"{defense}{seed}")
     store.save(result)
     correct = np.arange(500) < round(500 * made.utility["accuracy"]["value"])
-    answers = metrics.placements(answer, member) | {"correct": correct}
+    answers = paired.auc_units(answer, member) | {"correct": correct}
     store.save_answers((result.data, defense, result.attack, seed), answers)
     return result
 
@@ -46,9 +47,9 @@ def test_of_auc_it_is_delongs_paired_error() -> None:
     member = rng.random(300) < 0.4
     a = scores(rng, member, 0.5)
     b = a + scores(rng, member, 0.2)
-    both = metrics.placements(a, member), metrics.placements(b, member)
-    assert metrics.paired(*both) == pytest.approx(metrics.paired_gain(a, b, member)["se"], rel=1e-5)
-    assert metrics.paired(both[0], both[0]) == 0
+    both = paired.auc_units(a, member), paired.auc_units(b, member)
+    assert paired.standard_error(*both) == pytest.approx(paired.auc_gain(a, b, member)["se"], rel=1e-5)
+    assert paired.standard_error(both[0], both[0]) == 0
 
 
 def test_of_recalls_it_is_that_of_the_groups_differences() -> None:
@@ -59,7 +60,7 @@ def test_of_recalls_it_is_that_of_the_groups_differences() -> None:
     for g in range(3):
         differences = [(float(x) - float(y)) / 3 for x, y, own in zip(a, b, group, strict=True) if own == g]
         naive += float(np.var(differences, ddof=1)) / len(differences)
-    found = metrics.paired(metrics.recalls(a, group), metrics.recalls(b, group))
+    found = paired.standard_error(paired.recall_units(a, group), paired.recall_units(b, group))
     assert found == pytest.approx(math.sqrt(naive), rel=1e-5)
 
 
@@ -67,7 +68,7 @@ def test_other_targets_cannot_be_paired() -> None:
     units = {"units": np.ones(4)}
     for other in ({"units": np.ones(5)}, {"units_1": np.ones(4)}, {}):
         with pytest.raises(ValueError, match="same targets"):
-            metrics.paired(units, other)
+            paired.standard_error(units, other)
 
 
 def test_two_attacks_that_find_nothing_differ_as_rarely_as_they_should(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_the_error_is_not_smaller_than_what_seeds_differ_by(tmp_path: Path) -> N
     found = Comparisons(Store(tmp_path)).leakage(*sides)
     assert found is not None
     assert found.value == pytest.approx(0.2)
-    assert (found.high - found.low) / (2 * metrics.Z) == pytest.approx(0.1 / math.sqrt(3))
+    assert (found.high - found.low) / (2 * intervals.Z) == pytest.approx(0.1 / math.sqrt(3))
 
 
 def test_claims_that_differ_are_named(tmp_path: Path) -> None:
@@ -282,12 +283,12 @@ def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) 
     assert place["none"] == 4
     assert {place["a"], place["b"], place["public_only"]} == {1}
     by_name = {row.defense: row for row in section.rows}
-    assert by_name["none"].cells[0].less is None
-    less = by_name["a"].cells[0].less
-    assert less is not None
-    assert less.low > 0.2
-    [equals] = board.equals
-    assert [row.defense for row in equals.rows] == ["a", "b"]
-    assert [row.rank for row in equals.rows] == [1, 2]
-    assert equals.beyond[0] is not None
-    assert equals.beyond[0].value == pytest.approx(0.3)
+    assert by_name["none"].cells[0].reduction is None
+    reduction = by_name["a"].cells[0].reduction
+    assert reduction is not None
+    assert reduction.low > 0.2
+    [equal] = board.equal_claims
+    assert [row.defense for row in equal.rows] == ["a", "b"]
+    assert [row.rank for row in equal.rows] == [1, 2]
+    assert equal.gains[0] is not None
+    assert equal.gains[0].value == pytest.approx(0.3)

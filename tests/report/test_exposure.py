@@ -13,7 +13,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.core.errors import UserError
-from bench.games import metrics
+from bench.games import metrics, paired
 from bench.report.exposure import export
 from bench.store.store import Store
 from tests.cells import cell
@@ -29,7 +29,7 @@ def keep(store: Store, defense: str, attack: str, found: set[int], **changed: An
         score[2 * i] = 2 + i
     result = cell(defense, attack, auc=metrics.auc(score, member)["value"], **changed)
     names = np.array([i.to_bytes(8, "big") for i in range(N)], "V8")
-    answers = metrics.placements(score, member) | {"records": names}
+    answers = paired.auc_units(score, member) | {"records": names}
     store.save_answers((result.data, defense, attack, result.seed), answers)
     store.save(result)
     return result
@@ -64,7 +64,7 @@ def test_counts_are_those_of_a_loop_over_records(tmp_path: Path) -> None:
     one = len(lira | of_a) - len(both)
     assert found.counts == (N - one - len(both), one, len(both))
     assert sum(found.counts) == N
-    np.testing.assert_allclose(found.luck, [N * 0.99**2, N * 2 * 0.01 * 0.99, N * 0.01**2])
+    np.testing.assert_allclose(found.chance, [N * 0.99**2, N * 2 * 0.01 * 0.99, N * 0.01**2])
     assert f"| digits | 0 | {N} | 2 |" in paths[1].read_text()
 
 
@@ -84,5 +84,5 @@ def test_nothing_at_hand_is_said(tmp_path: Path) -> None:
 
 def test_the_verb_needs_fresh_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep(Store(tmp_path), "none", "confidence", {1})  # its digest is made up
-    assert main(["exposed", "--results", str(tmp_path)]) == 2
+    assert main(["exposure", "--results", str(tmp_path)]) == 2
     assert "run `bench run` first" in capsys.readouterr().err

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
-from bench.core.component import dataset
+from bench.core.component import Option, dataset
 from bench.core.dataset import Attribute, Data, Examples, Where, first, split
 from bench.core.errors import UserError, suggest
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 
 # SHA-256 of the records that statsmodels ships, as float32
 CONTENT = "01a7d603b3ab1b49d139f94753fab9d25be1a9d5a5b43d8c77eac0c8f5940692"
 VISITS = (1, 3)  # none; one or two; three or more
-# What each number can be by the design of the experiment, never what the records hold: a coinsurance of 0 to 100 %; an
+# Survey features are scaled by their documented ranges, never by the observed records: a coinsurance of 0 to 100 %; an
 # expenditure of at most 1,000 dollars over a coinsurance of at least 25 %; of the incentive only that it stayed below
 # 10,000 dollars, which its logarithm forgives; shares of limitations and, in per cent, of the diseases asked about.
 RANGES = {
@@ -27,22 +29,21 @@ ATTRIBUTES = {
 }
 
 
-@dataset("randhie", has={"attributes"})
+@dataset("randhie", has={"attributes"}, records=2_760)
 def randhie(
     where: Where,
     rng: np.random.Generator,
     *,
-    private: int = 800,
-    holdout: int = 1350,
-    public: int = 610,
-    attribute: str = "health",
+    private: Annotated[int, PRIVATE] = 800,
+    holdout: Annotated[int, HOLDOUT] = 1350,
+    public: Annotated[int, PUBLIC] = 610,
+    attribute: Annotated[str, Option("what attribute inference asks about", one_of=tuple(ATTRIBUTES))] = "health",
 ) -> Data:
     """RAND Health Insurance Experiment, 10 features, 3 classes, 2,760 distinct of 20,190 records, in statsmodels.
 
-    The label is how often somebody saw a doctor in a year: not at all, once or twice, or more often. (Whether at all
-    is what most answer with yes, and nothing in a record tells who does not.) What is left of the records differs in
-    what they say besides the visits; of equal ones the first stays.
-    attribute: what attribute inference asks about, health (self-rated, 4 values) or individual_plan.
+    The label is how often a person saw a doctor in a year: not at all, once or twice, or more often. (Most people did
+    at least once, and no feature predicts who did not.) Of records with equal features the first one stays.
+    attribute: the target of attribute inference, health (self-rated, 4 values) or individual_plan.
     Source: RAND Corporation, 1974 to 1982, as shipped with statsmodels (a part of the set of Cameron and Trivedi).
     Licence: public domain, says statsmodels.
     Size: 20,190 records, of which 2,760 are distinct, 10 features, 3 classes. A record is a person's year: one person
