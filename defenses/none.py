@@ -1,4 +1,4 @@
-"""The undefended classifier: what every defense is measured against."""
+"""The undefended classifier: the baseline of every defense."""
 
 from __future__ import annotations
 

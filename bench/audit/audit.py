@@ -24,7 +24,7 @@ from bench.store.audit_findings import ERROR, SHARED, Finding
 from bench.store.freshness import finding_digest
 
 if TYPE_CHECKING:
-    from bench.audit.replayed_mechanisms import Door, Say, Sides
+    from bench.audit.replayed_mechanisms import OnProgress, Replayed, Sides
     from bench.core.component import Choice
     from bench.core.release import Release
 
@@ -38,7 +38,7 @@ def claims(defense: Choice) -> bool:
     return defense.component.private and defense.settings.get("epsilon") != float("inf")
 
 
-def audit(defense: Choice, data: Choice, kind: str, trials: int, where: Where, on_progress: Say) -> Finding:
+def audit(defense: Choice, data: Choice, kind: str, trials: int, where: Where, on_progress: OnProgress) -> Finding:
     """Audit a row with this many trials, half of them with the canary. Raises UserError where nothing can be audited.
 
     kind: one of `bench.store.audit_findings.KINDS`.
@@ -82,7 +82,7 @@ class AuditRow:
     data: Data
     seed: int
     pairs: int
-    on_progress: Say
+    on_progress: OnProgress
     attempt: int = 0
 
     @property
@@ -101,7 +101,7 @@ class AuditRow:
         return function(private, self.data.public, seed=given, **self.defense.settings)
 
     @cached_property
-    def mechanisms(self) -> tuple[Any, list[Door]]:
+    def mechanisms(self) -> tuple[Any, list[Replayed]]:
         """The `dp_event` of the defense, and each mechanism that it uses."""
         from bench.audit.black_box import inverted_record
 
@@ -111,7 +111,7 @@ class AuditRow:
             mislabelled = replace(one, y=(one.y + 1) % one.classes)
             extra += [("a record turned inside out", inverted_record(one)), ("a mislabelled record", mislabelled)]
         self.on_progress("running the defense", 0, self.pairs)
-        release, found = replayed_mechanisms.doors(self.run, self.data.private, extra, self.seed)
+        release, found = replayed_mechanisms.replayed(self.run, self.data.private, extra, self.seed)
         if not found:
             raise UserError(
                 f"{self.defense.label} uses none of the mechanisms that can be audited: DP training, the Gaussian "
@@ -140,7 +140,7 @@ def _one_step(row: AuditRow) -> Found:
     return dp_event, _largest(lower), _largest(most), tuple(parts)
 
 
-def epsilon_of_uses(mechanism: Door, mu: float, delta: float) -> float:
+def epsilon_of_uses(mechanism: Replayed, mu: float, delta: float) -> float:
     """The epsilon of all uses of a mechanism, if each is mu-GDP on the records that it samples."""
     return accounting.epsilon(replayed_mechanisms.event(mechanism, 1 / mu), delta) if mu else 0.0
 
@@ -154,7 +154,7 @@ def _whole(row: AuditRow) -> Found:
     from bench.audit import full_training
 
     dp_event, found = row.mechanisms
-    trainings = [one for one in found if isinstance(one, replayed_mechanisms.Training)]
+    trainings = [one for one in found if isinstance(one, replayed_mechanisms.ReplayedTraining)]
     if not trainings:
         raise UserError(f"{row.defense.label} has no private training to audit as a whole: take --kind one_step.")
     bounds, parts = [], []

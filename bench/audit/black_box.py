@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from bench.audit.canary import joined
-from bench.audit.replayed_mechanisms import Say, Sides
+from bench.audit.replayed_mechanisms import OnProgress, Sides
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import derive
@@ -22,7 +22,7 @@ AT_ONCE = 10  # defenses that train as one program: more exceed memory where a d
 Run = Callable[[Examples, int], Release]
 
 
-def scores(run: Run, private: Examples, record: Examples, pairs: int, seed: int, on_progress: Say) -> Sides:
+def scores(run: Run, private: Examples, record: Examples, pairs: int, seed: int, on_progress: OnProgress) -> Sides:
     """Scores of `pairs` releases of the private records with `record`, and of as many without it, (pairs,) each."""
     from bench.dp.joint_training import train_jointly
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.audit.canary import replay
-from bench.audit.replayed_mechanisms import Say, Sides, Training, at_once
+from bench.audit.replayed_mechanisms import OnProgress, ReplayedTraining, Sides, at_once
 from bench.core.randomness import derive
 from bench.dp.recipe import Privacy
 from bench.lint.white_box_steps import Steps
 
 
-def scores(trained: Training, pairs: int, seed: int, on_progress: Say) -> Sides:
+def scores(trained: ReplayedTraining, pairs: int, seed: int, on_progress: OnProgress) -> Sides:
     """Log-likelihood ratios of `pairs` trainings with the canary and of as many without it, (pairs,) each."""
     found: list[Sides] = []
     many = at_once(trained.canary, pairs)
@@ -32,7 +32,7 @@ def scores(trained: Training, pairs: int, seed: int, on_progress: Say) -> Sides:
     return held_in, held_out
 
 
-def _chunk(trained: Training, half: int, seed: int, on_progress: Say) -> Sides:
+def _chunk(trained: ReplayedTraining, half: int, seed: int, on_progress: OnProgress) -> Sides:
     """Train models side by side, and compute the contribution of the canary at the weights before each step.
 
     They train on the canary or on no record, since an adversary who knows all other records subtracts their

@@ -25,7 +25,7 @@ ROUNDING = 3e-5
 class Site:
     """One layer in one forward pass: its variables, its input `a` and its output `z` before the activation.
 
-    network: the part that it is clipped with; unfold: what turns the input of a convolution into patches.
+    network: the group of layers that it is clipped with; unfold: what turns the input of a convolution into patches.
     """
 
     kernel: Any
@@ -88,7 +88,7 @@ def clip_shares(networks: Sequence[str], squares: Sequence[Any], l2_norm_clip: A
     names = list(dict.fromkeys(networks))
     clip = l2_norm_clip / len(names) ** 0.5
     factors = {
-        name: clip_factors(tf.add_n([s for s, own in zip(squares, networks, strict=True) if own == name]), clip)
+        name: clip_factors(tf.add_n([s for s, network in zip(squares, networks, strict=True) if network == name]), clip)
         for name in names
     }
     return [factors[name] for name in networks]
@@ -121,7 +121,7 @@ def _square_of_record(values: Any, lead: int) -> Any:
 
 @dataclass(frozen=True)
 class OuterForm:
-    """A dense layer on one row a record: the gradient is the outer product of a (…, n, p) and d (…, n, q)."""
+    """A dense layer on one row per record: the gradient is the outer product of a (…, n, p) and d (…, n, q)."""
 
     a: Any
     d: Any
@@ -136,7 +136,7 @@ class OuterForm:
 
 @dataclass(frozen=True)
 class ExplicitForm:
-    """A layer on many rows a record and with few weights: a^T d of every record, (…, n, p * q), is smaller than a."""
+    """A layer on many rows per record and with few weights: a^T d of every record, (…, n, p * q), is smaller than a."""
 
     a: Any
     d: Any
@@ -158,7 +158,7 @@ class ExplicitForm:
 
 @dataclass(frozen=True)
 class GramForm:
-    """A layer on few rows a record and with many weights: |a^T d|^2 from the rows' products among themselves."""
+    """A layer on few rows per record and with many weights: |a^T d|^2 from the rows' products among themselves."""
 
     a: Any
     d: Any
@@ -197,13 +197,13 @@ def ghost_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip
     """Clipped sums of per-record gradients from one backward pass, kernels and biases of the sites in turn.
 
     The gradient of a layer for one record is a^T d, of its input rows a and its output gradients d, so norms and
-    weighted sums follow from these two without a gradient a record (Goodfellow 2015; Bu et al. 2022, "book-keeping").
+    weighted sums follow from these two without a gradient per record (Goodfellow 2015; Bu et al. 2022, "book-keeping").
     A record whose gradient is not finite counts nothing. Memory is linear in the batch. loss: (n,), or (models, n)
     with the clip (models, 1) or one for all.
     """
     deltas = tape.gradient(loss, [s.z for s in sites])  # of a vector: the gradient of its sum
     if any(d is None for d in deltas):
-        raise ValueError("a layer takes no part in the loss: nothing of it would be trained but by noise")
+        raise ValueError("a layer does not affect the loss: only noise would train it")
     lead = loss.shape.rank
     rows = [as_rows(s, d, lead) for s, d in zip(sites, deltas, strict=True)]
     forms = [form_of(a, d, lead) for a, d in rows]
@@ -217,7 +217,7 @@ def ghost_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip
         cleaned = [[_zero_where_dropped(v, f) for v in pair] for pair, f in zip(rows, factors, strict=True)]
         return summed([form_of(a, d, lead) for a, d in cleaned])
 
-    # Hardly ever is a record dropped, and setting rows to zero costs as much as clipping does.
+    # A record is hardly ever dropped, and setting rows to zero costs as much as clipping.
     kept = tf.reduce_all([tf.reduce_all(f > 0) for f in factors])
     return list(tf.cond(kept, lambda: summed(forms), tidied))
 
@@ -251,8 +251,8 @@ def vectorized_clipped_sums(
 ) -> list[Any]:
     """The reference: clipped sums of whole per-record gradients (n, *variable), memory n times the model.
 
-    Where models are stacked, variables have a leading model axis and each model is clipped for itself. networks: the
-    part that each variable is clipped with, by default one for all.
+    Where models are stacked, variables have a leading model axis and each model is clipped separately. networks: the
+    group that each variable is clipped with, by default one for all.
     """
     lead = 2 if stacked else 1
     clip = tf.reshape(l2_norm_clip, [-1]) if stacked else l2_norm_clip  # (models,) against (n, models)

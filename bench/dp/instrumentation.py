@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """What is told of each use of the three mechanisms, and may replace what goes in or comes out."""
+    """Is called on each use of the three mechanisms, and may replace its inputs or outputs."""
 
     def training_inputs(
         self, recipes: Sequence[Recipe], datasets: Sequence[Examples]

@@ -136,8 +136,8 @@ class Stacked(Single):
 class Routed(Single):
     """Dense layers of one model per label as one model, which takes of each record the label beside it.
 
-    `label` (n, models) is one-hot. A layer's kernel holds the models' kernels one above the other, each with its bias
-    as a last row: (models * (in + 1), units); a record's numbers are placed where its own begins.
+    `label` (n, models) is one-hot. The kernel of a layer holds the kernels of the models one above the other, each with
+    its bias as a last row: (models * (in + 1), units); the numbers of a record are placed where its model begins.
     """
 
     def __init__(self, label: Any) -> None:

@@ -89,7 +89,7 @@ def bernoulli(logits: Any, x: Any) -> Any:
 
 @dataclass(frozen=True)
 class Autoencoder(Net):
-    """Dense encoder to `code` numbers in (-1, 1) and the mirrored decoder; loss is the cross-entropy of features."""
+    """Dense encoder to an embedding of `code` numbers in (-1, 1), and the mirrored decoder; loss is cross-entropy."""
 
     hidden: tuple[int, ...]
     code: int
@@ -178,7 +178,7 @@ def build(net: Net, layers: Any) -> Any:
 def part(
     connect: Callable[[Any, Any], Any], shape: tuple[int, ...], weights: Sequence[NDArray[Any]]
 ) -> tuple[Any, int]:
-    """One stretch of a net (say its encoder) as a Keras model, and how many of the leading `weights` it took."""
+    """A part of a net (say its encoder) as a Keras model, and how many of the leading `weights` it took."""
     from tensorflow import keras
 
     x = Single().input(shape)
@@ -201,7 +201,7 @@ def generator(net: GAN, weights: Weights) -> Any:
 
 
 def standardised(model: Any, centre: NDArray[Any], spread: NDArray[Any]) -> Any:
-    """A Keras model that subtracts `centre` and divides by `spread` before it asks `model`."""
+    """A Keras model that subtracts `centre` and divides by `spread` before it calls `model`."""
     from tensorflow import keras
 
     x = keras.Input(model.input_shape[1:])
@@ -209,7 +209,7 @@ def standardised(model: Any, centre: NDArray[Any], spread: NDArray[Any]) -> Any:
 
 
 def chained(*models: Any) -> Any:
-    """Keras models one after the other, of which the parts can be told."""
+    """Keras models one after the other, which stay separate layers of the result."""
     from tensorflow import keras
 
     return keras.Sequential([keras.Input(models[0].input_shape[1:]), *models])
@@ -217,10 +217,10 @@ def chained(*models: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into.
+    """A network that is published as a whole: a function of arrays, and `model`, its Keras model for white-box use.
 
-    labels: of a generator's decoder, how many numbers at the end of a code are a one-hot label; those before are latent
-    ones, drawn from the standard normal distribution.
+    labels: of the decoder of a generator, how many of its last inputs are a one-hot label; those before are
+    latent ones from the standard normal distribution.
     """
 
     model: Any
@@ -232,7 +232,7 @@ class Published:
 
 
 def published(model: Any, after: str | None = None, shape: tuple[int, ...] | None = None) -> Published:
-    """What `mapping` gives, with the model in the open."""
+    """What `mapping` gives, together with the model."""
     return Published(model, mapping(model, after, shape))
 
 

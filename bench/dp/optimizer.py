@@ -1,10 +1,10 @@
 """TensorFlow Privacy's DP Keras optimizers, made to do exactly what is accounted.
 
 What is TensorFlow Privacy's: the optimizer classes and the Gaussian sum query. What is replaced, and why (each was
-measured to go wrong silently, or to be slow): the clipped sums are found as `bench.dp.clipping` finds them; noise comes
-from keys handed in, one stream per model; sums are divided by a public constant, for a batch's own size tells how many
-records there are; gradients that were not clipped and noised are refused; K models side by side are clipped and noised
-each for itself. This module imports TensorFlow: import it inside functions.
+measured to go wrong silently, or to be slow): the clipped sums are computed by `bench.dp.clipping`; noise comes from
+keys, one stream per model; sums are divided by a public constant, because the size of a batch reveals how many records
+there are; gradients that were not clipped and noised are refused; K models side by side are clipped and noised
+separately. This module imports TensorFlow: import it inside functions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def normals(rows: Any, columns: int, keys: Sequence[int], counter: Any) -> Any:
     """Standard normal numbers (keys, rows, columns): a stream per key, another stretch of it per counter (below 2**63).
 
     More rows leave the first ones as they are. Philox words, 32 bits each, made normal by Box and Muller's rule on
-    whole tensors: faster than TensorFlow's own generator, and further into the tails (6.7 against 5.7 deviations).
+    whole tensors: faster than the generator of TensorFlow, and further into the tails (6.7 against 5.7 deviations).
     """
     pairs = (columns + 1) // 2
     if not pairs:
@@ -114,11 +114,11 @@ class PoissonDPMixin:
     ) -> None:
         if num_microbatches is not None:
             raise ValueError(
-                "num_microbatches must be None (one a record): microbatches of several records "
+                "num_microbatches must be None (one per record): microbatches of several records "
                 "double the sensitivity that the accountant assumes"
             )
         if len({int(key) for key in noise_keys}) < len(noise_keys):
-            raise ValueError("every model needs a noise key of its own: equal keys give equal noise")
+            raise ValueError("every model needs a different noise key: equal keys give equal noise")
         clip, multiplier, size = (
             _each(np.broadcast_to(np.asarray(v, np.float64), len(noise_keys)).tolist())
             for v in (l2_norm_clip, noise_multiplier, batch_size)
@@ -153,7 +153,7 @@ class PoissonDPMixin:
     ) -> list[Any]:
         """Sums of clipped gradients of the records of one piece of a batch, in the order of var_list; no noise yet.
 
-        networks: the part that each variable is clipped with (`Site.network` where there are sites).
+        networks: the group that each variable is clipped with (`Site.network` where there are sites).
         """
         self._check_loss(loss)
         if sites is None:
@@ -275,8 +275,11 @@ def check_private(model: Any, losses: Any, x: Any) -> None:
 
 def _mixes(losses: Any, x: Any) -> bool:
     lead = losses(x).shape
-    repeats = bool(tf.reduce_all(losses(x) == losses(x)))  # not with Dropout, whose gradient alone can be asked
-    for place in ([0] * lead.rank, [size - 1 for size in lead]):  # both ends, for a running sum mixes one way only
+    repeats = bool(tf.reduce_all(losses(x) == losses(x)))  # not with Dropout, of which only the gradient is checked
+    for place in (
+        [0] * lead.rank,
+        [size - 1 for size in lead],
+    ):  # both ends, because a running sum mixes in one direction
         here = tf.scatter_nd([place], [True], lead)
         here = tf.reshape(here, [*lead, *[1] * (x.shape.rank - lead.rank)])
         with tf.GradientTape() as tape:

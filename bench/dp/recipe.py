@@ -1,4 +1,4 @@
-"""What a training is asked to do (Recipe, Privacy), what comes out (Fit), and the options of DP training."""
+"""The input of a training (Recipe, Privacy), its result (Fit), and the options of DP training."""
 
 from __future__ import annotations
 

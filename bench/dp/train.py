@@ -68,7 +68,7 @@ def train(
 def _train(request: TrainingRequest) -> list[Fit]:
     recipes, datasets, seeds = request.recipes, request.datasets, request.seeds
     if len(set(seeds)) != len(seeds) or len(seeds) != len(datasets):
-        raise ValueError("every model needs a seed of its own: equal seeds give equal noise")
+        raise ValueError("every model needs a different seed: equal seeds give equal noise")
     on_progress = training_context.current().on_progress
     key = recipes, [(dataset.x, dataset.y) for dataset in datasets], list(seeds)
     found = cached(key, recipes[0].net, lambda: training_loop.fit(recipes, datasets, seeds, request.what, on_progress))

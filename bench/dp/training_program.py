@@ -109,7 +109,7 @@ class Program:
     def _noise_inputs(self, width: Any, keys: Sequence[int]) -> Any:
         """Standard normal numbers of each record, drawn outside of the network.
 
-        So a sampling layer runs once, and a model draws what it would draw alone.
+        So a sampling layer runs once, and a model gets the numbers that it would get alone.
         """
         from bench.dp.optimizer import normals
 

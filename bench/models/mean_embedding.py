@@ -21,10 +21,10 @@ from bench.dp.networks import Net, Weights, part
 from bench.dp.recipe import Recipe, private_training
 from bench.dp.vae import DARK, LOUD, VAE
 
-LENGTH = 3.0  # of every record's features; beside it stands the 1 by which records of a class are counted
-NORM = math.sqrt(LENGTH**2 + 1)  # of the whole of what one record adds
+LENGTH = 3.0  # norm of the features of every record, without the 1 that counts the records of a class
+NORM = math.sqrt(LENGTH**2 + 1)  # of everything that one record adds
 BANDWIDTH = {True: 0.5, False: 1.0}  # median distances of pictures, and of other records
-LEAST = 0.1  # of an equal share: what noise leaves to a class at least
+LEAST = 0.1  # of an equal share: the least share of a class after noise
 LOGISTIC = 1.7  # standard deviation of the normal distribution that is nearly the standard logistic one
 SHARP = 3.0  # inverse temperature of the coins
 
@@ -66,7 +66,7 @@ def _matrix(kernel: Kernel) -> NDArray[Any]:
 
 
 def projection(shape: tuple[int, ...], cosines: int) -> NDArray[Any]:
-    """What a kernel sees of flat records, as columns (d, seen): their cosine coefficients, or all of them."""
+    """The projection of flat records to cosine coefficients, or the identity: columns (d, inputs of the kernel)."""
     if not cosines:
         return np.eye(math.prod(shape), dtype=np.float32)
     return images.cosines(shape, cosines).T / math.sqrt(math.prod(shape[:2]))
@@ -104,7 +104,7 @@ class ClassSums(Net):
         return -tf.gather(outputs[0], y, batch_dims=y.shape.rank)
 
     def start(self, weights: Weights) -> Weights:
-        """Nothing has been added up."""
+        """Zeros: nothing has been added up."""
         return [np.zeros_like(w) for w in weights]
 
 

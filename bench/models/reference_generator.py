@@ -1,4 +1,4 @@
-"""A generator of the attacker's own: what any model of such records gets right, whether or not it saw private ones."""
+"""A reference generator, trained by the attacker on public records, to which attacks are calibrated."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bench.models.vae_generator import decoder, vae
 def reference_decoder(public: Examples, seed: int, *, steps: int = 400) -> Published:
     """The decoder of a class-conditional VAE that was trained plainly on public records (of the kind in dp_cvaegm).
 
-    An attack is calibrated by it (Chen et al. 2020, "GAN-Leaks"): a record that is hard for this
-    generator too is no less likely to be a member for being hard.
+    Attacks are calibrated by it (Chen et al. 2020, "GAN-Leaks"): a record that this generator reconstructs badly, too,
+    is no less likely to be a member.
     """
     net = vae(public.shape, (128,), 6, "relu", cosines=10, decay=0.0, classes=public.classes)
     rate = batch_rate(len(public), 256)

@@ -106,7 +106,7 @@ class Fake:
     def __init__(self, claimed: float, true: float) -> None:
         self.noise_multiplier, self._true = claimed, true
 
-    def scores(self, pairs: int, seed: int, say: replayed_mechanisms.Say) -> replayed_mechanisms.Sides:
+    def scores(self, pairs: int, seed: int, say: replayed_mechanisms.OnProgress) -> replayed_mechanisms.Sides:
         rng = np.random.default_rng(seed)
         shift = 0.0 if math.isinf(self._true) else 1.0
         noise = 1.0 if math.isinf(self._true) else self._true
@@ -220,8 +220,8 @@ def test_the_canary_is_what_moves_the_sum_furthest_and_the_rest_stays() -> None:
     data = choice("data", DATA)
     split = data.component.function(Where(), np.random.default_rng(0), **data.settings)
     run = lambda private: given.component.function(private, split.public, seed=0, **given.settings)  # noqa: E731
-    _, [door] = replayed_mechanisms.doors(run, split.private, [], 3)
-    assert isinstance(door, replayed_mechanisms.Training)
+    _, [door] = replayed_mechanisms.replayed(run, split.private, [], 3)
+    assert isinstance(door, replayed_mechanisms.ReplayedTraining)
     assert door.canary.length == pytest.approx(1.0, abs=1e-3)
     assert np.linalg.norm(door.canary.direction) == pytest.approx(1.0)
     held_in, held_out = door.scores(1_000, 0, quiet)
@@ -260,7 +260,7 @@ def test_whole_trainings_are_told_apart_as_far_as_the_noise_lets_one(monkeypatch
 
 
 def blabber(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
-    """Say of each record whether it was among the private ones."""
+    """OnProgress of each record whether it was among the private ones."""
     known = {record.tobytes() for record in private.x}
 
     def predict(x: Any) -> Any:

@@ -382,7 +382,7 @@ def test_noise_in_the_weights_has_the_accounted_scale() -> None:
 def test_equal_seeds_are_refused() -> None:
     parts = [examples(), examples(seed=1)]
     for seeds in ([1, 1], [1], [1, 2, 3]):
-        with pytest.raises(ValueError, match="seed of its own"):
+        with pytest.raises(ValueError, match="a different seed"):
             train(recipe(), parts, seeds)
 
 
@@ -449,7 +449,7 @@ def test_plain_training_that_diverges_is_an_error() -> None:
 
 @dataclass(frozen=True)
 class Convolved(Classifier):
-    """A small network of the kind that one-pass clipping does not know."""
+    """A small network of the kind that ghost clipping does not know."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         from tensorflow import keras
@@ -494,7 +494,7 @@ class Bent(Classifier):
         ("norm", "batch means|batch_normalization"),
         ("centred", "mixes records"),
         ("regularised", "add_loss"),
-        ("reduced", "one number a record"),
+        ("reduced", "one number per record"),
     ],
 )
 def test_networks_that_break_the_clip_are_refused(extra: str, why: str, engine: str) -> None:
@@ -586,7 +586,7 @@ def test_a_call_that_fails_ends_all_and_leaves_no_thread() -> None:
             train_jointly(order)
     assert reached == []
     assert threading.active_count() == before
-    with pytest.raises(ValueError, match="seed of its own"):  # noise of one model would be that of another
+    with pytest.raises(ValueError, match="a different seed"):  # noise of one model would be that of another
         train_jointly([lambda: train(recipe(), [examples()], [1])] * 2)
     assert threading.active_count() == before
 

@@ -27,7 +27,7 @@ class Policy:
     norm_bound: L2 norm above which it is refused. clip: norm to which it is scaled down; inf: as it is.
     noise_multiplier: Gaussian noise on the sum of the updates, in multiples of 2 * clip, which is how far the sum moves
     where the records of one client change (in McMahan et al. 2018 a client comes or goes, which moves it by clip).
-    client_rate: the chance of a client to be asked in a round.
+    client_rate: the chance of a client to be selected in a round.
     """
 
     norm_bound: float = math.inf
@@ -117,14 +117,14 @@ class Server:
         else:
             shares = [(update, min(1.0, policy.clip / (norm(update) or 1.0)) / expected) for update, _ in taken]
         moved = [
-            sum((np.float32(share) * update[i] for update, share in shares), np.zeros_like(held))
-            for i, held in enumerate(self.parameters)
+            sum((np.float32(share) * update[i] for update, share in shares), np.zeros_like(old))
+            for i, old in enumerate(self.parameters)
         ]
         if policy.noise_multiplier:
             rng = stream(self.seed, "noise", self.round)
             size = np.float32(2 * policy.clip * policy.noise_multiplier / expected)
             moved = [part + size * rng.standard_normal(part.shape, np.float32) for part in moved]
-        self.parameters = [held + part for held, part in zip(self.parameters, moved, strict=True)]
+        self.parameters = [old + part for old, part in zip(self.parameters, moved, strict=True)]
 
 
 def _addressed(server: Server, message: Message) -> str | None:
@@ -132,7 +132,7 @@ def _addressed(server: Server, message: Message) -> str | None:
     if message.client not in server.clients:
         return "is not registered"
     if message.client not in server.tokens:
-        return f"was not asked in round {server.round}, or has answered already"
+        return f"was not selected in round {server.round}, or has answered already"
     right = message.token == server.tokens[message.client]
     return None if right else f"sent a token that is not round {server.round}'s"
 
