@@ -260,7 +260,7 @@ def test_whole_trainings_are_told_apart_as_far_as_the_noise_lets_one(monkeypatch
 
 
 def blabber(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
-    """OnProgress of each record whether it was among the private ones."""
+    """Tell for each record whether it is a private one."""
     known = {record.tobytes() for record in private.x}
 
     def predict(x: Any) -> Any:
