@@ -1,1 +1,1 @@
-"""One file an attack; the file is there, so `bench` finds it. They import only `bench`."""
+"""One file per attack; `bench` discovers every file in this package. Attacks import only `bench`."""

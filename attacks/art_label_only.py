@@ -1,4 +1,4 @@
-"""ART's attacks on a model that tells its label and nothing else (Choquette-Choo et al. 2021; Li and Zhang 2021)."""
+"""ART's attacks on a model that returns the predicted label alone (Choquette-Choo et al. 2021; Li and Zhang 2021)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.games import MEMBERSHIP, Targets
 
 RULES = ("gap", "boundary")
 BATCH = 4096
-PIECE = 1000  # records that are compared with the pool at once
+CHUNK = 1000  # records that are compared with the pool at once
 BISECTIONS = 12
 
 
-@attack("art_label_only", game=MEMBERSHIP, needs={"predict"}, floor=0.8)
+@attack("art_label_only", game=MEMBERSHIP, needs={"predict"}, required_score=0.8)
 def art_label_only(
     release: Release,
     targets: Targets,
@@ -40,9 +40,9 @@ def art_label_only(
 ) -> NDArray[Any]:
     """ART's LabelOnlyGapAttack (right or wrong), or the distance to the nearest decision boundary (rule=boundary).
 
-    The boundary is found by ART's HopSkipJump, in so many iterations of so many queries (of the first; later ones take
-    more): minutes for a thousand records. The distance itself is the score; LabelOnlyDecisionBoundary would round it to
-    a 0 or 1 at a threshold. A record that is labelled wrongly has distance 0, as there.
+    The boundary is found by ART's HopSkipJump: `iterations`, of which the first makes `queries` queries and later ones
+    more; minutes for a thousand records. The score is the distance itself; LabelOnlyDecisionBoundary would round it to
+    0 or 1 at a threshold. A misclassified record has distance 0, as there.
     """
     if rule not in RULES or iterations < 1 or queries < 1:
         raise UserError(
@@ -51,13 +51,13 @@ def art_label_only(
         )
     assert release.predict is not None
     records, estimator = targets.records, _estimator(release.predict, targets.records)
-    right = _gap(estimator, records)
+    correct = _gap(estimator, records)
     if rule == "gap":
-        return right
-    rows, features = np.flatnonzero(right), math.prod(records.shape)
+        return correct
+    rows, features = np.flatnonzero(correct), math.prod(records.shape)
     starts, found = _starts(estimator, records.x[rows], np.concatenate([targets.known.x, public.x]))
     distances = np.zeros(len(records))
-    distances[rows] = math.sqrt(features)  # where no other label is known: as far as features in [0, 1] go
+    distances[rows] = math.sqrt(features)  # where no other label is known: the largest distance in the unit cube
     rows = rows[found]
     x = records.x[rows]
     nearer = _hop_skip_jump(estimator, records[rows], starts[found], seed, iterations, queries)
@@ -66,9 +66,9 @@ def art_label_only(
 
 
 def _estimator(predict: Map, records: Examples) -> Any:
-    """ART's view of a release that tells its label and nothing else."""
+    """ART's view of a release that returns the predicted label alone."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for what is used here
+        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for these attacks
         from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
     def label(x: NDArray[Any]) -> NDArray[Any]:
@@ -84,7 +84,7 @@ def _labels(estimator: Any, x: NDArray[Any]) -> NDArray[Any]:
 
 
 def _gap(estimator: Any, records: Examples) -> NDArray[np.float64]:
-    """1 where the label is right, else 0. Labels one-hot, for of bare ones ART takes there to be as many as it sees."""
+    """1 where the label is correct, else 0. Labels are one-hot: of integers ART infers the number of classes."""
     from art.attacks.inference.membership_inference import LabelOnlyGapAttack
 
     y = np.eye(records.classes, dtype=np.float32)[records.y]
@@ -95,14 +95,14 @@ def _starts(estimator: Any, x: NDArray[Any], pool: NDArray[Any]) -> tuple[NDArra
     """For each of x the nearest of the pool with another label, moved to the boundary; and where there is one."""
     from scipy.spatial.distance import cdist
 
-    ours, theirs = _labels(estimator, x), _labels(estimator, pool)
+    labels, pool_labels = _labels(estimator, x), _labels(estimator, pool)
     flat = pool.reshape(len(pool), -1)
     nearest, found = np.zeros(len(x), np.int64), np.zeros(len(x), bool)
-    for start in range(0, len(x), PIECE):
-        rows = slice(start, start + PIECE)
-        far = cdist(x[rows].reshape(len(x[rows]), -1), flat)
-        far[ours[rows, None] == theirs] = np.inf
-        nearest[rows], found[rows] = far.argmin(1), np.isfinite(far).any(1)
+    for start in range(0, len(x), CHUNK):
+        rows = slice(start, start + CHUNK)
+        distances = cdist(x[rows].reshape(len(x[rows]), -1), flat)
+        distances[labels[rows, None] == pool_labels] = np.inf
+        nearest[rows], found[rows] = distances.argmin(1), np.isfinite(distances).any(1)
     starts = pool[nearest].copy()
     starts[found] = _to_boundary(estimator, x[found], starts[found])
     return starts, found
@@ -127,10 +127,10 @@ def _to_boundary(estimator: Any, x: NDArray[Any], other: NDArray[Any]) -> NDArra
 def _hop_skip_jump(
     estimator: Any, records: Examples, starts: NDArray[Any], seed: int, iterations: int, queries: int
 ) -> NDArray[Any]:
-    """ART's HopSkipJump from given starts: those that it draws itself come from a generator that nobody can seed.
+    """ART's HopSkipJump from given starts: the starts that it draws itself come from a generator that has no seed.
 
-    What else it draws comes from NumPy's global state, which is seeded for each record by its content, so that a score
-    does not depend on the others', and put back.
+    Its other draws come from NumPy's global state, which is seeded for each record by the record's content, so that a
+    score does not depend on other records, and restored afterwards.
     """
     from art.attacks.evasion import HopSkipJump
 

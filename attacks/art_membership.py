@@ -18,7 +18,7 @@ LEARNERS = ("rf", "gb", "lr", "dt", "knn", "svm")  # "nn" would need PyTorch
 INPUTS = ("prediction", "loss")
 
 
-@attack("art_membership", game=MEMBERSHIP, needs={"predict"}, floor=0.75)
+@attack("art_membership", game=MEMBERSHIP, needs={"predict"}, required_score=0.75)
 def art_membership(
     release: Release,
     targets: Targets,
@@ -36,8 +36,8 @@ def art_membership(
 ) -> NDArray[Any]:
     """ART's MembershipInferenceBlackBox: a learner (rf, gb, lr, dt, knn, svm) on predictions or losses.
 
-    It is fitted on the records whose membership the adversary knows and scored on the others: scored on its own fit it
-    would read near 1 on pure noise.
+    It is fitted on the records whose membership the adversary knows, and scores the targets: on its training records
+    its AUC would be near 1 even on noise.
     """
     if learner not in LEARNERS or input_type not in INPUTS:
         raise UserError(
@@ -45,14 +45,14 @@ def art_membership(
             f"not learner={learner}, input_type={input_type}."
         )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for what is used here
+        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for these attacks
         from art.attacks.inference.membership_inference import MembershipInferenceBlackBox
         from art.estimators.classification import BlackBoxClassifierNeuralNetwork
         from art.utils import to_categorical
 
     known, member, records = targets.known, targets.known_member, targets.records
-    # ART's KerasClassifier fails on Keras 2.15, and black-box estimators know no loss: predictions (or losses in
-    # their place) are handed over as `pred`, so ART's own learner does the rest.
+    # ART's KerasClassifier fails on Keras 2.15, and its black-box estimators have no loss: predictions (or losses in
+    # their place) are passed as `pred`, and ART's learner does the rest.
     estimator = BlackBoxClassifierNeuralNetwork(release.predict, known.shape, known.classes, channels_first=False)
     attack = MembershipInferenceBlackBox(estimator, attack_model_type=learner, input_type="prediction")
     if "random_state" in attack.attack_model.get_params():
@@ -62,16 +62,16 @@ def art_membership(
         probabilities = estimator.predict(part.x)
         if input_type == "prediction":
             return np.asarray(probabilities, np.float32)
-        chosen = np.maximum(probabilities[np.arange(len(part)), part.y], 1e-30)
-        losses: NDArray[Any] = -np.log(chosen, dtype=np.float32)[:, None]
+        true = np.maximum(probabilities[np.arange(len(part)), part.y], 1e-30)
+        losses: NDArray[Any] = -np.log(true, dtype=np.float32)[:, None]
         return losses
 
-    seen, unseen = known[member], known[~member]
+    members, non_members = known[member], known[~member]
     attack.fit(
-        pred=features(seen),
-        y=to_categorical(seen.y, known.classes),
-        test_pred=features(unseen),
-        test_y=to_categorical(unseen.y, known.classes),
+        pred=features(members),
+        y=to_categorical(members.y, known.classes),
+        test_pred=features(non_members),
+        test_y=to_categorical(non_members.y, known.classes),
     )
     y = to_categorical(records.y, known.classes)
     scores = attack.infer(None, y, pred=features(records), probabilities=True)

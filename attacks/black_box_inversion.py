@@ -13,21 +13,22 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Map, Release
-from bench.dp.training_loop import tensorflow
-from bench.games import INVERSION, Wanted
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
+from bench.games import INVERSION, InversionTargets
 from bench.models.code_decoder import trained_decoder
 from bench.models.inversion_search import canvas, check_search, doubt_unsure, total_variation
 
 METHODS = ("trained", "finite_differences")
-LEAST = 1e-4  # of a probability: what lies below is the last digits of the model's output
-TOP = 5  # public records a class whose predictions, the surest there are, are asked for
-REACH = 0.1  # how far apart the pictures of a pair are, in numbers of the canvas
+LEAST = 1e-4  # probability below which the model's output is rounding noise
+TOP = 5  # public records per class whose predictions, the most confident ones, are inverted
+REACH = 0.1  # half of the distance between the pictures of a pair, in coordinates of the canvas
 
 
-@attack("black_box_inversion", game=INVERSION, needs={"predict"}, floor=0.8)
+@attack("black_box_inversion", game=INVERSION, needs={"predict"}, required_score=0.8)
 def black_box_inversion(
     release: Release,
-    targets: Wanted,
+    targets: InversionTargets,
     public: Examples,
     *,
     seed: int,
@@ -46,46 +47,46 @@ def black_box_inversion(
     ] = 0.05,
     smoothness: Annotated[float, Option("weight of the total variation, for method=finite_differences")] = 2.0,
 ) -> NDArray[Any]:
-    """A network from predictions to records, trained on those of public records and asked for a sure prediction.
+    """A network from predictions to records, trained on public records and applied to a confident prediction.
 
-    The prediction that is asked for is the mean of the logs of the surest that public records got for the label.
+    The prediction that it inverts is the mean of the logs of the most confident ones of public records for the label.
     method: "trained", or "finite_differences" for ascent along gradients that are estimated from the predictions of
-    `pairs` of pictures at either side of the present one (Ilyas et al. 2018): 2 * steps * pairs queries a picture, and
-    the only method that `pairs`, `learning_rate` and `smoothness` are for.
+    `pairs` of pictures on either side of the current one (Ilyas et al. 2018): 2 * steps * pairs queries per picture.
+    `pairs`, `learning_rate` and `smoothness` are for that method alone.
     """
     if method not in METHODS:
         raise UserError(f"black_box_inversion takes method={'|'.join(METHODS)}, not method={method}.")
     predict = release.predict
     assert predict is not None
     if method == "trained":
-        found = _inverse(predict, targets, public, seed, hidden, steps)
+        answer = _inverse(predict, targets, public, seed, hidden, steps)
     else:
-        found = _ascent(predict, targets, public, seed, steps, pairs, learning_rate, smoothness)
-    doubt_unsure(predict, found, targets.labels)
-    return found
+        answer = _ascent(predict, targets, public, seed, steps, pairs, learning_rate, smoothness)
+    doubt_unsure(predict, answer, targets.labels)
+    return answer
 
 
 def _inverse(
-    predict: Map, wanted: Wanted, public: Examples, seed: int, hidden: tuple[int, ...], steps: int
+    predict: Map, targets: InversionTargets, public: Examples, seed: int, hidden: tuple[int, ...], steps: int
 ) -> NDArray[Any]:
-    """What the trained inverse makes of the sharpest prediction that a public record ever got for each label."""
+    """The trained inverse of the most confident predictions of public records for each label."""
 
-    def spoken(x: NDArray[Any]) -> NDArray[Any]:
-        found: NDArray[Any] = np.log(np.maximum(predict(x), LEAST))
-        return found
+    def log_probabilities(x: NDArray[Any]) -> NDArray[Any]:
+        logs: NDArray[Any] = np.log(np.maximum(predict(x), LEAST))
+        return logs
 
-    logs = spoken(public.x)
-    asked = []
-    for label in range(wanted.classes):
-        ahead = logs[:, label] - np.delete(logs, label, axis=1).max(1)
-        asked.append(logs[np.argsort(-ahead, kind="stable")[:TOP]].mean(0))
-    decode = trained_decoder(spoken, public, seed, hidden=hidden, steps=steps)
-    return decode(np.stack(asked)[wanted.labels])
+    logs = log_probabilities(public.x)
+    confident = []
+    for label in range(targets.classes):
+        margin = logs[:, label] - np.delete(logs, label, axis=1).max(1)
+        confident.append(logs[np.argsort(-margin, kind="stable")[:TOP]].mean(0))
+    decode = trained_decoder(log_probabilities, public, seed, hidden=hidden, steps=steps)
+    return decode(np.stack(confident)[targets.labels])
 
 
 def _ascent(
     predict: Map,
-    wanted: Wanted,
+    targets: InversionTargets,
     public: Examples,
     seed: int,
     steps: int,
@@ -93,27 +94,27 @@ def _ascent(
     learning_rate: float,
     smoothness: float,
 ) -> NDArray[Any]:
-    """Adam on the numbers of a canvas, along the mean slope between the two pictures of random pairs."""
+    """Adam on the coordinates of a canvas, along the mean slope between the two pictures of random pairs."""
     tf = tensorflow()
     check_search(pairs, steps, learning_rate)
     size, draw = canvas(public.x)
-    k, rng = len(wanted.labels), stream(seed, "pairs")
-    numbers = tf.Variable(0.1 * rng.standard_normal((k, size), np.float32))
+    k, rng = len(targets.labels), stream(seed, "pairs")
+    coordinates = tf.Variable(0.1 * rng.standard_normal((k, size), np.float32))
     optimizer = tf.keras.optimizers.legacy.Adam(learning_rate)
     render = tf.function(draw, reduce_retracing=True)
 
     def loss(points: NDArray[Any]) -> NDArray[Any]:
-        """Of pairs (2, pairs, k, size): (2, pairs, k)."""
+        """Losses (2, pairs, k) of pairs (2, pairs, k, size)."""
         pictures = render(points.reshape(-1, size))
-        sure = predict(pictures.numpy()).reshape(-1, k, wanted.classes)[:, np.arange(k), wanted.labels]
+        confidence = predict(pictures.numpy()).reshape(-1, k, targets.classes)[:, np.arange(k), targets.labels]
         rough = total_variation(pictures).numpy().reshape(-1, k)
-        found: NDArray[Any] = smoothness * rough - np.log(np.maximum(sure, LEAST))
-        return found.reshape(points.shape[:-1])
+        losses: NDArray[Any] = smoothness * rough - np.log(np.maximum(confidence, LEAST))
+        return losses.reshape(points.shape[:-1])
 
     for _ in range(steps):
-        aside = rng.standard_normal((pairs, k, size), np.float32)
-        low, high = loss(numbers.numpy() + REACH * np.stack([-aside, aside]))
-        slope = ((high - low)[..., None] * aside).mean(0) / (2 * REACH)
-        optimizer.apply_gradients([(tf.constant(slope, tf.float32), numbers)])
-    found: NDArray[Any] = render(numbers).numpy()
-    return found
+        direction = rng.standard_normal((pairs, k, size), np.float32)
+        low, high = loss(coordinates.numpy() + REACH * np.stack([-direction, direction]))
+        slope = ((high - low)[..., None] * direction).mean(0) / (2 * REACH)
+        apply_gradients(optimizer, [tf.constant(slope, tf.float32)], [coordinates])
+    answer: NDArray[Any] = render(coordinates).numpy()
+    return answer

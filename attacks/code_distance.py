@@ -1,4 +1,4 @@
-"""What a published encoder lets out of who trained it: it puts those records further out than others."""
+"""Membership in a published encoder: it embeds its training records further out than others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.games import MEMBERSHIP, Targets
 from bench.models.distances import log_density, log_distance, principal
 
 
-@attack("code_distance", game=MEMBERSHIP, needs={"encode"}, floor=0.65)
+@attack("code_distance", game=MEMBERSHIP, needs={"encode"}, required_score=0.65)
 def code_distance(
     release: Release,
     targets: Targets,
@@ -23,9 +23,9 @@ def code_distance(
     seed: int,
     components: Annotated[int, Option("principal components in which densities are estimated", at_least=1)] = 20,
 ) -> NDArray[Any]:
-    """Where a record's code lies: its norm, and its distance to and density among the codes of public records.
+    """Where a record's embedding lies: its norm, and its distance to and density among embeddings of public records.
 
-    Which way each of them points is learnt (logistic regression) on the records whose membership the adversary knows.
+    How they combine is learned (logistic regression) on the records whose membership the adversary knows.
     After Song and Raghunathan 2020 ("Information Leakage in Embedding Models").
     """
     from sklearn.linear_model import LogisticRegression
@@ -33,17 +33,18 @@ def code_distance(
     from sklearn.preprocessing import StandardScaler
 
     assert release.encode is not None
-    others = release.encode(public.x)
-    project = principal(others, components, whiten=True)
+    public_embeddings = release.encode(public.x)
+    project = principal(public_embeddings, components, whiten=True)
 
-    def seen(records: Examples) -> NDArray[Any]:
+    def features(records: Examples) -> NDArray[Any]:
         assert release.encode is not None
-        codes = release.encode(records.x)
-        norm = np.linalg.norm(codes.astype(np.float64), axis=1)
-        density = log_density(project(codes), project(others))
-        beside = log_distance(records.x, public.x)  # a record far from all public ones has a code far from theirs
-        return np.stack([norm, log_distance(codes, others), density, beside], axis=1)
+        embeddings = release.encode(records.x)
+        norm = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+        density = log_density(project(embeddings), project(public_embeddings))
+        # A record far from all public records has an embedding far from theirs, member or not.
+        distance = log_distance(records.x, public.x)
+        return np.stack([norm, log_distance(embeddings, public_embeddings), density, distance], axis=1)
 
     learner = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
-    learner.fit(seen(targets.known), targets.known_member)
-    return np.asarray(learner.decision_function(seen(targets.records)))
+    learner.fit(features(targets.known), targets.known_member)
+    return np.asarray(learner.decision_function(features(targets.records)))

@@ -1,4 +1,4 @@
-"""Model inversion in the space of codes, the naive attack on DP-AuGM (Chen et al. 2018, section 5.2)."""
+"""Model inversion in the space of embeddings, the naive attack on DP-AuGM (Chen et al. 2018, section 5.2)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bench.core.dataset import Examples
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp.networks import mapping
-from bench.games import INVERSION, Wanted
+from bench.games import INVERSION, InversionTargets
 from bench.models.code_decoder import trained_decoder
 from bench.models.inversion_search import doubt_unsure, search, wanted_loss
 
 
-@attack("code_inversion", game=INVERSION, needs={"model", "encode"}, floor=0.8)
+@attack("code_inversion", game=INVERSION, needs={"model", "encode"}, required_score=0.8)
 def code_inversion(
     release: Release,
-    targets: Wanted,
+    targets: InversionTargets,
     public: Examples,
     *,
     seed: int,
@@ -34,10 +34,10 @@ def code_inversion(
     hidden: Annotated[tuple[int, ...], Option("units of each hidden layer of the decoder", at_least=1)] = (256,),
     decoder_steps: Annotated[int, Option("training steps of the decoder", at_least=1)] = 2000,
 ) -> NDArray[Any]:
-    """Codes that the classifier of codes is surest of, made pictures by a decoder trained on public pairs.
+    """Embeddings that their classifier is most confident of, decoded by a decoder trained on public records.
 
-    It does not care whether any record has such a code; `gradient_inversion`, which goes through the encoder, does.
-    spread: weight of a prior that keeps codes where those of public records lie.
+    Such an embedding need not be that of any record; that of `gradient_inversion`, which searches through the encoder,
+    is. spread: weight of a prior that keeps embeddings near those of public records.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What a published encoder keeps of a record: a decoder trained on public pairs gives members back better."""
+"""Membership in a published encoder: a decoder trained on public records reconstructs members better."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.models.code_decoder import trained_decoder
 from bench.models.distances import TINY
 
 
-@attack("code_reconstruction", game=MEMBERSHIP, needs={"encode", "retrain"}, floor=0.58)
+@attack("code_reconstruction", game=MEMBERSHIP, needs={"encode", "retrain"}, required_score=0.58)
 def code_reconstruction(
     release: Release,
     targets: Targets,
@@ -28,21 +28,21 @@ def code_reconstruction(
         bool, Option("subtract the error under an encoder that the defense trains on public records")
     ] = True,
 ) -> NDArray[Any]:
-    """How well a record comes back from its code, through a decoder that was trained on codes of public records.
+    """How well a decoder that was trained on public records reconstructs a record from its embedding.
 
-    The score is minus the logarithm of the squared error. `calibrated` adds that of an encoder that the same defense
-    made of the public records, by its own decoder (as GAN-Leaks, Chen et al. 2020, calibrates). A decoder that is
-    trained longer over-fits the public pairs and tells less.
+    The score is minus the logarithm of the squared error. `calibrated` adds that of a reference: an encoder that the
+    same defense trained on the public records, with a decoder of its own (as GAN-Leaks, Chen et al. 2020, calibrates).
+    A decoder that is trained longer over-fits the public records and separates members less well.
     """
 
     def errors(encode: Map | None, word: str) -> NDArray[Any]:
         assert encode is not None
         decode = trained_decoder(encode, public, derive(seed, word), steps=steps)
-        apart = np.subtract(decode(encode(targets.records.x)), targets.records.x, dtype=np.float64)
-        return np.asarray(np.log(np.square(apart).reshape(len(apart), -1).sum(1) + TINY))
+        difference = np.subtract(decode(encode(targets.records.x)), targets.records.x, dtype=np.float64)
+        return np.asarray(np.log(np.square(difference).reshape(len(difference), -1).sum(1) + TINY))
 
-    found = -errors(release.encode, "release")
+    scores = -errors(release.encode, "release")
     if calibrated:
         assert release.retrain is not None
-        found += errors(release.retrain(public, derive(seed, "retrain"), public).encode, "reference")
-    return found
+        scores += errors(release.retrain(public, derive(seed, "retrain"), public).encode, "reference")
+    return scores

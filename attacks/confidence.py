@@ -1,4 +1,4 @@
-"""The loss threshold: members are those on whom the model is surest of the truth (Yeom et al. 2018, section 3)."""
+"""The loss threshold: the model is more confident of the true label of members (Yeom et al. 2018, section 3)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
 
 
-@attack("confidence", game=MEMBERSHIP, needs={"predict"}, floor=0.9)
+@attack("confidence", game=MEMBERSHIP, needs={"predict"}, required_score=0.9)
 def confidence(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
     """Loss threshold: the log probability of the true label, higher for members."""
     assert release.predict is not None
     records = targets.records
     probabilities = release.predict(records.x)[np.arange(len(records)), records.y]
-    found: NDArray[Any] = np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
-    return found
+    scores: NDArray[Any] = np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
+    return scores

@@ -1,4 +1,4 @@
-"""The value with which the model is surest of the truth (Fredrikson et al. 2014, 2015; Mehnaz et al. 2022)."""
+"""The value with which the model is most confident (Fredrikson et al. 2014, 2015; Mehnaz et al. 2022)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError, suggest
 from bench.core.release import Release
-from bench.games import ATTRIBUTE, Missing
+from bench.games import ATTRIBUTE, AttributeTargets
 from bench.models.attribute_imputer import even, impute
 
 PRIORS = ("imputed", "marginal", "even")
 
 
-@attack("confidence_attribute", game=ATTRIBUTE, needs={"predict"}, floor=0.1)
+@attack("confidence_attribute", game=ATTRIBUTE, needs={"predict"}, required_score=0.1)
 def confidence_attribute(
     release: Release,
-    targets: Missing,
+    targets: AttributeTargets,
     public: Examples,
     *,
     seed: int,
@@ -29,21 +29,21 @@ def confidence_attribute(
     ] = "imputed",
     weight: Annotated[float, Option("of the log odds beside the log prior")] = 0.3,
 ) -> NDArray[Any]:
-    """Tries every value: the log odds of the true label with it, beside a prior from public records.
+    """Tries every value: the log odds of the true label with it, combined with a prior from public records.
 
     prior: "imputed" from the rest of the record without its label, "marginal" (Fredrikson et al. 2015), or "even" (the
-    model's confidences alone, as in Mehnaz et al. 2022). weight: of the log odds beside the log prior; the models are
-    surer than they are right, so less than 1.
+    model's confidences alone, as in Mehnaz et al. 2022). weight: of the log odds relative to the log prior; below 1
+    because models are over-confident.
     """
     assert release.predict is not None
     if prior not in PRIORS:
         raise UserError(f"confidence_attribute has no prior {prior!r}: {suggest(prior, PRIORS)}")
     records, k = targets.records, len(targets.values)
-    before = np.full((len(records), k), 1 / k)
-    known, value = targets.known(public)
+    prior_probabilities = np.full((len(records), k), 1 / k)
+    known, value = targets.training_set(public)
     if prior == "imputed":
-        before = impute(known, value, records, k, seed, labels=False)
+        prior_probabilities = impute(known, value, records, k, seed, labels=False)
     elif prior == "marginal":
-        before = even(before * np.bincount(value, minlength=k))
-    odds = weight * targets.tried(release.predict)
-    return even(before * np.exp(odds - odds.max(1, keepdims=True)))
+        prior_probabilities = even(prior_probabilities * np.bincount(value, minlength=k))
+    odds = weight * targets.log_odds(release.predict)
+    return even(prior_probabilities * np.exp(odds - odds.max(1, keepdims=True)))

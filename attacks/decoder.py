@@ -1,4 +1,4 @@
-"""Reconstruction of records from their codes (Dosovitskiy and Brox 2016; Yang et al. 2019)."""
+"""Reconstruction of records from their embeddings (Dosovitskiy and Brox 2016; Yang et al. 2019)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Release
-from bench.games import INVERSION, Wanted
+from bench.games import INVERSION, InversionTargets
 from bench.models.code_decoder import trained_decoder
 from bench.models.inversion_search import canvas, search, total_variation
 
 METHODS = ("trained", "searched")
 
 
-@attack("decoder", game=INVERSION, needs={"encode"}, floor=0.8)
+@attack("decoder", game=INVERSION, needs={"encode"}, required_score=0.8)
 def decoder(
     release: Release,
-    targets: Wanted,
+    targets: InversionTargets,
     public: Examples,
     *,
     seed: int,
@@ -33,10 +33,10 @@ def decoder(
     learning_rate: Annotated[float, Option("of the search, for method=searched", above=0, below=math.inf)] = 0.05,
     smoothness: Annotated[float, Option("weight of the total variation, for method=searched")] = 0.05,
 ) -> NDArray[Any]:
-    """The records behind the codes that clients send: by a decoder trained on public pairs, or by search.
+    """The records behind the embeddings that clients send: by a decoder trained on public records, or by search.
 
-    method: "trained", or "searched" for the picture that the published encoder gives the code in question (Mahendran
-    and Vedaldi 2015), where `steps`, `learning_rate` and `smoothness`, the weight of total variation, are the search's.
+    method: "trained", or "searched" for the picture that has the target's embedding (Mahendran and Vedaldi 2015), where
+    `steps`, `learning_rate` and `smoothness`, the weight of total variation, are those of the search.
     """
     if method not in METHODS:
         raise UserError(f"decoder takes method={'|'.join(METHODS)}, not method={method}.")
@@ -53,7 +53,7 @@ def decoder(
     start = 0.1 * stream(seed, "starts").standard_normal((len(codes), 1, size), np.float32)
 
     def loss(pictures: Any, *_: Any) -> Any:
-        away = tf.reduce_mean(tf.square((encoder(pictures) - codes) / scale), 1)
-        return away + smoothness * total_variation(pictures)
+        distance = tf.reduce_mean(tf.square((encoder(pictures) - codes) / scale), 1)
+        return distance + smoothness * total_variation(pictures)
 
     return search(start, draw, loss, steps=steps, learning_rate=learning_rate)

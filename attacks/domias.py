@@ -1,4 +1,4 @@
-"""DOMIAS: a generator has over-fitted where it makes more records than there are (van Breugel et al. 2023)."""
+"""DOMIAS: a generator over-fits where its density exceeds that of the population (van Breugel et al. 2023)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.models.distances import log_density, principal
 from bench.models.vae_generator import check_samples
 
 
-@attack("domias", game=MEMBERSHIP, needs={"generate"}, floor=0.8)
+@attack("domias", game=MEMBERSHIP, needs={"generate"}, required_score=0.8)
 def domias(
     release: Release,
     targets: Targets,
@@ -29,11 +29,11 @@ def domias(
     """The logarithm of the density of generated records over that of public records, at each record.
 
     Both are Gaussian kernel estimates in the first whitened principal components of the public records. A classifier of
-    generated against public records would learn what no decoder can draw, which members and others have alike.
+    generated against public records would learn what the decoder cannot draw, which members and non-members share.
     """
     check_samples(samples)
     assert release.generate is not None
     project = principal(public.x, components, whiten=True)
     records = project(targets.records.x)
-    made = project(release.generate(samples, derive(seed, "samples")).x)
-    return np.asarray(log_density(records, made) - log_density(records, project(public.x)))
+    generated = project(release.generate(samples, derive(seed, "samples")).x)
+    return np.asarray(log_density(records, generated) - log_density(records, project(public.x)))

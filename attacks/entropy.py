@@ -1,4 +1,4 @@
-"""Prediction entropy: members are those on whom the model is sure of whatever it says (Salem et al. 2019)."""
+"""Prediction entropy: the model is more confident on members, correct or not (Salem et al. 2019)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
 
 
-@attack("entropy", game=MEMBERSHIP, needs={"predict"}, floor=0.55)
+@attack("entropy", game=MEMBERSHIP, needs={"predict"}, required_score=0.55)
 def entropy(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
-    """Entropy threshold: how sure the prediction is, right or wrong (Salem et al. 2019, section V)."""
+    """Entropy threshold: how confident the prediction is, correct or not (Salem et al. 2019, section V)."""
     assert release.predict is not None
     p = np.maximum(release.predict(targets.records.x).astype(np.float64), 1e-30)
     return np.asarray((p * np.log(p)).sum(1))

@@ -1,4 +1,4 @@
-"""Model inversion with a generator of public pictures as prior (Zhang et al. 2020, "The Secret Revealer")."""
+"""Model inversion with a generator trained on public records as prior (Zhang et al. 2020, "The Secret Revealer")."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bench.core.dataset import Examples
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp.networks import mapping
-from bench.games import INVERSION, Wanted
+from bench.games import INVERSION, InversionTargets
 from bench.models.image_prior import prior
 from bench.models.inversion_search import doubt_unsure, search, wanted_loss
 
 
-@attack("generator_inversion", game=INVERSION, needs={"model"}, floor=0.8)
+@attack("generator_inversion", game=INVERSION, needs={"model"}, required_score=0.8)
 def generator_inversion(
     release: Release,
-    targets: Wanted,
+    targets: InversionTargets,
     public: Examples,
     *,
     seed: int,
@@ -31,10 +31,10 @@ def generator_inversion(
     likelihood: Annotated[float, Option("weight of the latent prior")] = 0.05,
     generator_steps: Annotated[int, Option("training steps of the generator", at_least=1)] = 2000,
 ) -> NDArray[Any]:
-    """Pictures that the model is surest of among those that a VAE of the public records can make.
+    """Pictures that the model is most confident of, among those that a VAE of the public records can generate.
 
-    The generator is a VAE, where Zhang et al. took a GAN: of a few hundred records a GAN makes few different ones.
-    It knows no labels, so what it shows of a class comes from the model. likelihood: weight of the latent prior.
+    The generator is a VAE, where Zhang et al. used a GAN, which collapses on a few hundred records. It is trained
+    without labels, so what the pictures show of a class comes from the model. likelihood: weight of the latent prior.
     """
     import tensorflow as tf
 

@@ -13,14 +13,14 @@ from bench.core.dataset import Examples
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp.networks import mapping
-from bench.games import INVERSION, Wanted
+from bench.games import INVERSION, InversionTargets
 from bench.models.inversion_search import canvas, doubt_unsure, search, total_variation, wanted_loss
 
 
-@attack("gradient_inversion", game=INVERSION, needs={"model"}, floor=0.8)
+@attack("gradient_inversion", game=INVERSION, needs={"model"}, required_score=0.8)
 def gradient_inversion(
     release: Release,
-    targets: Wanted,
+    targets: InversionTargets,
     public: Examples,
     *,
     seed: int,
@@ -35,12 +35,12 @@ def gradient_inversion(
         int, Option("cosines per side that a picture consists of, 0 for single pixels", at_least=0)
     ] = 14,
 ) -> NDArray[Any]:
-    """Pictures that the model is surest of, by Adam on smooth waves from several starts, with total variation as prior.
+    """Pictures that the model is most confident of, by Adam from several starts, with total variation as prior.
 
     Where the model starts with a published encoder, the gradient goes through it: this is the adaptive attack on
-    `dp_augm`. Of the public records only the mean is used, where the search begins. smoothness: weight of the prior.
-    noise: on the pictures, in spite of which the model must be sure. waves: a side that a picture is put together from,
-    0 for single pixels, which find what only the model takes for a record.
+    `dp_augm`. Of the public records only the mean is used, as the starting point. smoothness: weight of the prior.
+    noise: added to the pictures, so that the confidence is robust to it. cosines: per side, of the basis in which a
+    picture is searched; 0 for single pixels, which find adversarial pictures.
     """
     model = release.model
     assert model is not None

@@ -1,7 +1,7 @@
 """The server as observer: pictures whose gradient is what a client sent (Zhu et al. 2019; Geiping et al. 2020).
 
 Zhu et al. match gradients by their distance, Geiping et al. by their angle and with a total-variation prior, which
-still works for networks that have been trained and for updates of several steps: those point to where the records are.
+still works for trained networks and for updates of several steps.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Release
-from bench.dp.training_loop import tensorflow
-from bench.games import INVERSION, Wanted
+from bench.dp.tensorflow_setup import tensorflow
+from bench.games import INVERSION, InversionTargets
 from bench.models.federated.protocol import Seen
 from bench.models.inversion_search import canvas, search, total_variation
 
 
-@attack("gradient_leakage", game=INVERSION, needs={"updates"}, floor=0.6)
+@attack("gradient_leakage", game=INVERSION, needs={"updates"}, required_score=0.6)
 def gradient_leakage(
     release: Release,
-    targets: Wanted,
+    targets: InversionTargets,
     public: Examples,
     *,
     seed: int,
@@ -40,65 +40,65 @@ def gradient_leakage(
     ] = 14,
     first: Annotated[int, Option("first round whose updates are inverted", at_least=1)] = 1,
 ) -> NDArray[Any]:
-    """Pictures that a client's update would come from: the angle between gradients, with a total-variation prior.
+    """Pictures whose gradient has the direction of a client's update, with a total-variation prior.
 
-    Of the wanted pictures of one label each is taken from another round, from round `first` on. A label's pictures are
-    sought in the update of the client that raised its output most: its records are there (Zhao et al. 2020, iDLG).
-    Where clients encode their records first the gradient goes through the encoder. waves: as in gradient_inversion.
+    The pictures of one label are taken from successive rounds, from round `first` on. A label's picture is searched in
+    the update of the client that raised the label's output most: its records have that label (Zhao et al. 2020, iDLG).
+    Where clients encode their records first, the gradient goes through the encoder. cosines: as in gradient_inversion.
     """
     assert release.updates is not None
     if first < 1:
         raise UserError(f"first is a round, from 1 on, not {first}.")
-    turn = _turns(targets.labels)
-    rounds = itertools.groupby(release.updates(), key=lambda seen: seen.round)
+    delay = _earlier_pictures(targets.labels)
+    rounds = itertools.groupby(release.updates(), key=lambda update: update.round)
     size, draw = canvas(public.x, cosines)
-    found = np.zeros((len(targets.labels), *targets.shape), np.float32)
-    last = first + int(turn.max())
+    answer = np.zeros((len(targets.labels), *targets.shape), np.float32)
+    last = first + int(delay.max())
     for number, updates in rounds:
-        wanted = np.flatnonzero(first + turn == number)
-        if len(wanted):
-            labels = targets.labels[wanted]
-            start = 0.1 * stream(seed, "starts", number).standard_normal((len(wanted), 1, size), np.float32)
-            unlike = _Unlike(list(updates), labels)
+        rows = np.flatnonzero(first + delay == number)
+        if len(rows):
+            labels = targets.labels[rows]
+            start = 0.1 * stream(seed, "starts", number).standard_normal((len(rows), 1, size), np.float32)
+            mismatch = _GradientMismatch(list(updates), labels)
 
-            def loss(pictures: Any, _numbers: Any, _step: Any, unlike: _Unlike = unlike) -> Any:
-                return unlike(pictures) + smoothness * total_variation(pictures)
+            def loss(pictures: Any, _numbers: Any, _step: Any, mismatch: _GradientMismatch = mismatch) -> Any:
+                return mismatch(pictures) + smoothness * total_variation(pictures)
 
-            found[wanted] = search(start, draw, loss, steps=steps, learning_rate=learning_rate)
+            answer[rows] = search(start, draw, loss, steps=steps, learning_rate=learning_rate)
         if number == last:
             break
-    return found
+    return answer
 
 
-def _turns(labels: NDArray[Any]) -> NDArray[Any]:
-    """Of each picture, how many of the same label come before it."""
+def _earlier_pictures(labels: NDArray[Any]) -> NDArray[Any]:
+    """For each picture, how many of the same label come before it."""
     return np.array([int((labels[:i] == label).sum()) for i, label in enumerate(labels)])
 
 
-class _Unlike:
-    """Of pictures, one a label, how far the gradients by which they would change the model are from what was sent."""
+class _GradientMismatch:
+    """How far the gradients of pictures, one per label, are from the directions of the clients' updates."""
 
     def __init__(self, updates: Sequence[Seen], labels: NDArray[Any]) -> None:
         self.labels = labels
         terms = updates[0].terms
         self._model = terms.model(updates[0].sent)
         self._encode = terms.encode.model if terms.encode else lambda x: x
-        moved = [[new - old for new, old in zip(seen.received, seen.sent, strict=True)] for seen in updates]
-        self.owner = np.array([update[-1] for update in moved])[:, labels].argmax(0)  # of the last biases
-        self._sent = {k: moved[k] for k in np.unique(self.owner).tolist()}
+        changes = [[new - old for new, old in zip(one.received, one.sent, strict=True)] for one in updates]
+        self.owner = np.array([change[-1] for change in changes])[:, labels].argmax(0)  # of the last biases
+        self._changes = {k: changes[k] for k in np.unique(self.owner).tolist()}
 
     def __call__(self, pictures: Any) -> Any:
         tf = tensorflow()
-        weights, apart = self._model.trainable_weights, [tf.zeros(len(pictures))]
-        for k, sent in self._sent.items():
-            own = np.flatnonzero(self.owner == k)
+        weights, mismatch = self._model.trainable_weights, [tf.zeros(len(pictures))]
+        for k, change in self._changes.items():
+            rows = np.flatnonzero(self.owner == k)
             with tf.GradientTape() as tape:
-                logits = self._model(self._encode(tf.gather(pictures, own)))
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=self.labels[own], logits=logits)
+                logits = self._model(self._encode(tf.gather(pictures, rows)))
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=self.labels[rows], logits=logits)
             gradients = tape.gradient(losses, weights)
             # A client moves against its gradient.
-            apart.append(tf.where(self.owner == k, (1 + _cosine(gradients, sent)) / len(own), 0.0))
-        return tf.add_n(apart)
+            mismatch.append(tf.where(self.owner == k, (1 + _cosine(gradients, change)) / len(rows), 0.0))
+        return tf.add_n(mismatch)
 
 
 def _cosine(a: Iterable[Any], b: Iterable[Any]) -> Any:

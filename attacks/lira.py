@@ -1,4 +1,4 @@
-"""The likelihood ratio attack: is this the confidence of models that saw the record, or of those that did not?"""
+"""The likelihood ratio attack: is this the confidence of models trained with the record, or without it?"""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.games.shadow_models import ask, check_alike, train_shadows
+from bench.games.shadow_models import check_same_distribution, query, train_shadows
 
-MANY = 64  # shadows from which on a record has a variance of its own (Carlini et al. 2022, section VI-C)
-LEAST = 1e-6  # of a standard deviation: what single precision tells apart
+MANY = 64  # shadows from which on each record has its own variance (Carlini et al. 2022, section VI-C)
+LEAST = 1e-6  # standard deviation: the resolution of single precision
 Array = NDArray[np.float64]
 
 
-@attack("lira", game=MEMBERSHIP, needs={"predict", "retrain"}, floor=0.8)
+@attack("lira", game=MEMBERSHIP, needs={"predict", "retrain"}, required_score=0.8)
 def lira(
     release: Release,
     targets: Targets,
@@ -31,19 +31,19 @@ def lira(
 ) -> NDArray[Any]:
     """LiRA (Carlini et al. 2022): Gaussian likelihood ratio of confidences of shadows with and without the record.
 
-    The shadows are trained through the defense. online=false asks only those that did not see the record how unusually
-    high its confidence is, as an adversary must who has trained them before there was anything to ask.
+    The shadows are trained through the defense. online=false uses only those without the record, as an adversary must
+    who trained them before the targets were known, and tests how unusually high the release's confidence is.
     """
     trained = train_shadows(release, targets, public, shadows)
-    own, theirs = ask(release, logits, targets.records), trained.ask(logits, targets.records)
-    check_alike(own, theirs)
-    return likelihood_ratio(own, theirs, trained.inside, online=online)
+    confidence, shadow_confidence = query(release, logits, targets.records), trained.query(logits, targets.records)
+    check_same_distribution(confidence, shadow_confidence)
+    return likelihood_ratio(confidence, shadow_confidence, trained.inside, online=online)
 
 
 def logits(probabilities: Array, y: NDArray[Any]) -> Array:
-    """log(p / (1 - p)) of the true label, (n,): nearly Gaussian, where p itself piles up at 1 (section V-B).
+    """log(p / (1 - p)) of the true label, (n,): nearly Gaussian, where p concentrates at 1 (section V-B).
 
-    1 - p is added up from the other classes, which stay apart where p itself is rounded to 1.
+    1 - p is the sum over the other classes, which keeps its digits where p is rounded to 1.
     """
     rows = np.arange(len(y))
     others = probabilities.copy()
@@ -53,11 +53,11 @@ def logits(probabilities: Array, y: NDArray[Any]) -> Array:
 
 
 def likelihood_ratio(confidence: Array, shadows: Array, inside: NDArray[np.bool_], *, online: bool = True) -> Array:
-    """Scores (n,) of the release's confidences (n,) against those of shadows (k, n), of which `inside` (k, n) saw it.
+    """Scores (n,) of the release's confidences (n,) against those of shadows (k, n), `inside` where trained with it.
 
-    Online: log of the ratio of the two Gaussian densities. Offline: standard deviations above those that did not see
-    it, which is monotone in the paper's one-sided test. A record that no shadow saw, or that all saw, borrows the mean
-    that it lacks from the usual distance between the two.
+    Online: log of the ratio of the two Gaussian densities. Offline: standard deviations above the shadows without the
+    record, which is monotone in the paper's one-sided test. A record that no shadow was trained with, or all were, gets
+    the mean that it lacks from the average gap between the two.
     """
     sides = (inside, ~inside)
     means = [_mean(shadows, side) for side in sides]
@@ -76,13 +76,13 @@ def _mean(shadows: Array, side: NDArray[np.bool_]) -> Array:
 
 
 def _variances(shadows: Array, sides: Sequence[NDArray[np.bool_]], means: Sequence[Array]) -> list[Array]:
-    """Variances (n,) around the means of either side: one for all records, from MANY shadows on each record's own."""
+    """Variances (n,) around the means of either side: one for all records, from MANY shadows on one per record."""
     squares = [np.where(side, (shadows - mean) ** 2, 0).sum(0) for side, mean in zip(sides, means, strict=True)]
     freedom = [np.maximum(side.sum(0) - 1, 0) for side in sides]
-    together = sum(s.sum() for s in squares) / max(1, sum(f.sum() for f in freedom))  # of few shadows
-    found = []
+    overall = sum(s.sum() for s in squares) / max(1, sum(f.sum() for f in freedom))  # of few shadows
+    variances = []
     for s, f in zip(squares, freedom, strict=True):
-        pooled = s.sum() / f.sum() if f.any() else together
-        own = np.where(f > 0, s / np.maximum(f, 1), pooled) if len(shadows) >= MANY else np.full(len(s), pooled)
-        found.append(np.maximum(own, LEAST**2))
-    return found
+        pooled = s.sum() / f.sum() if f.any() else overall
+        each = np.where(f > 0, s / np.maximum(f, 1), pooled) if len(shadows) >= MANY else np.full(len(s), pooled)
+        variances.append(np.maximum(each, LEAST**2))
+    return variances

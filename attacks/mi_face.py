@@ -14,17 +14,17 @@ from bench.core.dataset import Examples
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp.networks import mapping
-from bench.dp.training_loop import tensorflow
-from bench.games import INVERSION, Wanted
+from bench.dp.tensorflow_setup import tensorflow
+from bench.games import INVERSION, InversionTargets
 from bench.models.inversion_search import check_search, doubt_unsure
 
-ARRIVED = 0.9  # probability of the wanted class that ends a search
+CONFIDENT = 0.9  # probability of the target class at which a search counts as successful
 
 
-@attack("mi_face", game=INVERSION, needs={"model"}, floor=0.7)
+@attack("mi_face", game=INVERSION, needs={"model"}, required_score=0.7)
 def mi_face(
     release: Release,
-    targets: Wanted,
+    targets: InversionTargets,
     public: Examples,
     *,
     seed: int,
@@ -34,17 +34,17 @@ def mi_face(
     steps: Annotated[int, Option("steps of each search", at_least=1)] = 100,
     learning_rate: Annotated[float, Option("of the search", above=0, below=math.inf)] = 0.5,
 ) -> NDArray[Any]:
-    """ART's MIFace: gradient ascent on the probability of the wanted class, from several starts.
+    """ART's MIFace: gradient ascent on the probability of the target class, from several starts.
 
-    The starts are black, as in the paper, the mean public record, and noise about it; of those that arrive the first is
-    the answer, else the surest, for the later ones end in noise that only the model takes for a record. ART's stop
-    rules are on their wrong side (a search ends while it gets better and its cost is above the threshold), so
-    threshold=1 turns them off and every search runs all its steps.
+    The starts are black, as in the paper, the mean public record, and noise around it. The answer is the first
+    successful search, else the most confident one; later starts tend to end in adversarial noise. ART's stop rules are
+    inverted (a search ends while it improves and its cost is above the threshold), so threshold=1 turns them off and
+    every search runs all its steps.
     """
     tf = tensorflow()
     check_search(starts, steps, learning_rate)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for what is used here
+        warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for these attacks
         from art.attacks.inference.model_inversion import MIFace
         from art.estimators.classification import TensorFlowV2Classifier
 
@@ -63,14 +63,14 @@ def mi_face(
     start[:, 0] = 0
     start = start.reshape(-1, *targets.shape)
     search = MIFace(classifier, steps, 1, 1.0, float(learning_rate), batch_size=len(labels), verbose=False)
-    found = np.empty_like(start)
-    for label in np.unique(labels):  # class by class: ART takes the gradient of a whole batch for every class in it
+    pictures = np.empty_like(start)
+    for label in np.unique(labels):  # class by class: ART computes the gradient of a whole batch for every class in it
         rows = np.flatnonzero(labels == label)
-        found[rows] = search.infer(start[rows], labels[rows])
+        pictures[rows] = search.infer(start[rows], labels[rows])
     predict = mapping(model, after="softmax")
-    sure = predict(found)[np.arange(len(labels)), labels].reshape(-1, starts)
-    arrived = sure >= ARRIVED
-    chosen = np.where(arrived.any(1), arrived.argmax(1), sure.argmax(1))
-    best: NDArray[Any] = found.reshape(-1, starts, *targets.shape)[np.arange(len(sure)), chosen]
+    confidence = predict(pictures)[np.arange(len(labels)), labels].reshape(-1, starts)
+    successful = confidence >= CONFIDENT
+    chosen = np.where(successful.any(1), successful.argmax(1), confidence.argmax(1))
+    best: NDArray[Any] = pictures.reshape(-1, starts, *targets.shape)[np.arange(len(confidence)), chosen]
     doubt_unsure(predict, best, targets.labels)
     return best

@@ -1,4 +1,4 @@
-"""Monte Carlo membership inference: how much of what is generated falls near a record (Hilprecht et al. 2019)."""
+"""Monte Carlo membership inference: how many generated records fall near a record (Hilprecht et al. 2019)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.models.distances import TINY, nearest, principal, reduced
 from bench.models.vae_generator import check_samples
 
 
-@attack("monte_carlo", game=MEMBERSHIP, needs={"generate"}, floor=0.8)
+@attack("monte_carlo", game=MEMBERSHIP, needs={"generate"}, required_score=0.8)
 def monte_carlo(
     release: Release,
     targets: Targets,
@@ -29,15 +29,15 @@ def monte_carlo(
 ) -> NDArray[Any]:
     """The share of generated records within epsilon of a record, in principal components.
 
-    epsilon is the median of known records' distances to their nearest generated one (median heuristic). With `log` each
-    generated record within counts -log(distance / epsilon) in place of 1; the paper's distance has no unit, so that
-    beyond 1 near records would count less than far ones.
+    epsilon is the median of known records' distances to the nearest generated record (median heuristic). With `log`
+    each generated record within epsilon counts -log(distance / epsilon) in place of 1; the paper takes -log(distance),
+    whose value depends on the unit of distance and is negative beyond 1.
     """
     check_samples(samples)
     assert release.generate is not None
     project = principal(public.x, components)
-    made = project(release.generate(samples, derive(seed, "samples")).x)
-    epsilon = float(np.median(nearest(project(targets.known.x), made)[1]))
+    generated = project(release.generate(samples, derive(seed, "samples")).x)
+    epsilon = float(np.median(nearest(project(targets.known.x), generated)[1]))
 
     def within(squared: NDArray[Any]) -> NDArray[Any]:
         if not log:
@@ -47,4 +47,4 @@ def monte_carlo(
         near += np.log(max(epsilon, TINY))
         return np.asarray(np.maximum(near, 0, out=near).mean(1))
 
-    return reduced(project(targets.records.x), made, within)
+    return reduced(project(targets.records.x), generated, within)

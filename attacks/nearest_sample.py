@@ -1,4 +1,4 @@
-"""GAN-Leaks: a generator that over-fits makes records near to those that it was trained on (Chen et al. 2020)."""
+"""GAN-Leaks: a generator that over-fits generates records near its training records (Chen et al. 2020)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.models.reference_generator import reference_decoder
 from bench.models.vae_generator import check_samples, generator, public_shares
 
 
-@attack("nearest_sample", game=MEMBERSHIP, needs={"generate"}, floor=0.9)
+@attack("nearest_sample", game=MEMBERSHIP, needs={"generate"}, required_score=0.9)
 def nearest_sample(
     release: Release,
     targets: Targets,
@@ -29,17 +29,17 @@ def nearest_sample(
         bool, Option("subtract the distance to records of a generator trained on public records")
     ] = True,
 ) -> NDArray[Any]:
-    """How near the nearest of many generated records is, against that of a generator of the attacker's own.
+    """How near the nearest of many generated records is, relative to that of a reference generator.
 
     The full black-box attack: minus the logarithm of the distance. `calibrated` (the paper's attack calibration) adds
-    that of the distance to the nearest record of a generator trained on the public records: what is easy for any
-    generator is no member for it. The ratio of the two found more than their difference as in the paper, and samples
-    of the record's own label no more than all.
+    that of the distance to the nearest record of a generator trained on the public records, because some records are
+    easy for any generator. The ratio of the two distances found more than their difference, which the paper takes, and
+    samples of the record's label found no more than all samples.
     """
     check_samples(samples)
     assert release.generate is not None
-    found = -log_distance(targets.records.x, release.generate(samples, derive(seed, "samples")).x)
+    scores = -log_distance(targets.records.x, release.generate(samples, derive(seed, "samples")).x)
     if calibrated:
         generate = generator(reference_decoder(public, derive(seed, "reference")), public_shares(public))
-        found += log_distance(targets.records.x, generate(samples, derive(seed, "reference samples")).x)
-    return np.asarray(found)
+        scores += log_distance(targets.records.x, generate(samples, derive(seed, "reference samples")).x)
+    return np.asarray(scores)

@@ -1,4 +1,4 @@
-"""The robust membership inference attack: a record against the population, each relative to reference models."""
+"""The robust membership inference attack: a record compared with the population, relative to reference models."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
-from bench.games.shadow_models import TURNS, ask, check_alike, share, train_shadows
+from bench.games.shadow_models import QUARTERS, check_same_distribution, member_share, query, train_shadows
 
 LEAST = 1e-30
 Array = NDArray[np.float64]
 
 
-@attack("rmia", game=MEMBERSHIP, needs={"predict", "retrain"}, floor=0.8)
+@attack("rmia", game=MEMBERSHIP, needs={"predict", "retrain"}, required_score=0.8)
 def rmia(
     release: Release,
     targets: Targets,
@@ -47,53 +47,58 @@ def rmia(
         ),
     ] = 2.0,
 ) -> NDArray[Any]:
-    """RMIA (Zarifzadeh et al. 2024): than which share of public records does the release explain a record better?
+    """RMIA (Zarifzadeh et al. 2024): the share of public records whose likelihood ratio a record's exceeds by gamma.
 
-    references: models trained through the defense without it, at least so many for each record; online=true adds those
-    that were trained with it. gamma: how many times better. a: offline, how near to 1 it is taken to bring a record's
-    probability to train on it, from 0 (to 1) to 1 (not at all).
+    references: at least so many models per record, trained through the defense without it; online=true adds those that
+    were trained with it. a: offline, the assumed effect of training on a record: from 0 (its probability becomes 1) to
+    1 (no effect).
     """
     if references < 1 or not 0 <= a <= 1 or not 0 < gamma < math.inf:
         raise UserError(
             "rmia takes references from 1, a from 0 to 1 and gamma above 0, "
             f"not references={references}, a={a:g}, gamma={gamma:g}."
         )
-    # Of each round every record is out of as many shadows as of any other, give or take one.
-    rounds = math.ceil(references / max(1, math.floor(len(TURNS) * (1 - share(targets)))))
-    trained = train_shadows(release, targets, public, rounds * len(TURNS))
-    own, theirs = ask(release, truth, targets.records), trained.ask(truth, targets.records)
-    check_alike(np.log(own), np.log(theirs))
-    found = relative(own, theirs, trained.inside, online=online, a=a)
-    own, theirs = ask(release, truth, public), trained.ask(truth, public)
-    return dominance(found, relative(own, theirs, np.zeros(theirs.shape, bool), online=online, a=a), gamma)
+    # In each round every record is left out of as many shadows as any other, give or take one.
+    rounds = math.ceil(references / max(1, math.floor(len(QUARTERS) * (1 - member_share(targets)))))
+    trained = train_shadows(release, targets, public, rounds * len(QUARTERS))
+
+    def probabilities(records: Examples) -> tuple[Array, Array]:
+        return query(release, true_probability, records), trained.query(true_probability, records)
+
+    released, referenced = probabilities(targets.records)
+    check_same_distribution(np.log(released), np.log(referenced))
+    ratios = relative(released, referenced, trained.inside, online=online, a=a)
+    released, referenced = probabilities(public)
+    population = relative(released, referenced, np.zeros(referenced.shape, bool), online=online, a=a)
+    return dominance(ratios, population, gamma)
 
 
-def truth(probabilities: Array, y: NDArray[Any]) -> Array:
+def true_probability(probabilities: Array, y: NDArray[Any]) -> Array:
     """The probability of the true label, (n,)."""
     return np.asarray(np.maximum(probabilities[np.arange(len(y)), y], LEAST))
 
 
 def relative(probability: Array, references: Array, inside: NDArray[np.bool_], *, online: bool, a: float) -> Array:
-    """log(Pr(x | release) / Pr(x)), (n,), with Pr(x) estimated from references (k, n), of which those `inside` saw x.
+    """log(Pr(x | release) / Pr(x)), (n,), with Pr(x) estimated from references (k, n), `inside` where trained with x.
 
-    Online: the mean of the mean with and the mean without. Offline the one with it is taken to be a * without + 1 - a
-    (section 3.1 and appendix B.2 there), and a record that no reference was without takes the mean with it.
+    Online: the mean of the mean with x and the mean without. Offline the mean with x is taken to be a * without + 1 - a
+    (section 3.1 and appendix B.2 there). A record that all references were trained with takes the mean with it.
     """
     counts = [side.sum(0) for side in (inside, ~inside)]
-    seen, unseen = (
+    with_x, without_x = (
         np.where(side, references, 0).sum(0) / np.maximum(count, 1)
         for side, count in zip((inside, ~inside), counts, strict=True)
     )
-    unseen = np.where(counts[1] > 0, unseen, seen)
-    seen = np.where(counts[0] > 0, seen, unseen) if online else a * unseen + 1 - a
-    return np.asarray(np.log(probability) - np.log((seen + unseen) / 2))
+    without_x = np.where(counts[1] > 0, without_x, with_x)
+    with_x = np.where(counts[0] > 0, with_x, without_x) if online else a * without_x + 1 - a
+    return np.asarray(np.log(probability) - np.log((with_x + without_x) / 2))
 
 
 def dominance(records: Array, population: Array, gamma: float) -> Array:
     """Scores (n,): of the population's log ratios (m,), the share that a record's (n,) exceeds by log(gamma) or more.
 
-    The share is a monotone function of the record's own ratio, which decides among records of equal share: it adds less
-    than one m-th, so m public records do not limit how low a false positive rate can be asked for. O((n + m) log m).
+    The share is a monotone function of the record's ratio, which breaks ties between records of equal share: it adds
+    less than 1 / m, so that m public records do not limit how low a false positive rate can be. O((n + m) log m).
     """
     share = np.searchsorted(np.sort(population), records - math.log(gamma), side="right") / len(population)
     return np.asarray(share + (0.5 + np.arctan(records) / math.pi) / (len(population) + 1))

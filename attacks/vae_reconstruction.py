@@ -1,6 +1,6 @@
-"""White box on a generator: how well its decoder can be made to give a record (GAN-Leaks, Chen et al. 2020).
+"""White box on a generator: how well its decoder can reconstruct a record (GAN-Leaks, Chen et al. 2020).
 
-Hilprecht et al. 2019 reconstruct through a VAE's own encoder; here the encoder stays inside, so codes are sought.
+Hilprecht et al. 2019 reconstruct through the VAE's encoder; here it is not published, so latent codes are searched.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp.networks import Published
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
 from bench.games import MEMBERSHIP, Targets
 from bench.models.distances import nearest
 from bench.models.reference_generator import reference_decoder
 
-AT_ONCE = 4096  # records whose codes are sought side by side
-EXACT = 1e-6  # a squared error below which float32 pixels are the same
+BATCH = 4096  # records whose codes are searched together
+EXACT = 1e-6  # squared error below which float32 pixels are equal
 
 
-@attack("vae_reconstruction", game=MEMBERSHIP, needs={"decode"}, floor=0.9)
+@attack("vae_reconstruction", game=MEMBERSHIP, needs={"decode"}, required_score=0.9)
 def vae_reconstruction(
     release: Release,
     targets: Targets,
@@ -37,41 +37,41 @@ def vae_reconstruction(
     learning_rate: Annotated[float, Option("of the search")] = 0.1,
     calibrated: Annotated[bool, Option("subtract the error under a generator trained on public records")] = True,
 ) -> NDArray[Any]:
-    """Codes that decode to a record, sought by Adam from the nearest of many draws.
+    """Latent codes that decode to a record, searched by Adam from the nearest of many draws.
 
-    The white-box attack of GAN-Leaks: the score is minus the logarithm of the squared error that is left. `calibrated`
-    adds that of a generator of the attacker's own, trained on the public records. More starts found nothing more.
+    The white-box attack of GAN-Leaks: the score is minus the logarithm of the remaining squared error. `calibrated`
+    adds that of a reference generator, trained on the public records. More starts found nothing more.
     """
     if min(draws, steps) < 1:
         raise UserError(f"draws and steps must be at least 1, not {draws} and {steps}.")
     assert isinstance(release.decode, Published)
 
     def errors(decode: Published, word: str) -> NDArray[Any]:
-        started = _starts(decode, targets.records, stream(seed, "draws", word), draws)
-        return np.asarray(np.log(_sought(decode, started, targets.records.x, steps, learning_rate) + EXACT))
+        starts = nearest_draws(decode, targets.records, stream(seed, "draws", word), draws)
+        return np.asarray(np.log(least_errors(decode, starts, targets.records.x, steps, learning_rate) + EXACT))
 
-    found = -errors(release.decode, "release")
+    scores = -errors(release.decode, "release")
     if calibrated:
-        found += errors(reference_decoder(public, derive(seed, "reference")), "reference")
-    return found
+        scores += errors(reference_decoder(public, derive(seed, "reference")), "reference")
+    return scores
 
 
-def _starts(decode: Published, records: Examples, rng: np.random.Generator, draws: int) -> NDArray[Any]:
-    """Of draws that are decoded with a record's own label, the code (n, d) whose record is nearest."""
+def nearest_draws(decode: Published, records: Examples, rng: np.random.Generator, draws: int) -> NDArray[Any]:
+    """Of `draws` latent draws, decoded with a record's label, the code (n, d) whose output is nearest to the record."""
     z = rng.standard_normal((draws, decode.model.input_shape[-1] - decode.labels), np.float32)
-    found = np.empty((len(records), z.shape[1] + decode.labels), np.float32)
+    starts = np.empty((len(records), z.shape[1] + decode.labels), np.float32)
     for label in np.unique(records.y):
         rows = np.flatnonzero(records.y == label)
         one_hot = np.tile(np.arange(decode.labels, dtype=np.float32) == label, (draws, 1))
         codes = np.concatenate([z, one_hot], axis=1, dtype=np.float32)
-        found[rows] = codes[nearest(records.x[rows], decode(codes))[0]]
-    return found
+        starts[rows] = codes[nearest(records.x[rows], decode(codes))[0]]
+    return starts
 
 
-def _sought(
+def least_errors(
     decode: Published, start: NDArray[Any], x: NDArray[Any], steps: int, learning_rate: float
 ) -> NDArray[np.float64]:
-    """The least squared error (n,) that Adam meets on its way; labels stay as they are, and no record sees another."""
+    """The least squared error (n,) along Adam's path; labels are fixed, and each record is searched independently."""
     tf = tensorflow()
     model, latent = decode.model, start.shape[1] - decode.labels
 
@@ -82,8 +82,8 @@ def _sought(
         for t in tf.range(1.0, steps + 1.0):
             with tf.GradientTape() as tape:
                 tape.watch(z)
-                apart = tf.reshape(model(tf.concat([z, label], 1)) - x, [tf.shape(z)[0], -1])
-                error = tf.reduce_sum(tf.square(apart), 1)
+                difference = tf.reshape(model(tf.concat([z, label], 1)) - x, [tf.shape(z)[0], -1])
+                error = tf.reduce_sum(tf.square(difference), 1)
             slope = tape.gradient(error, z)
             best = tf.minimum(best, error)
             mean = 0.9 * mean + 0.1 * slope
@@ -91,5 +91,5 @@ def _sought(
             z -= learning_rate * mean / (1 - 0.9**t) / (tf.sqrt(square / (1 - 0.999**t)) + 1e-8)
         return best
 
-    pieces = [least(start[i : i + AT_ONCE], x[i : i + AT_ONCE]).numpy() for i in range(0, len(x), AT_ONCE)]
-    return np.asarray(np.concatenate(pieces), np.float64)
+    batches = [least(start[i : i + BATCH], x[i : i + BATCH]).numpy() for i in range(0, len(x), BATCH)]
+    return np.asarray(np.concatenate(batches), np.float64)

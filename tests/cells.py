@@ -69,7 +69,10 @@ def cell(
         "versions": {},
         "machine": "1" * 32,
         "device": "CPU",
-        "utility": {"accuracy": {"value": utility, "low": max(0.0, utility - 0.02), "high": min(1.0, utility + 0.02)}, "n": 500},
+        "utility": {
+            "accuracy": {"value": utility, "low": max(0.0, utility - 0.02), "high": min(1.0, utility + 0.02)},
+            "n": 500,
+        },
         "privacy": {
             "epsilon": budget,
             "epsilon_rdp": budget,

@@ -62,7 +62,7 @@ def execute(arguments: argparse.Namespace) -> int:
         store, outcome = measure(replace(requests[0], grids=grids), registry)
         publish(store, registry, outcome.failed, lambda section: False)
         code = report_failures(outcome)
-    cells = {plan: cell.asked(one.grids) for plan, one in zip(plans, requests, strict=True)}
+    cells = {plan: cell.playable(one.grids) for plan, one in zip(plans, requests, strict=True)}
     repeated = [f" --seeds {by_flag['seeds']}"] if by_flag["seeds"] else []
     repeated += [f" --plugin {plugin}" for plugin in by_flag["plugin"] or ()]
     for path in figures.draw(cells, figures.FIGURES, store, freshness(registry.find), "".join(repeated)):

@@ -39,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     refuted = lint_claims(request, registry)
     store, outcome = measure(request, registry)
-    games = ((cell.data.label, cell.attack.component.game) for cell in cells.asked(request.grids))
+    games = ((cell.data.label, cell.attack.component.game) for cell in cells.playable(request.grids))
     played = {(data, game.name) for data, game in games if game}
     violated = publish(
         store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in played
@@ -61,7 +61,7 @@ def lint_claims(request: Request, registry: Registry) -> bool:
         stale = verdicts.stale(store, registry, defenses)
     if stale:
         store.check_writable()
-        if lacking := reproduce.lacking(cells.asked(request.grids), request.where):  # before the linter takes minutes
+        if lacking := reproduce.lacking(cells.playable(request.grids), request.where):  # the linter takes minutes
             raise UserError(" ".join(lacking.values()))
     with Progress() as progress:
         for done, defense in enumerate(stale):
@@ -87,7 +87,7 @@ def measure(request: Request, registry: Registry) -> tuple[Store, Outcome]:
         warn_user(f"note: {line}")
     store = Store(request.results)
     with uncollected():  # the runner reads each again, from what this leaves in memory
-        for cell in cells.asked(request.grids):
+        for cell in cells.playable(request.grids):
             store.load(*cell.name)
     budget = None if request.budget is None else Budget(request.budget, store, freshness(registry.find))
     with Progress() as progress:

@@ -1,1 +1,1 @@
-"""The nouns that every other package speaks of: records, releases, games, components. NumPy only."""
+"""The types that every other package uses: records, releases, games, components. NumPy only."""

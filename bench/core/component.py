@@ -1,4 +1,4 @@
-"""A component is one function that declares itself: a defense, an attack or a data set, and its options."""
+"""A component is one decorated function: a defense, an attack or a data set, with its options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from bench.core.dataset import Examples
 from bench.core.game import Game
@@ -70,19 +70,19 @@ HAS = frozenset({"pictures", "attributes"})
 
 
 class Defense(Protocol):
-    """Private and public records in, everything that is let out back; further keyword-only options need defaults."""
+    """Private and public records in, everything that is published out; further keyword-only options need defaults."""
 
     def __call__(self, private: Examples, public: Examples, /, *, seed: int) -> Release: ...
 
 
 class Attack(Protocol):
-    """The accesses it needs, the targets of its game and the public records in; an answer for that game back."""
+    """The accesses it needs, the targets of its game and the public records in; an answer for that game out."""
 
     def __call__(self, release: Release, targets: Any, public: Examples, /, *, seed: int) -> NDArray[Any]: ...
 
 
 class Source(Protocol):
-    """Where to look and the randomness of the split in, three parts that share no record back."""
+    """A location and the randomness of the split in; three parts that share no record out."""
 
     def __call__(self, where: Where, rng: np.random.Generator, /) -> Data: ...
 
@@ -90,11 +90,12 @@ class Source(Protocol):
 D = TypeVar("D", bound=Defense)
 A = TypeVar("A", bound=Attack)
 S = TypeVar("S", bound=Source)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """One declared function: what it is called, what it can be told, what it gives or takes."""
+    """One declared function: its name and options, and the accesses that it publishes or needs."""
 
     name: str
     kind: Kind
@@ -108,15 +109,15 @@ class Component:
     private: bool = False
     game: Game | None = None
     has: frozenset[str] = frozenset()
-    floor: float | None = None
+    required_score: float | None = None
     described: Mapping[str, Option] = field(default_factory=dict)
     records: int | None = None
 
 
 def missing(attack: Component, defense: Component, data: Component) -> tuple[str, ...]:
-    """Who may attack what: the accesses that the attack needs and nobody gives, and what its game asks of the data.
+    """The accesses that the attack needs and the defense does not publish, and what its game requires of the data.
 
-    Empty means play.
+    Empty means that the attack can be played.
     """
     requires = attack.game.requires if attack.game else frozenset()
     return tuple(sorted((attack.needs - defense.publishes - GIVEN) | (requires - data.has)))
@@ -147,7 +148,7 @@ class Choice:
 
 
 def text(value: OptionValue) -> str:
-    """An option's value as it is written on the command line; reading it back gives the same value."""
+    """An option's value as it is written on the command line; parsing it gives the same value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -160,11 +161,11 @@ def text(value: OptionValue) -> str:
 def defense(
     name: str, *, publishes: Iterable[str], public_knowledge: Iterable[str] = (), private: bool = False
 ) -> Callable[[D], D]:
-    """Declare a defense: the accesses it lets out, what it takes for public, whether it promises privacy."""
+    """Declare a defense: the accesses it publishes, what it assumes to be public, whether it promises privacy."""
 
     def declare(function: D) -> D:
         given = _known(name, "publishes", publishes, ACCESS)
-        _declare(
+        return _declare(
             name,
             "defense",
             function,
@@ -173,37 +174,35 @@ def defense(
             public_knowledge=tuple(sorted(public_knowledge)),
             private=private,
         )
-        return function
 
     return declare
 
 
-def attack(name: str, *, game: Game, needs: Iterable[str], floor: float | None = None) -> Callable[[A], A]:
-    """Declare an attack: the game it plays and the accesses it needs; it receives no other.
+def attack(name: str, *, game: Game, needs: Iterable[str], required_score: float | None = None) -> Callable[[A], A]:
+    """Declare an attack: the game it plays and the accesses it needs; it receives no others.
 
-    floor: what its headline figure must reach where nothing defends (`bench.runner.controls`); None: more than luck.
+    required_score: what its headline metric must reach without a defense (`bench.runner.controls`); None: above chance.
     """
 
     if not isinstance(game, Game):
         raise TypeError(f"{name}: game must be one of bench.games, such as MEMBERSHIP, not {game!r}.")
 
     def declare(function: A) -> A:
-        _declare(name, "attack", function, 3, needs=_known(name, "needs", needs, ACCESS), game=game, floor=floor)
-        return function
+        known = _known(name, "needs", needs, ACCESS)
+        return _declare(name, "attack", function, 3, needs=known, game=game, required_score=required_score)
 
     return declare
 
 
 def dataset(name: str, *, has: Iterable[str] = (), records: int | None = None) -> Callable[[S], S]:
-    """Declare a data set; its options are the sizes of the parts, and whatever else it needs.
+    """Declare a data set; its options are the sizes of the parts, and others that it needs.
 
-    has: what some games ask of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
+    has: what some games require of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
     records: how many distinct records there are, at most, by which sizes are checked before anything is loaded.
     """
 
     def declare(function: S) -> S:
-        _declare(name, "data", function, 2, has=_known(name, "has", has, HAS), records=records)
-        return function
+        return _declare(name, "data", function, 2, has=_known(name, "has", has, HAS), records=records)
 
     return declare
 
@@ -217,8 +216,11 @@ def _known(name: str, word: str, given: Iterable[str], known: frozenset[str]) ->
     return frozenset(given)
 
 
-def _declare(name: str, kind: Kind, function: Callable[..., Any], positional: int, **declared: Any) -> None:
-    """Check the declaration and leave it on the function, where `discover` finds it."""
+def _declare(name: str, kind: Kind, function: F, positional: int, **declared: Any) -> F:
+    """Check the declaration; return the function as it is called with options, which bears its component.
+
+    `discover` finds the component there.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "all":
         raise TypeError(f"{name!r} cannot name a component: use letters, digits and underscores, and not 'all'.")
     defaults, described, groups = _options(name, function, positional, needs_seed=kind != "data")
@@ -228,16 +230,17 @@ def _declare(name: str, kind: Kind, function: Callable[..., Any], positional: in
     defaults |= game.options if game else {}
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     source = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
-    called = _grouping(function, groups) if groups else function
+    called: Any = _grouping(function, groups) if groups else function
     options = MappingProxyType(defaults)
     component = Component(name, kind, called, options, summary, source, described=described, **declared)
-    setattr(function, "component", component)  # noqa: B010 - mypy knows no such attribute
+    called.component = component
+    return cast(F, called)
 
 
 def _options(
     name: str, function: Callable[..., Any], positional: int, *, needs_seed: bool
 ) -> tuple[dict[str, OptionValue], dict[str, Option], dict[str, Any]]:
-    """The defaults of a function's options, what is said of them, and the groups that some of them make up.
+    """The defaults of a function's options, their `Option` descriptions, and its groups of options.
 
     A group is a parameter whose default is a frozen dataclass: its fields are options like any other.
     """
@@ -265,7 +268,7 @@ def _options(
                 raise TypeError(f"{name}: the option {option} is there twice.")
             _check_default(name, option, default)
             defaults[option] = default
-            described |= {option: said} if (said := _said(annotation, where)) else {}
+            described |= {option: described_as} if (described_as := _described(annotation, where)) else {}
     return defaults, described, groups
 
 
@@ -276,7 +279,7 @@ def _check_default(name: str, option: str, default: Any) -> None:
         raise TypeError(f"{name}: the option {option} must have a default that is {wanted}.")
 
 
-def _said(annotation: Any, where: Any) -> Option | None:
+def _described(annotation: Any, where: Any) -> Option | None:
     """The `Option` in an annotation `Annotated[type, Option(...)]`, as written in the module of `where`."""
     if isinstance(annotation, str):
         if "Annotated" not in annotation:
@@ -286,7 +289,7 @@ def _said(annotation: Any, where: Any) -> Option | None:
 
 
 def _grouping(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function as it is called with every option by its own name."""
+    """The function with every option of its groups as a keyword; a whole group may be given, too."""
     grouped = {one.name: name for name, group in groups.items() for one in fields(group)}
 
     @functools.wraps(function)
@@ -294,7 +297,7 @@ def _grouping(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callab
         inside: dict[str, dict[str, Any]] = {name: {} for name in groups}
         for option in grouped.keys() & options.keys():
             inside[grouped[option]][option] = options.pop(option)
-        given = {name: replace(group, **inside[name]) for name, group in groups.items()}
+        given = {name: replace(options.pop(name, group), **inside[name]) for name, group in groups.items()}
         return function(*arguments, **given, **options)
 
     return called

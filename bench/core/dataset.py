@@ -1,4 +1,4 @@
-"""Records, and the one way to split them into private, holdout and public parts that share none."""
+"""Records, and the one way to split them into private, holdout and public parts that share no record."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Attribute:
-    """What a record says of somebody: one-hot in the columns from `start` to before `stop`, or in one binary column."""
+    """A categorical attribute of a record: one-hot in the columns `start` to `stop - 1`, or one binary column."""
 
     name: str
     start: int
@@ -63,14 +63,14 @@ class Attribute:
 
 
 def flags(name: str, what: str, n: int, first: int) -> tuple[Attribute, ...]:
-    """Every one of `n` binary columns as an attribute, called after `what`; the named one first."""
+    """Each of `n` binary columns as an attribute `what_i`; the column `first` comes first."""
     if not 0 <= first < n:
         raise UserError(f"{name} has {what}s 0 to {n - 1}, so attribute={first} is none of them.")
     return tuple(Attribute(f"{what}_{i}", i, i + 1) for i in (first, *range(first), *range(first + 1, n)))
 
 
 def first(name: str, known: Mapping[str, Attribute]) -> tuple[Attribute, ...]:
-    """All attributes, the named one first: that is the one that is asked about."""
+    """All attributes, the named one first: that is the one that attribute inference targets."""
     return (known[name], *(one for key, one in known.items() if key != name))
 
 
@@ -78,7 +78,7 @@ def first(name: str, known: Mapping[str, Attribute]) -> tuple[Attribute, ...]:
 class Data:
     """One data set, split: `private` trains, `holdout` is never shown to a defense, `public` is everybody's.
 
-    attributes: those of flat records, the one that is asked about first.
+    attributes: those of flat records, the one that attribute inference targets first.
     """
 
     name: str
@@ -90,14 +90,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Where:
-    """Where records may come from: a folder of official files, and whether the network is out of bounds."""
+    """Where records may come from: a folder of official files, and whether the network must not be used."""
 
     data_dir: Path | None = None
     offline: bool = False
 
 
 def record_keys(examples: Examples) -> list[bytes]:
-    """A digest of each record's features, by which two records are the same record (labels do not matter)."""
+    """A digest of each record's features; records with equal features are the same record, whatever their labels."""
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in examples.x]
 
 
@@ -113,8 +113,8 @@ def split(
 ) -> Data:
     """Split records at random into three parts that share no content; later copies of a record are dropped first.
 
-    by_class: each part has its share of each class, as near as whole records allow where classes are of one size.
-    Raises UserError where the distinct records do not suffice for the sizes asked for.
+    by_class: each part has its share of each class, up to one record where classes are of one size.
+    Raises UserError where there are fewer distinct records than requested.
     """
     first = {key: i for i, key in reversed(list(enumerate(record_keys(records))))}
     distinct = np.array(sorted(first.values()), np.int64)
@@ -124,20 +124,20 @@ def split(
             f"public={public} were asked for: each must be at least 1 and their sum at most {len(distinct)}."
         )
     order = rng.permutation(distinct)
-    if by_class:  # in rounds of one record a class, so that any stretch of the order has its share of each
-        order = order[np.argsort(_turns(records.y[order]), kind="stable")]
+    if by_class:  # in rounds of one record per class, so that any stretch of the order has its share of each class
+        order = order[np.argsort(_rounds(records.y[order]), kind="stable")]
     ends = np.cumsum([private, holdout, public])
     parts = np.split(order[: ends[-1]], ends[:-1])
     return Data(name, records[parts[0]], records[parts[1]], records[parts[2]])
 
 
-def _turns(y: NDArray[Any]) -> NDArray[Any]:
-    """Of each label the number of equal ones before it."""
+def _rounds(y: NDArray[Any]) -> NDArray[Any]:
+    """For each label the number of equal labels before it."""
     by_label = np.argsort(y, kind="stable")
     _, starts, counts = np.unique(y[by_label], return_index=True, return_counts=True)
-    turns = np.empty(len(y), np.int64)
-    turns[by_label] = np.arange(len(y)) - np.repeat(starts, counts)
-    return turns
+    rounds = np.empty(len(y), np.int64)
+    rounds[by_label] = np.arange(len(y)) - np.repeat(starts, counts)
+    return rounds
 
 
 def shared(data: Data) -> int:
@@ -147,16 +147,18 @@ def shared(data: Data) -> int:
 
 
 def unit(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
-    """Numbers to [0, 1] by a range that is public; what lies outside of it is clipped."""
-    span = np.where(high > low, high - low, 1)  # a feature that is constant in public tells above from below
+    """Scale numbers to [0, 1] by a public range; values outside of it are clipped."""
+    span = np.where(
+        high > low, high - low, 1
+    )  # of a feature that is constant in public, values above become 1 and others 0
     return np.asarray(np.clip((x - low) / span, 0, 1))
 
 
 def scaled(data: Data) -> Data:
-    """Map each feature to [0, 1] by the range of the public part alone, clipping the other parts.
+    """Scale each feature to [0, 1] by the range of the public part alone, clipping the other parts.
 
-    The private and holdout records decide nothing, so the guarantee of a defense is untouched. Raises UserError where
-    the public part is too small for that: so many values were clipped that different records became the same.
+    No private or holdout record influences the scaling, so a defense's guarantee holds. Raises UserError where the
+    public part is too small for that: so many values are clipped that different records become equal.
     """
     low, high = data.public.x.min(0), data.public.x.max(0)
 

@@ -1,10 +1,10 @@
-"""What TensorFlow reads from the environment when it is first imported, whoever imports it."""
+"""The environment variables that TensorFlow reads when it is first imported."""
 
 import os
 
 
 def prepare() -> None:
-    """No start-up chatter, sums in one fixed order, and of a GPU's memory only what is needed."""
+    """No log messages at start-up, sums in one fixed order, and GPU memory allocated as needed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # decides last digits, so no matter of taste
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # changes the last digits of results
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

@@ -1,4 +1,4 @@
-"""What a game is: the question, the best answer without any release, and who is right. Larger always means more."""
+"""A game: the challenge, the baseline answer without a release, and the judge. Larger scores mean more leakage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Challenge:
-    """One question: the attack gets `targets`, the judge alone `ground_truth`, and anybody has `public`."""
+    """One challenge: the attack gets `targets` and `public`, the judge alone gets `ground_truth`."""
 
     targets: Any
     ground_truth: Any
@@ -33,45 +33,46 @@ def pictures_in(answer: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     answer = np.asarray(answer)
     if answer.shape != shape or answer.dtype.kind != "f":
         raise ValueError(f"expected pictures {shape} of floats, but got {answer.dtype} {answer.shape}")
-    bad = int((~((answer >= 0) & (answer <= 1))).sum())  # not a number counts too
+    bad = int((~((answer >= 0) & (answer <= 1))).sum())  # NaN counts too
     if bad:
         raise ValueError(f"{bad} of {answer.size} pixels are not between 0 and 1")
     return answer.astype(np.float32)
 
 
-def of_others(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
-    """Other records of the same kind, out of the public ones, which are then no longer public."""
+def public_as_private(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
+    """Null data: trains on records that are no targets, taken from the public ones, which are then not public."""
     rows = rng.permutation(len(data.public))
-    spare, rest = rows[: len(data.private)], rows[len(data.private) :]
-    return replace(data, public=data.public[rest]), data.public[spare]
+    training, rest = rows[: len(data.private)], rows[len(data.private) :]
+    return replace(data, public=data.public[rest]), data.public[training]
 
 
-def mislabelled(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
-    """Private records whose labels are anybody's: what is learned from them, or shown of them, is of no class."""
+def shuffled_labels(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
+    """Null data: trains on private records with shuffled labels, so that a release holds nothing about a class."""
     private = replace(data.private, y=rng.permutation(data.private.y))
     return replace(data, private=private), private
 
 
 @dataclass(frozen=True)
 class Game:
-    """A question: how it is drawn, answered without any release, and judged.
+    """One attack goal: how challenges are drawn, answered without a release, and judged.
 
-    challenges: by whose records they ask about ("private" first, which is the default of the option `of`):
+    challenges: by the records that are targets ("private" first, the default of the option `of`):
         (data, rng) -> Challenge.
-    blind: (challenge, seed) -> answer, the best without any release; it may use what the judge knows only where it is
-        cross-fitted, so that nothing is answered by what saw its secret.
-    judge: (answer, blind answer, challenge, rng) -> metrics for one cell: `headline` names the figure that the board
-        shows, `chance` what it is by luck; then that figure, `baseline` the same of the blind answer, `gain` their
-        difference, and any others, each {"value", "low", "high", "se"} or {"not_measurable": why}; and `answers`, what
-        the headline figure is made of (`bench.games.metrics.paired`), which the runner keeps apart.
-    targets_visible: (challenge, release of the accesses that the attack needs) -> targets, with what the release lets
-        one see of the records in question (say their codes).
-    contact_sheet: (answer, blind answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
-    asks: what the data must have, see `bench.core.component.dataset`.
-    unrelated: (data, rng) -> (data to ask about, records to train on that know nothing of what is asked), for the null
-        control; `nothing` names the metric that is then at a known value (by default the headline, at chance), or,
-        with `bounded`, not above it.
-    baseline: the attack that any other must be seen beside, for the strongest attack is never weaker than it.
+    baseline: (challenge, seed) -> answer, the best one without a release; it may use the ground truth only if it is
+        cross-fitted, so that no target is answered by a model that was fitted on its ground truth.
+    judge: (answer, baseline answer, challenge, rng) -> metrics for one cell: `headline` names the metric on the
+        leaderboard, `chance` is its value by chance; then that metric, `baseline` the same of the baseline answer,
+        `gain` their difference, and any others, each {"value", "low", "high", "se"} or {"not_measurable": why}; and
+        `answers`, the units of the headline metric (`bench.games.paired.standard_error`), which are stored separately.
+    targets_visible: (challenge, release of the accesses that the attack needs) -> targets, with what the release
+        reveals of the target records (such as their embeddings).
+    contact_sheet: (answer, baseline answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
+    requires: what the data must have, see `bench.core.component.dataset`.
+    null_data: (data, rng) -> (data of the challenge, records to train on that hold nothing about the targets), for the
+        null control.
+    null_metric: the metric that has a known value on null data, and that value (by default the headline, at chance).
+    bounded: on null data the metric may lie below that value, and only one above it is a failure.
+    reference_attack: the attack that every leaderboard of this game should include, as a lower bound on the strongest.
     """
 
     name: str
@@ -83,15 +84,15 @@ class Game:
     contact_sheet: Callable[[NDArray[Any], NDArray[Any], Challenge], Mapping[str, NDArray[Any]]] | None = None
     requires: frozenset[str] = frozenset()
     null_data: Callable[[Data, np.random.Generator], tuple[Data, Examples]] | None = None
-    nothing: tuple[str, float] | None = None
+    null_metric: tuple[str, float] | None = None
     bounded: bool = False
     reference_attack: str = ""
 
     @property
     def options(self) -> dict[str, str]:
-        """What every attack of the game can be told besides its own options: whose records, where there is a choice."""
+        """The option that every attack of the game has: which records are targets, where there is a choice."""
         return {"of": next(iter(self.challenges))} if len(self.challenges) > 1 else {}
 
     def challenge(self, data: Data, rng: np.random.Generator, of: str = "private") -> Challenge:
-        """Draw a question about the records of `of`."""
+        """Draw a challenge whose targets are the records of `of`."""
         return self.challenges[of](data, rng)

@@ -1,4 +1,4 @@
-"""Independent random streams out of one master seed, named by what they are for."""
+"""Independent random streams from one master seed, named by their purpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def derive(seed: int, *words: str | int) -> int:
-    """A seed below 2**63 for the stream that `words` name; other words, other numbers, whatever the order of calls."""
+    """A seed below 2**63 for the stream that `words` name: other words give other seeds, in any order of calls."""
     text = "\x1f".join(f"{type(word).__name__}:{word}" for word in (seed, *words))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 

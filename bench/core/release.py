@@ -1,4 +1,4 @@
-"""Everything that a defense lets out. The field names are the vocabulary of access."""
+"""Everything that a defense publishes. The field names are the names of the accesses."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Map = Callable[[NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Release:
-    """What is published; a field that stays inside is None.
+    """What is published; a field that is not published is None.
 
     predict: records (n, *shape) -> class probabilities (n, classes): black box.
-    model: the Keras model behind it, records to logits: white box. Where `encode` is out too, it is
-        Sequential([encoder, classifier of codes]).
-    encode, decode: records -> codes (n, d), codes -> records; each a `bench.dp.networks.Published`, whose Keras
-        model is out.
-    generate: (n, seed) -> Examples, as many synthetic records as one likes.
+    model: the Keras model behind it, records to logits: white box. Where `encode` is published too, it is
+        Sequential([encoder, classifier of embeddings]).
+    encode, decode: records -> embeddings (n, d), latent codes -> records; each a `bench.dp.networks.Published`, whose
+        Keras model is published.
+    generate: (n, seed) -> Examples, n synthetic records.
     synthetic: a fixed synthetic set.
-    join: (function of bench.federated.Terms -> Client, ...) -> Run: the whole protocol of collaborative training with
-        those clients beside the honest ones; they receive the global model in each round and send what they like.
-    updates: () -> iterable of bench.federated.Seen: what the server of the honest run sees, client by client and round
-        by round, computed as it is asked for. `dp_event` covers one run of the protocol, this one or one that was
-        joined.
+    join: (function from Terms to Client, ...) -> Run, of bench.models.federated.protocol: the complete protocol of
+        federated learning with those clients beside the honest ones; they receive the global model in each round and
+        send any update.
+    updates: () -> iterable of bench.models.federated.protocol.Seen: what the server of the honest run sees, client by
+        client and round by round, computed lazily. `dp_event` covers one run of the protocol, this one or a joined one.
     retrain: (private Examples, seed, public Examples or None for those of the release) -> Release, the public
-        procedure on the attacker's own records, for shadow models; the bench fills it in for every defense.
-    spent: what was done to the private records, as a DpEvent (never an epsilon: the bench computes that).
+        procedure on the attacker's records, for shadow models; the bench fills it in for every defense.
+    dp_event: what was done to the private records, as a DpEvent (never an epsilon: the bench computes that).
     """
 
     dp_event: DpEvent
@@ -49,11 +49,11 @@ class Release:
     retrain: Callable[[Examples, int, Examples | None], Release] | None = None
 
     def published(self) -> frozenset[str]:
-        """The names of the fields that are let out."""
+        """The names of the fields that are published."""
         return frozenset(name for name in ACCESS if getattr(self, name) is not None)
 
     def only(self, names: Iterable[str]) -> Release:
-        """The same release with every other access hidden: the threat model, enforced."""
+        """The same release with every other access hidden, which enforces the threat model."""
         return Release(self.dp_event, **{name: getattr(self, name) for name in names})
 
 

@@ -1,1 +1,1 @@
-"""Where records come from: one file per data set in `sets`, and files of the user."""
+"""Data sets: one file per set in `sets`, and files of the user."""

@@ -1,6 +1,6 @@
-"""The columns of the census income set: what each can hold, and how it becomes features in [0, 1].
+"""The columns of the census income set: their documented values and ranges, and their encoding in [0, 1].
 
-All of it is read off the set's description (adult.names) and the survey behind it, nothing off the records.
+All of it comes from the set's description (adult.names) and the survey behind it, nothing from the records.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ CATEGORIES = {
 
 @dataclass(frozen=True)
 class Range:
-    """What a number can be; log: whether it is scaled by its logarithm, because it spans many orders."""
+    """The documented range of a number; log: scaled by its logarithm, because it spans many orders of magnitude."""
 
     low: float
     high: float
     log: bool = False
 
     def scale(self, numbers: NDArray[Any]) -> NDArray[Any]:
-        """Numbers to [0, 1]; what is outside of the range is clipped to it."""
+        """Numbers scaled to [0, 1]; values outside of the range are clipped to it."""
         x = np.clip(np.asarray(numbers, np.float64), self.low, self.high)
         if self.log:
             return np.asarray(np.log1p(x - self.low) / np.log1p(self.high - self.low))
@@ -71,9 +71,9 @@ class Range:
 
 
 NUMBERS = {
-    "age": Range(17, 90),  # the extraction kept ages above 16, the survey writes 90 for whoever is older
-    "hours_per_week": Range(1, 99),  # the extraction kept hours above 0, the survey has two digits for them
-    # Dollars: the survey has five digits for them, and writes 99999 for whatever is more.
+    "age": Range(17, 90),  # the extraction kept ages above 16; the survey records older people as 90
+    "hours_per_week": Range(1, 99),  # the extraction kept hours above 0; the survey has two digits for them
+    # Dollars: the survey has five digits for them, and records larger amounts as 99999.
     "capital_gain": Range(0, 99_999, log=True),
     "capital_loss": Range(0, 99_999, log=True),
 }

@@ -1,4 +1,4 @@
-"""The official files of data sets that do not come with a library: where they are, and what is in them."""
+"""The official files of data sets that do not ship with a library: their addresses and the digests of their content."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ IDX = (
 
 @dataclass(frozen=True)
 class Official:
-    """The official files of one set, and what is in them.
+    """The official files of one set, and a digest of their content.
 
-    url: of their folder; files: all of them; instead: one that holds the same as all of them, where there is one.
+    url: of their folder. files: all of them. instead: one file that holds the same records, where there is one.
     content: SHA-256 over the sorted SHA-256 of each record (columns by name, then the label), all splits joined; empty
-    where nobody here has seen the files, whose `records` alone are then counted.
-    by_hand: whether a person must download them, from the page at `url`.
+    where the files were not available to compute it, and only the number of `records` is checked.
+    by_hand: whether the user must download them, from the page at `url`.
     """
 
     url: str
@@ -32,17 +32,17 @@ class Official:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every file that would be taken, the usual ones first."""
+        """Every file that is accepted, the usual ones first."""
         return (*self.files, self.instead) if self.instead else self.files
 
     @property
     def address(self) -> str:
-        """Where the one file of a set of one is downloaded from."""
+        """The download address of a set that consists of one file."""
         [file] = self.files
         return self.url + file
 
     def missing(self, folder: Path) -> list[str]:
-        """The files that a folder lacks; none where it holds what may stand instead of them."""
+        """The files that a folder lacks; none where it holds the file that replaces them."""
         if self.instead and (folder / self.instead).is_file():
             return []
         return [file for file in self.files if not (folder / file).is_file()]

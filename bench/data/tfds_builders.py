@@ -1,7 +1,7 @@
 """TensorFlow Datasets builders of the sets that TFDS itself does not have.
 
-Imported only where a set is prepared or read, because importing TFDS takes seconds. A file that is not the official
-one raises NonMatchingChecksumError, as TFDS' own builders do.
+Imported only when a set is prepared or read, because importing TFDS takes seconds. A file that is not the official
+one raises NonMatchingChecksumError, as the builders of TFDS do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.data.official_files import SETS
 
 Records = Iterator[tuple[int, dict[str, Any]]]
 PEOPLE, POSES, FACE = 40, 10, (112, 92)
-# SHA-256 of all pictures, person by person: the archive itself comes in more than one form.
+# SHA-256 of all pictures, person by person: the archive exists in more than one form.
 PIXELS = "2e4844a9f4fa4397058f69d6208047170f2e9d399cda18b55c1e8d28f0a83431"
 PLACES, KINDS = 446, 30
 
@@ -62,34 +62,34 @@ class AttFaces(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
 
 
 def faces(path: Path) -> NDArray[np.uint8]:
-    """All pictures, person by person (400, 112, 92), from the archive of PGM files or from an npz of the same."""
+    """All pictures, person by person (400, 112, 92), from the archive of PGM files or from an npz of them."""
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                found = held["images"][np.argsort(held["labels"], kind="stable")]
+            with np.load(path, allow_pickle=False) as arrays:
+                pictures = arrays["images"][np.argsort(arrays["labels"], kind="stable")]
         else:
             with zipfile.ZipFile(path) as archive:
                 names = {"/".join(name.split("/")[-2:]): name for name in archive.namelist()}
                 order = [f"s{person}/{pose}.pgm" for person in range(1, PEOPLE + 1) for pose in range(1, POSES + 1)]
-                found = np.stack([_pgm(archive.read(names[name])) for name in order])
+                pictures = np.stack([_pgm(archive.read(names[name])) for name in order])
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
         raise NonMatchingChecksumError(f"{path}: {error}") from error
-    if hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest() != PIXELS:
+    if hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest() != PIXELS:
         raise NonMatchingChecksumError(f"{path} holds other pictures")
-    return np.asarray(found)
+    return np.asarray(pictures)
 
 
 def _pgm(data: bytes) -> NDArray[np.uint8]:
-    """A binary grey picture: "P5", width, height and largest grey, one white space, then the pixels."""
+    """A binary greyscale picture: "P5", width, height and largest grey level, one white space, then the pixels."""
     kind, width, height, largest = data.split(maxsplit=4)[:4]
     if (kind, int(largest)) != (b"P5", 255):
-        raise ValueError("not a picture of 256 greys")
+        raise ValueError("not a picture of 256 grey levels")
     size = int(width) * int(height)
     return np.frombuffer(data[len(data) - size :], np.uint8).reshape(int(height), int(width))
 
 
 def _checked(name: str, *known: tuple[int, str]) -> dict[str, UrlInfo]:
-    """What TFDS checks each official file by, whether it downloads it or finds it in `manual_dir`: size and SHA-256."""
+    """Size and SHA-256 by which TFDS checks each official file, downloaded or found in `manual_dir`."""
     files = SETS[name].files
     return {
         SETS[name].url + file: UrlInfo(tfds.core.utils.Size(size), digest, file)
@@ -98,11 +98,11 @@ def _checked(name: str, *known: tuple[int, str]) -> dict[str, UrlInfo]:
 
 
 def _unchecked(name: str, dl_manager: Any) -> Any:
-    """The one file of a set that TFDS does not check, so that its builder looks at what is inside."""
-    own, given = SETS[name], []
-    with suppress(AssertionError):  # which TFDS raises where no folder was named
-        given = [dl_manager.manual_dir / file for file in own.names if (dl_manager.manual_dir / file).exists()]
-    return given[0] if given else dl_manager.download(own.address)
+    """The one file of a set that TFDS does not check; the builder checks its content."""
+    official, given = SETS[name], []
+    with suppress(AssertionError):  # TFDS raises it where no folder was named
+        given = [dl_manager.manual_dir / file for file in official.names if (dl_manager.manual_dir / file).exists()]
+    return given[0] if given else dl_manager.download(official.address)
 
 
 class Adult(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
@@ -259,7 +259,7 @@ def _bits(found: NDArray[Any], wanted: int, record: int) -> NDArray[Any]:
 
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
-    """Say of a file that cannot be what it should, by whatever it fails, what TFDS says of one with a wrong digest."""
+    """Raise for a malformed file, however it fails, the error that TFDS raises for one with a wrong digest."""
     try:
         yield
     except (tarfile.TarError, zlib.error, csv.Error, KeyError, ValueError, EOFError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Data sets of the user's own: `--data my.csv,label=target`, scaled by what is public alone."""
+"""Data sets in files of the user: `--data my.csv,label=target`, scaled by public information alone."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def is_file(name: str) -> bool:
 
 
 def component(name: str) -> Component:
-    """A file of records before anybody opened it, which is all that its stored cells need.
+    """A file of records as a data set, without reading it, which suffices to find its stored cells.
 
-    Its options: the label's column, sizes (0: a half, a quarter, a quarter), what attribute inference asks about (the
-    first column of categories), and the digest of the content.
+    Its options: the label's column, sizes (0: a half, a quarter, a quarter), the attribute that attribute inference
+    targets (by default the first categorical column), and the digest of the content.
     """
     options: dict[str, OptionValue] = {"label": LABEL[Path(name).suffix]}
     options |= {"private": 0, "holdout": 0, "public": 0, "attribute": "", "content": ""}
@@ -60,24 +60,24 @@ def _load(
     public: int,
     attribute: str,
 ) -> Data:
-    records = _read(path, content, label)
+    records = read_once(path, content, label)
     return split(path.name, records, rng, private=private, holdout=holdout, public=public, attribute=attribute)
 
 
 def choice(word: str, given: Mapping[str, OptionValue]) -> Choice:
-    """The data set in a file. Its name and a digest of what it holds name its cells, never its path.
+    """The data set in a file. Its cells are named by the file's name and a digest of its content, never by its path.
 
-    Raises UserError for whatever is wrong in it, naming the line, and where `content` was given and it holds another.
+    Raises UserError for any mistake in the file, naming the line, and where its digest is not the given `content`.
     """
     path, plain = Path(word), component(word)
     content = _digest(*_bytes(path))
     if given.get("content", content) != content:
         raise UserError(f"{path} has content={content}, not {given['content']}: leave that out to measure it as it is.")
     label = str(given.get("label", plain.options["label"]))
-    records = _read(path, content, label)
-    asked = str(given.get("attribute", ""))
-    if asked and asked not in records.attributes:
-        raise UserError(f"{path.name} has no categories {asked!r}: {suggest(asked, records.attributes)}")
+    records = read_once(path, content, label)
+    attribute = str(given.get("attribute", ""))
+    if attribute and attribute not in records.attributes:
+        raise UserError(f"{path.name} has no categories {attribute!r}: {suggest(attribute, records.attributes)}")
 
     has = {"pictures"} if records.pictures else {"attributes"} if records.attributes else set()
     plain.function.__doc__ = _described(path, records)
@@ -85,20 +85,20 @@ def choice(word: str, given: Mapping[str, OptionValue]) -> Choice:
 
 
 def _described(path: Path, records: Records) -> str:
-    """The card of a file (`bench.data.card`), from what is in it."""
+    """The card of a file (`bench.data.card`), from its content."""
     given = bounds_file(path).name if path.suffix == ".csv" else "its arrays low and high"
     known = [f"the {len(records.labels)} labels", f"what {given} says" if records.given else ""]
-    read_off = f"{records.read_off}, read off the public part" if records.read_off else ""
+    inferred = f"{records.inferred}, inferred from the public part" if records.inferred else ""
     return (
         f"Records of your own.\n\nSource: {path.name}.\nLicence: yours to know.\n"
         f"Size: {records.n:,} records, of which {len(records.y):,} are distinct, in {len(records.columns)} columns, "
         f"{len(records.labels)} classes.\n"
-        f"Assumed public: {'; '.join(filter(None, [*known, read_off]))}.\nCitation: none.\n"
+        f"Assumed public: {'; '.join(filter(None, [*known, inferred]))}.\nCitation: none.\n"
     )
 
 
 def _digest(data: bytes, bounds: bytes) -> str:
-    """What stands for the content of a file and of the bounds beside it, 12 hex digits."""
+    """A digest of the content of a file and of its bounds file, 12 hex digits."""
     hashed = hashlib.blake2b(digest_size=6)
     for part in (data, bounds):
         hashed.update(len(part).to_bytes(8, "big") + part)
@@ -114,8 +114,8 @@ def _bytes(path: Path) -> tuple[bytes, bytes]:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, content: str, label: str) -> Records:
-    """Read once in a process, because each seed asks again; `content` tells a file from what it was before."""
+def read_once(path: Path, content: str, label: str) -> Records:
+    """Read once per process, because every seed reads it again; `content` distinguishes versions of a file."""
     data, bounds = _bytes(path)
     if _digest(data, bounds) != content:
         raise UserError(f"{path} was changed while it was read: run again.")
@@ -125,34 +125,34 @@ def _read(path: Path, content: str, label: str) -> Records:
 def split(
     name: str, records: Records, rng: np.random.Generator, *, private: int, holdout: int, public: int, attribute: str
 ) -> Data:
-    """Split at random; the public part is drawn first, and nothing but it decides how any record is scaled.
+    """Split at random; the public part is drawn first, and it alone decides how records are scaled.
 
-    Of records that become the same by that one stays, a public one if there is any. Raises UserError where the records
-    that are left do not suffice.
+    Of records that become equal by scaling one stays, a public one if there is any. Raises UserError where too few
+    records are left.
     """
-    wanted = public or max(1, len(records.y) // 4)
+    public = public or max(1, len(records.y) // 4)
     order = rng.permutation(len(records.y))
-    x, attributes = records.encoded(order[: max(1, wanted)])
+    x, attributes = records.encoded(order[: max(1, public)])
     every = Examples(x, records.y, len(records.labels))
     keys = record_keys(every)
-    seen: dict[bytes, int] = {}
+    distinct: dict[bytes, int] = {}
     for row in order.tolist():
-        seen.setdefault(keys[row], row)
-    rows = np.array(list(seen.values()))
+        distinct.setdefault(keys[row], row)
+    rows = np.array(list(distinct.values()))
     n = len(rows)
-    private = private or min(n // 2, n - wanted - (holdout or n // 4))
-    holdout = holdout or min(n // 4, n - wanted - private)
-    if min(private, holdout, wanted) < 1 or private + holdout + wanted > n:
+    private = private or min(n // 2, n - public - (holdout or n // 4))
+    holdout = holdout or min(n // 4, n - public - private)
+    if min(private, holdout, public) < 1 or private + holdout + public > n:
         raise UserError(
             f"{name} has {n} records that differ once they are scaled, too few for private={private}, "
-            f"holdout={holdout}, public={wanted}: each must be at least 1 and their sum at most {n}."
+            f"holdout={holdout}, public={public}: each must be at least 1 and their sum at most {n}."
         )
-    if records.read_off:
-        # Its rows are drawn from the file like all others: whether they may be public is for the user to know.
+    if records.inferred:
+        # The public rows are drawn from the file like all others: only the user knows whether they may be public.
         warnings.warn(
-            Caveat(f"{name}: taken from its public part, as if everybody knew it: {records.read_off}"), stacklevel=2
+            Caveat(f"{name}: taken from its public part, as if everybody knew it: {records.inferred}"), stacklevel=2
         )
-    ends = np.cumsum([wanted, private, holdout])
+    ends = np.cumsum([public, private, holdout])
     parts = [every[one] for one in np.split(rows[: ends[-1]], ends[:-1])]
-    asked = attribute or next(iter(attributes), "")
-    return Data(name, parts[1], parts[2], parts[0], first(asked, attributes) if attributes else ())
+    attribute = attribute or next(iter(attributes), "")
+    return Data(name, parts[1], parts[2], parts[0], first(attribute, attributes) if attributes else ())

@@ -1,4 +1,4 @@
-"""Files of records, read line by line: my.csv with the bounds of its columns in my.bounds.yaml, or my.npz."""
+"""Parses files of records: my.csv, with the bounds of its columns in my.bounds.yaml, or my.npz."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from bench.core.arrays import BadArrays, read_arrays
 from bench.core.dataset import Attribute, unit
 from bench.core.errors import UserError, suggest
 
-MOST = 100  # categories that nobody listed; more of them are names, or numbers that begin with a word
+MOST = 100  # unlisted categories of a column; a column with more is one of names, or of numbers and a word
 LONGEST = 1 << 20  # bytes of bounds
 HUGE = 1e100  # far from what float64 can hold, so that differences can be taken
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column of numbers (n, 1), or all features at once (n, *shape), and their range where it was given."""
+    """A column of numbers (n, 1), or all features together (n, *shape), and their range where it was given."""
 
     name: str
-    held: NDArray[Any]
+    values: NDArray[Any]
     given: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     def encoded(self, public: NDArray[Any]) -> NDArray[Any]:
         """Scaled to [0, 1] by the given range, else by that of the `public` rows."""
-        known = self.held[public]
-        return unit(self.held, *(self.given or (known.min(0), known.max(0))))
+        known = self.values[public]
+        return unit(self.values, *(self.given or (known.min(0), known.max(0))))
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,23 @@ class Words:
     """A column of categories (n,), and their list where it was given."""
 
     name: str
-    held: NDArray[Any]
+    values: NDArray[Any]
     given: tuple[str, ...] | None = None
 
     def encoded(self, public: NDArray[Any]) -> NDArray[Any]:
-        """One-hot, (n, values), over the given values, else those of the `public` rows; any other is all zero."""
-        known = self.given or sorted(set(self.held[public].tolist()))
+        """One-hot, (n, values), over the given values, else those of the `public` rows; other values are all zero."""
+        known = self.given or sorted(set(self.values[public].tolist()))
         if not self.given and len(known) > MOST:
             raise UserError(
                 f"the column {self.name!r} has {len(known)} different values in the public part, too many for "
                 "categories: leave it out, or give its range or its values in the .bounds.yaml file."
             )
-        return np.asarray(self.held[:, None] == np.array(known)[None], np.float64)
+        return np.asarray(self.values[:, None] == np.array(known)[None], np.float64)
 
 
 @dataclass(frozen=True)
 class Records:
-    """The distinct records of a file: features by column, labels as indices of `labels`; `n` with all copies."""
+    """The distinct records of a file: features by column, labels as indices of `labels`; `n` counts copies too."""
 
     columns: tuple[Numbers | Words, ...]
     y: NDArray[Any]
@@ -67,13 +67,13 @@ class Records:
 
     @property
     def given(self) -> bool:
-        """Whether somebody said what anything of it can be."""
+        """Whether any range or list of values was given."""
         return self.labels_given or any(column.given is not None for column in self.columns)
 
     @property
     def pictures(self) -> bool:
         """Whether a record has height, width and colours."""
-        return self.columns[0].held.ndim == 4
+        return self.columns[0].values.ndim == 4
 
     @property
     def attributes(self) -> list[str]:
@@ -81,7 +81,7 @@ class Records:
         return [column.name for column in self.columns if isinstance(column, Words)]
 
     def encoded(self, public: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Attribute]]:
-        """All records in [0, 1], and where each category is, by what was given and by the `public` rows alone."""
+        """All records in [0, 1], and each category's columns, by given ranges and values, else by `public` rows."""
         parts = [column.encoded(public) for column in self.columns]
         ends = np.cumsum([part.shape[1] for part in parts]).tolist()
         known = {
@@ -92,12 +92,12 @@ class Records:
         return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)), known
 
     @property
-    def read_off(self) -> str:
-        """What only the public part says, in words; empty where all of it was given."""
+    def inferred(self) -> str:
+        """What is inferred from the public part, in words; empty where everything was given."""
         ranges = [c.name for c in self.columns if isinstance(c, Numbers) and c.given is None]
         values = [c.name for c in self.columns if isinstance(c, Words) and c.given is None]
-        found = [f"the range of {_several(ranges)}"] if ranges else []
-        return " and ".join([*found, f"the values of {_several(values)}"] if values else found)
+        parts = [f"the range of {_several(ranges)}"] if ranges else []
+        return " and ".join([*parts, f"the values of {_several(values)}"] if values else parts)
 
 
 def _several(names: Sequence[str]) -> str:
@@ -105,7 +105,7 @@ def _several(names: Sequence[str]) -> str:
 
 
 def bounds_file(path: Path) -> Path:
-    """Where the bounds of a CSV's columns may be."""
+    """The file that may hold the bounds of a CSV's columns."""
     return path.with_suffix(".bounds.yaml")
 
 
@@ -151,7 +151,7 @@ def _range(values: Sequence[str]) -> tuple[float, float] | None:
 
 
 def _number(word: str) -> float | None:
-    """A finite number of a sane size; NaN where it is none such; None where the word is no number at all."""
+    """A finite number below HUGE; NaN for other numbers; None where the word is not a number."""
     try:
         value = float(word)
     except ValueError:
@@ -169,7 +169,7 @@ def _csv(name: str, data: bytes, bounds: Bounds, label: str) -> Records:
     at = head.index(label)
     given = bounds.get(label)
     y, labels = _labels(name, [row[at] for row in rows], [f"line {line}" for line in lines], given)
-    # Of records that say the same the first stays, as in every other set.
+    # Of equal records the first one stays, as in every other set.
     distinct = {tuple(row[:at] + row[at + 1 :]): i for i, row in reversed(list(enumerate(rows)))}
     kept = sorted(distinct.values())
     columns = [
@@ -181,7 +181,7 @@ def _csv(name: str, data: bytes, bounds: Bounds, label: str) -> Records:
 
 
 def _lines(name: str, data: bytes) -> tuple[list[str], list[int], list[list[str]]]:
-    """The names of the columns, and of each record its line and its cells."""
+    """The names of the columns, and for each record its line and its cells."""
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True, skipinitialspace=True)
         cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
@@ -208,7 +208,7 @@ def _lines(name: str, data: bytes) -> tuple[list[str], list[int], list[list[str]
 def _column(
     name: str, column: str, cells: list[str], lines: list[int], given: tuple[str, ...] | None
 ) -> Numbers | Words:
-    """Numbers where a range was given, or nothing was and the first record has one: no other record decides."""
+    """Numbers where a range was given, or where nothing was given and the first record has a number."""
     ends = _range(given) if given else None
     if not (ends if given else _number(cells[0]) is not None):
         return Words(column, np.array(cells), given)
@@ -227,7 +227,7 @@ def _column(
 def _labels(
     name: str, words: Sequence[str], places: Sequence[str], given: Sequence[str] | None = None
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Labels as indices, and what they stand for: as they were given, else sorted, by size where they are numbers."""
+    """Labels as indices, and the labels: as they were given, else sorted, numerically where they are numbers."""
     counts = Counter(words)
     for word, place in zip(words, places, strict=True):
         if not word:

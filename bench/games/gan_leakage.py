@@ -1,4 +1,4 @@
-"""Leakage to a participant: what do records of another client look like, of a class that one never had? (Hitaj 2017)"""
+"""GAN leakage: what do another client's records look like, of a class that this participant never had? (Hitaj 2017)"""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Data, Examples
 from bench.core.errors import Caveat, UserError
-from bench.core.game import Challenge, Game, mislabelled, pictures_in
+from bench.core.game import Challenge, Game, pictures_in, shuffled_labels
 from bench.core.images import eight_bits
-from bench.games import metrics
+from bench.games import metrics, paired
 from bench.models.ssim import ssim
 
-PICTURES = 100  # that are asked for
-NEAR = 500  # private and public records of the class, each, among which the nearest is looked for
-RELIABLE = 0.8  # accuracy below which the evaluation network's word is doubted
-SAME = 0.05  # spread of pictures, as a share of that of records, below which they are one picture
+PICTURES = 100  # requested
+NEAR = 500  # private and public records of the class, each, among which the nearest is searched
+RELIABLE = 0.8  # accuracy of the evaluation network below which a caveat is given
+SAME = 0.05  # spread of the pictures, relative to that of records, below which they count as one picture
 
 
 @dataclass(frozen=True)
-class Insider:
-    """What a participant is asked for: `n` pictures of `label`, of which not one is among its `own` records."""
+class GanLeakageTargets:
+    """The targets of an attack: `n` pictures of `label`, a class of which the participant's `records` hold none."""
 
     label: int
-    own: Examples
+    records: Examples
     n: int
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one picture, with pixels in [0, 1]."""
-        return self.own.shape
+        """Shape of one picture, with pixels in [0, 1]."""
+        return self.records.shape
 
     @property
     def classes(self) -> int:
-        """How many there are, the victim's included."""
-        return self.own.classes
+        """Number of classes, the victim's included."""
+        return self.records.classes
 
 
 @dataclass(frozen=True)
-class Secret:
-    """What the judge knows: private and public records of the class, and the holdout."""
+class GanLeakageTruth:
+    """The ground truth: private and public records of the class, and the holdout."""
 
     private: Examples
     public: Examples
@@ -55,24 +55,25 @@ def _challenge(data: Data, rng: np.random.Generator) -> Challenge:
     if len(present) < 2:
         raise UserError(f"{data.name} has too few classes among its private and public records: ask for more records.")
     label = int(rng.choice(present))
-    own = data.public[np.flatnonzero(data.public.y != label)]
+    records = data.public[np.flatnonzero(data.public.y != label)]
     rows = (rng.permutation(np.flatnonzero(part.y == label))[:NEAR] for part in (data.private, data.public))
-    private, public = (part[own_rows] for part, own_rows in zip((data.private, data.public), rows, strict=True))
-    return Challenge(Insider(label, own, PICTURES), Secret(private, public, data.holdout), own)
+    private, public = (part[chosen] for part, chosen in zip((data.private, data.public), rows, strict=True))
+    truth = GanLeakageTruth(private, public, data.holdout)
+    return Challenge(GanLeakageTargets(label, records, PICTURES), truth, records)
 
 
 def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
-    """What a generator gives that saw the insider's own records alone: the same prior from which an attack starts."""
+    """Samples of a generator trained on the participant's records alone: the prior from which an attack starts."""
     from bench.models.image_prior import prior
 
     targets = challenge.targets
-    return prior(targets.own, seed).sample(targets.n, seed)
+    return prior(targets.records, seed).sample(targets.n, seed)
 
 
 def _judge(
     answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """How many of the pictures an evaluation network takes for the victim's class; how alike they are to records."""
+    """How many pictures an evaluation network recognises as the victim's class, and which records they resemble."""
     from bench.models.evaluation_network import evaluation_network
 
     targets, ground_truth = challenge.targets, challenge.ground_truth
@@ -85,22 +86,24 @@ def _judge(
         warnings.warn(Caveat(caveat), stacklevel=2)
     if spread < SAME:
         warnings.warn(Caveat("the pictures are one picture: recognition counts it many times"), stacklevel=2)
-    recognised, blindly = (
+    recognised, baseline_recognised = (
         (predict(pictures).argmax(1) == targets.label).astype(np.float64) for pictures in (answer, baseline)
     )
-    near = min(len(ground_truth.private), len(ground_truth.public))  # as many of both, so that neither has better odds
-    ours, others = (_alike(pictures, ground_truth, near) for pictures in (answer, baseline))
-    found = {
+    near = min(
+        len(ground_truth.private), len(ground_truth.public)
+    )  # as many of either, so that a near one is equally likely
+    similar, baseline_similar = (_similarities(pictures, ground_truth, near) for pictures in (answer, baseline))
+    estimates = {
         "headline": "recognition",
         "chance": 1 / targets.classes,
         "recognition": metrics.share(recognised),
-        "baseline": metrics.share(blindly),
-        "gain": metrics.share_gain(recognised, blindly),
+        "baseline": metrics.share(baseline_recognised),
+        "gain": paired.share_gain(recognised, baseline_recognised),
     }
-    for name, values in ours.items():
-        found[name] = metrics.average(values)
-        found[f"{name}_gain"] = metrics.average(values - others[name])
-    return found | {
+    for name, values in similar.items():
+        estimates[name] = metrics.average(values)
+        estimates[f"{name}_gain"] = metrics.average(values - baseline_similar[name])
+    return estimates | {
         "evaluation_accuracy": accuracy,
         "spread": spread,
         "label": targets.label,
@@ -110,19 +113,19 @@ def _judge(
 
 
 def _spread(pictures: NDArray[Any]) -> float:
-    """Root mean square distance of pictures from their mean, a pixel."""
+    """Root mean square distance of pictures from their mean, per pixel."""
     return float(np.sqrt(pictures.var(0).mean()))
 
 
-def _alike(pictures: NDArray[Any], ground_truth: Secret, near: int) -> dict[str, NDArray[Any]]:
-    """Of each picture: similarity to the nearest private and public record of the class; below 0 it counts as 0."""
+def _similarities(pictures: NDArray[Any], ground_truth: GanLeakageTruth, near: int) -> dict[str, NDArray[Any]]:
+    """Structural similarity of each picture to the nearest private and public record of the class, at least 0."""
     private, public = (
         ssim(pictures, part.x[:near]).max(1).clip(0, 1) for part in (ground_truth.private, ground_truth.public)
     )
     return {"nearest_private": private, "nearest_public": public, "closer_to_private": private - public}
 
 
-def _sheet(answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
+def _contact_sheet(answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
     true = challenge.ground_truth.private.x[: len(answer)]
     rows = {"true": true, "reconstructed": answer, "baseline": baseline}
     return {name: eight_bits(row) for name, row in rows.items()}
@@ -134,8 +137,8 @@ GAN_LEAKAGE = Game(
     {"private": _challenge},
     _baseline,
     _judge,
-    contact_sheet=_sheet,
+    contact_sheet=_contact_sheet,
     requires=frozenset({"pictures"}),
-    null_data=mislabelled,
+    null_data=shuffled_labels,
     bounded=True,
 )

@@ -12,26 +12,25 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Data, Examples
 from bench.core.errors import Caveat, UserError
-from bench.core.game import Challenge, Game, mislabelled, pictures_in
+from bench.core.game import Challenge, Game, pictures_in, shuffled_labels
 from bench.core.images import eight_bits
-from bench.games import metrics
+from bench.games import metrics, paired
 from bench.models.ssim import own_ssim, ssim
 
 if TYPE_CHECKING:
     from bench.core.release import Release
 
-PICTURES = 40  # that are asked for, or one a class where there are more classes
-CLASSES = 200  # that are asked about at most, chosen at random
-NEAR = 1000  # private and public records, each, among which the nearest is looked for
-RELIABLE = 0.8  # accuracy below which the evaluation network's word is doubted
+PICTURES = 40  # requested, or one per class where there are more classes
+CLASSES = 200  # requested at most, chosen at random
+NEAR = 1000  # private and public records, each, among which the nearest is searched
+RELIABLE = 0.8  # accuracy of the evaluation network below which a caveat is given
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What an attack is asked for: a picture of `shape` in [0, 1] for each of `labels` (k,), every class equally often.
+class InversionTargets:
+    """The targets of an attack: a picture of `shape` in [0, 1] for each of `labels` (k,), every class equally often.
 
-    codes: where the release lets records be encoded, those of the private records in question (k, d): what a client
-    would send.
+    codes: where the encoder is published, the embeddings of the target records (k, d), as a client would send them.
     """
 
     labels: NDArray[Any]
@@ -41,10 +40,10 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Secret:
-    """What the judge knows: the `true` record of each wanted picture, some private and public records, the holdout.
+class InversionTruth:
+    """The ground truth: the `true` record behind each target, some private and public records, the holdout.
 
-    private and public are as many, so that neither has better odds of holding a near one.
+    There are as many private as public records, so that a near one is equally likely among either.
     """
 
     true: Examples
@@ -54,42 +53,42 @@ class Secret:
 
 
 def _of_private(data: Data, rng: np.random.Generator) -> Challenge:
-    return _asked(data, np.unique(data.private.y), rng)
+    return _drawn(data, np.unique(data.private.y), rng)
 
 
 def _of_unseen(data: Data, rng: np.random.Generator) -> Challenge:
-    """The same of half of the classes, where the adversary has public records of the other half alone (as in GMI).
+    """Targets half of the classes, where the adversary has public records of the other half alone (as in GMI).
 
     Zhang et al. 2020, section 4.1. A defense may have used the other public records too.
     """
     present = rng.permutation(np.unique(data.private.y))
-    asked = present[: len(present) // 2]
-    others = data.public[~np.isin(data.public.y, asked)]
-    if not len(asked) or not len(others):
+    targeted = present[: len(present) // 2]
+    others = data.public[~np.isin(data.public.y, targeted)]
+    if not len(targeted) or not len(others):
         raise UserError(f"{data.name} has too few classes to ask about unseen ones: leave out of=unseen.")
-    return replace(_asked(data, asked, rng), public=others)
+    return replace(_drawn(data, targeted, rng), public=others)
 
 
-def _asked(data: Data, labels: NDArray[Any], rng: np.random.Generator) -> Challenge:
-    """Labels in turn, each with a private record of that label behind it."""
+def _drawn(data: Data, labels: NDArray[Any], rng: np.random.Generator) -> Challenge:
+    """Every label equally often, each with a private record of that label behind it."""
     private, public = data.private, data.public
     labels = np.sort(rng.permutation(labels)[:CLASSES])
     each = math.ceil(PICTURES / len(labels))
     rows = [np.flatnonzero(private.y == label) for label in labels]
-    chosen = np.stack([rng.choice(own, each, replace=len(own) < each) for own in rows], axis=1).ravel()
+    chosen = np.stack([rng.choice(one, each, replace=len(one) < each) for one in rows], axis=1).ravel()
     near = min(NEAR, len(private), len(public))
-    ours, others = (part[rng.permutation(len(part))[:near]] for part in (private, public))
-    wanted = Wanted(private.y[chosen], private.shape, private.classes)
-    return Challenge(wanted, Secret(private[chosen], ours, others, data.holdout), public)
+    some_private, some_public = (part[rng.permutation(len(part))[:near]] for part in (private, public))
+    targets = InversionTargets(private.y[chosen], private.shape, private.classes)
+    return Challenge(targets, InversionTruth(private[chosen], some_private, some_public, data.holdout), public)
 
 
-def _targets_visible(challenge: Challenge, release: Release) -> Wanted:
-    wanted: Wanted = challenge.targets
-    return replace(wanted, codes=release.encode(challenge.ground_truth.true.x)) if release.encode else wanted
+def _targets_visible(challenge: Challenge, release: Release) -> InversionTargets:
+    targets: InversionTargets = challenge.targets
+    return replace(targets, codes=release.encode(challenge.ground_truth.true.x)) if release.encode else targets
 
 
 def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
-    """The mean public record of the label, of all where it has none."""
+    """The mean public record of each label; of a label without public records, the mean of all."""
     public, labels = challenge.public, challenge.targets.labels
     means = {
         label: (public.x[public.y == label] if (public.y == label).any() else public.x).mean(0)
@@ -101,48 +100,47 @@ def _baseline(challenge: Challenge, seed: int) -> NDArray[Any]:
 def _judge(
     answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """How often an evaluation network sees the wanted class; whose records the pictures look like, the blind ones too.
+    """How often an evaluation network recognises the target class, and which records the pictures resemble.
 
-    Pictures of one class are no independent trials, so the classes are the units of every interval.
+    Pictures of one class are not independent trials, so the classes are the units of every interval.
     """
     from bench.models.evaluation_network import evaluation_network
 
-    wanted, ground_truth = challenge.targets, challenge.ground_truth
-    answer = pictures_in(answer, (len(wanted.labels), *wanted.shape))
-    predict = evaluation_network(
-        ground_truth.holdout, int(rng.integers(2**62))
-    )  # drawn first: one for all cells of a split
+    targets, ground_truth = challenge.targets, challenge.ground_truth
+    answer = pictures_in(answer, (len(targets.labels), *targets.shape))
+    seed = int(rng.integers(2**62))  # drawn first: one network for all cells of a split
+    predict = evaluation_network(ground_truth.holdout, seed)
     accuracy = metrics.accuracy(predict(ground_truth.private.x).argmax(1) == ground_truth.private.y)
     if accuracy["value"] < RELIABLE:
         caveat = f"the evaluation network itself recognises only {accuracy['value']:.0%} of true records"
         warnings.warn(Caveat(caveat), stacklevel=2)
-    recognised, blindly = (
-        _by_class(predict(pictures).argmax(1) == wanted.labels, wanted.labels) for pictures in (answer, baseline)
+    recognised, baseline_recognised = (
+        _by_class(predict(pictures).argmax(1) == targets.labels, targets.labels) for pictures in (answer, baseline)
     )
-    ours, others = (_alike(pictures, ground_truth) for pictures in (answer, baseline))
-    found = {
+    similar, baseline_similar = (_similarities(pictures, ground_truth) for pictures in (answer, baseline))
+    estimates = {
         "headline": "recognition",
-        "chance": 1 / wanted.classes,
+        "chance": 1 / targets.classes,
         "recognition": metrics.share(recognised),
-        "baseline": metrics.share(blindly),
-        "gain": metrics.share_gain(recognised, blindly),
+        "baseline": metrics.share(baseline_recognised),
+        "gain": paired.share_gain(recognised, baseline_recognised),
     }
-    for name, values in ours.items():
-        found[name] = metrics.average(_by_class(values, wanted.labels))
-        found[f"{name}_gain"] = metrics.average(_by_class(values - others[name], wanted.labels))
+    for name, values in similar.items():
+        estimates[name] = metrics.average(_by_class(values, targets.labels))
+        estimates[f"{name}_gain"] = metrics.average(_by_class(values - baseline_similar[name], targets.labels))
     answers = {"units": recognised}
-    return found | {"evaluation_accuracy": accuracy, "pictures": len(answer), "answers": answers}
+    return estimates | {"evaluation_accuracy": accuracy, "pictures": len(answer), "answers": answers}
 
 
 def _by_class(values: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     return np.array([values[labels == label].mean() for label in np.unique(labels)])
 
 
-def _alike(pictures: NDArray[Any], ground_truth: Secret) -> dict[str, NDArray[Any]]:
-    """Of each picture: how similar it is to its true record and to the nearest private and public ones.
+def _similarities(pictures: NDArray[Any], ground_truth: InversionTruth) -> dict[str, NDArray[Any]]:
+    """Structural similarity of each picture (k,) to its true record and to the nearest private and public records.
 
-    `identified` is 1 where the most similar of all true records has the wanted label, else 0. A similarity below 0, of
-    a picture to its negative, counts as 0.
+    `identified` is 1 where the most similar of all true records has the target label, else 0. A similarity below 0
+    (of a picture to its negative) counts as 0.
     """
     true = ground_truth.true
     nearest_private, nearest_public = (
@@ -157,7 +155,7 @@ def _alike(pictures: NDArray[Any], ground_truth: Secret) -> dict[str, NDArray[An
     }
 
 
-def _sheet(answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
+def _contact_sheet(answer: NDArray[Any], baseline: NDArray[Any], challenge: Challenge) -> dict[str, NDArray[Any]]:
     rows = {"true": challenge.ground_truth.true.x, "reconstructed": answer, "baseline": baseline}
     return {name: eight_bits(row) for name, row in rows.items()}
 
@@ -169,8 +167,8 @@ INVERSION = Game(
     _baseline,
     _judge,
     targets_visible=_targets_visible,
-    contact_sheet=_sheet,
+    contact_sheet=_contact_sheet,
     requires=frozenset({"pictures"}),
-    null_data=mislabelled,
+    null_data=shuffled_labels,
     bounded=True,
 )

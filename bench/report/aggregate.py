@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.component import missing
 from bench.core.notices import SEEDED
 from bench.dp.accounting import DELTA_RULE, SELECTED
-from bench.games.metrics import over_seeds
+from bench.games.intervals import over_seeds
 from bench.report.epsilon_column import NOT_AUDITED, Claim
 from bench.report.leaderboard import UNDEFENDED, Cell, Estimate, Leaderboard, Row, Section, component_name
 from bench.store import score_rows

@@ -84,8 +84,8 @@ def _facts(component: Component) -> list[tuple[str, str]]:
         return [*facts, ("Has", ", ".join(sorted(component.has)) or "features")]
     background = " ".join((sys.modules[component.function.__module__].__doc__ or "none stated").split())
     if component.kind == "attack":
-        required = "at least" if component.floor is not None else "more than chance"
-        required += f" {component.floor:g}" if component.floor is not None else ""
+        required = "at least" if component.required_score is not None else "more than chance"
+        required += f" {component.required_score:g}" if component.required_score is not None else ""
         return [
             ("Background", background),
             ("Game", component.game.name if component.game else "none"),

@@ -16,24 +16,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from msgspec.structs import astuple
 
 from bench.core.digest import digest
 from bench.core.errors import Caveat
 from bench.core.files import read_regular, write_if_changed
-from bench.games.metrics import Z, paired
+from bench.games.intervals import Z
+from bench.games.paired import is_made_of, standard_error
+from bench.store.differences import PairedDifference, two_sided
 from bench.store.figures import TINY
 from bench.store.read_write import SEAL, Damaged, difference, seal_of
-from bench.store.records import PairedDifference, two_sided
 
 if TYPE_CHECKING:
     from bench.store.records import CellResult
     from bench.store.store import Store
 
 FILE = "comparisons.csv"
-SAME = 1e-5  # what single precision loses of a mean
-LEVEL = 0.05  # of a whole ranking
+SLACK = 1.5  # intervals are not symmetric, and so the error that is read off them is a rough one
 MOST = 1 << 28  # bytes of the file
 _FIELDS = PairedDifference.__struct_fields__
 
@@ -70,8 +69,16 @@ class Comparisons:
         return self._between("accuracy", first, second, _accuracy, _correct)
 
     def save(self) -> None:
-        """Write the differences that were requested since, and nothing else."""
+        """Write the differences that were requested since, and nothing else. A Caveat counts those not paired.
+
+        Without that Caveat a line deleted from the file would move ranks silently.
+        """
         used = sorted(self._used.values(), key=lambda one: (one.what, one.data, one.first, one.second))
+        if apart := sum(not one.paired for one in used):
+            what = f"{apart} of {len(used)} differences rest on separate intervals in place of the same targets"
+            warnings.warn(
+                f"{what}: what they need is in no file here, so more rows share a rank.", Caveat, stacklevel=2
+            )
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow([*_FIELDS, SEAL])
@@ -99,22 +106,6 @@ class Comparisons:
         return known
 
 
-def ranks(count: int, worse: Callable[[int, int], float | None]) -> list[int]:
-    """Ranks with ties of `count` rows in order: a row shares that of the first of its group unless it differs from it.
-
-    worse: (first of the group, row) -> p of a difference by chance, None where it is unknown. Bonferroni's correction
-    keeps the probability of one wrong split at LEVEL.
-    """
-    found: list[int] = []
-    first = 0
-    for i in range(count):
-        p = worse(first, i) if i else None
-        if p is not None and p < LEVEL / max(1, count - 1):
-            first = i
-        found.append(first + 1)
-    return found
-
-
 def _difference(
     names: tuple[str, str, str, str],
     of: str,
@@ -126,15 +117,20 @@ def _difference(
     for pair in pairs:
         values.append(figure(pair[0])["value"] - figure(pair[1])["value"])
         made_of = [units(one) for one in pair]
-        whole = all(is_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
+        whole = all(is_made_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
         se = _paired(*made_of) if whole else None
         on_the_same &= se is not None
-        alone = math.hypot(*((figure(one)["high"] - figure(one)["low"]) / (2 * Z) for one in pair))
+        alone = math.hypot(*(_error(figure(one)) for one in pair))
         variances.append((alone if se is None else se) ** 2)
     k, value = len(values), statistics.fmean(values)
     se = max(math.sqrt(sum(variances)) / k, _between_seeds(values))
     p, unmatched = two_sided(value, se), _unmatched(*pairs[0])
     return Difference(*names, k, value, value - Z * se, value + Z * se, p, on_the_same, unmatched, of)
+
+
+def _error(figure: Any) -> float:
+    """The standard error of a figure, read off its interval."""
+    return float((figure["high"] - figure["low"]) / (2 * Z))
 
 
 def _between_seeds(values: Sequence[float]) -> float:
@@ -148,32 +144,26 @@ def _follows(
     pairs: Sequence[tuple[CellResult, CellResult]],
     figure: Callable[[CellResult], Any],
 ) -> bool:
-    """Whether a stored difference is that of these cells: names, seeds, value, claims, and an error not too small.
+    """Whether a stored difference is that of these cells: names, seeds, value, claims, and an error that can be theirs.
 
-    Of its error only a bound is known here: the units that it was computed from may be in another checkout.
+    Of its error only bounds are known here, for the units that it was computed from may be in another checkout: at
+    least what the seeds differ by, at most that of figures that err in opposite directions.
     """
     values = [figure(one)["value"] - figure(other)["value"] for one, other in pairs]
+    least = _between_seeds(values)
+    most = math.hypot(*(_error(figure(one)) + _error(figure(other)) for one, other in pairs)) / len(pairs)
     return (
         (known.what, known.data, known.first, known.second) == names
         and known.seeds == len(pairs)
         and math.isclose(known.value, statistics.fmean(values), abs_tol=TINY)
-        and known.se >= _between_seeds(values) - TINY
+        and least - TINY <= known.se <= SLACK * max(least, most) + TINY
         and known.unmatched == _unmatched(*pairs[0])
     )
 
 
-def is_of(units: Any, value: float) -> bool:
-    """Whether a figure is that of these units: another checkout's cell may have replaced the one measured here.
-
-    The means of the strata add up to it, or each equals it (those of an AUC, `bench.games.metrics.placements`).
-    """
-    means = [float(np.mean(part)) for part in units.values()]
-    return any(np.allclose(made, value, rtol=0, atol=SAME) for made in (sum(means), means)) if means else False
-
-
 def _paired(first: Any, second: Any) -> float | None:
     try:
-        return paired(first, second)
+        return standard_error(first, second)
     except ValueError:
         return None
 
@@ -218,7 +208,10 @@ def _read(store: Store) -> list[Difference]:
     path = store.root / FILE
     try:
         text = read_regular(path, MOST).decode()
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if lines.fieldnames != [*_FIELDS, SEAL]:
+            raise ValueError("its first line does not name the columns of differences with their seals")
+        rows = list(lines)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
@@ -238,7 +231,7 @@ def _read(store: Store) -> list[Difference]:
 def _of_row(row: dict[str, Any]) -> Difference:
     """The difference in a line. Raises Damaged where it is none, or another than was written."""
     if row.keys() != {*_FIELDS, SEAL} or None in row.values():
-        raise Damaged("it has not the columns of a difference with its seal")
+        raise Damaged("it has fewer or more cells than there are columns")
     seal = row.pop(SEAL)
     found = difference(row)
     if seal_of(found) != seal:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.text import one_line
 from bench.report.leaderboard import component_name
-from bench.runner.cell import Cell, asked, stored
+from bench.runner.cell import Cell, is_stored, playable
 
 if TYPE_CHECKING:
     from bench.runner.request import Request
@@ -151,8 +151,8 @@ class Row:
 def make(request: Request, store: Store, within: Callable[[list[Cell]], list[Cell]] = list) -> list[Row]:
     """What `bench run` would do, without cells that cannot be played. within: which of the cells fit into a budget."""
     past, machine = Past(store), None if request.reuse_committed else store.known_machine
-    every = asked(request.grids)
-    todo = [cell for cell in every if not stored(cell, store, machine)]
+    every = playable(request.grids)
+    todo = [cell for cell in every if not is_stored(cell, store, machine)]
     missing, taken = ({cell.name for cell in cells} for cells in (todo, within(todo)))
     rows: dict[tuple[str, str], list[Cell]] = {}
     for cell in every:

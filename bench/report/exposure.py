@@ -18,7 +18,7 @@ from bench.core.errors import UserError
 from bench.core.files import write
 from bench.core.markdown import item, table
 from bench.core.notices import SEEDED
-from bench.report.comparisons import is_of
+from bench.games.paired import is_made_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +140,7 @@ def _answers(store: Store, result: CellResult) -> Shares | None:
         return None
     if "value" not in result.metrics[str(result.metrics["headline"])]:
         return None
-    if not is_of({"units_members": found["units_members"]}, _headline(result)):
+    if not is_made_of({"units_members": found["units_members"]}, _headline(result)):
         return None
     return [bytes(name).hex() for name in found["records"]], 1 - found["units_members"].astype(np.float64)
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from bench.report.comparisons import Comparisons, Difference, Side, ranks
+from bench.games.paired import ranks
+from bench.report.comparisons import Comparisons, Difference, Side
 from bench.report.leaderboard import UNDEFENDED, Cell, EqualClaims, Estimate, Leaderboard, Row, Section, component_name
 from bench.store.records import CellResult
 

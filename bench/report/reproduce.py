@@ -21,7 +21,7 @@ from bench.core.notices import SEEDED
 from bench.core.randomness import stream
 from bench.core.text import interval
 from bench.report.reproduction_verdict import headline, judge, utility
-from bench.runner.cell import Cell, asked, stored
+from bench.runner.cell import Cell, is_stored, playable
 from bench.runner.request import Grid
 from bench.store import staleness
 from bench.store.records import CellResult
@@ -97,7 +97,7 @@ def choose(request: Request, store: Store, sample: int | None, seed: int | None)
         raise UserError(f"--sample must be at least 1, not {sample}.")
     if sample is None and seed is not None:
         raise UserError("--sample-seed draws a sample: say with --sample N how large.")
-    every = asked(request.grids)
+    every = playable(request.grids)
     results = {cell.name: result for cell in every if (result := store.load(*cell.name))}
     for cell in every:
         if cell.name not in results and (path := store.path(*cell.name)).exists():
@@ -156,7 +156,7 @@ def folder(into: Path | None, store: Store) -> Iterator[Store]:
 
 def reachable(cells: Sequence[Cell], into: Store, where: Where) -> tuple[list[Cell], list[str]]:
     """The cells whose data set is available, or which are measured already; a note on each data set that is not."""
-    ahead = {cell.name for cell in cells if not stored(cell, into, into.machine)}
+    ahead = {cell.name for cell in cells if not is_stored(cell, into, into.machine)}
     gone = lacking([cell for cell in cells if cell.name in ahead], where)
     skipped = [cell for cell in cells if cell.name in ahead and cell.data.label in gone]
     counts = Counter(cell.data.label for cell in skipped)

@@ -24,45 +24,45 @@ class Cell:
 
     @property
     def name(self) -> tuple[str, str, str, int]:
-        """The labels that the store files it under."""
+        """The labels under which it is stored."""
         return self.data.label, self.defense.label, self.attack.label, self.seed
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The accesses for want of which this cell cannot be played."""
+        """The accesses that are missing for this cell to be played."""
         return missing(self.attack.component, self.defense.component, self.data.component)
 
     @property
     def options(self) -> dict[str, dict[str, Any]]:
-        """All options, defaults too, in words that survive JSON."""
+        """All options, defaults too, as values that JSON can hold."""
         parts = {"data": self.data, "defense": self.defense, "attack": self.attack}
         return {kind: {k: spell(v) for k, v in choice.settings.items()} for kind, choice in parts.items()}
 
     def digest(self) -> str:
-        """Stands for everything that the numbers depend on, but the machine."""
+        """A digest of everything that the numbers depend on, except the machine."""
         return cell_digest(
             (self.data.component, self.defense.component, self.attack.component), self.options, self.seed
         )
 
     def training_digest(self) -> str:
-        """Stands for what the release of this cell depends on: the same, whatever attacks it."""
+        """A digest of everything that the release of this cell depends on: the same for all attacks."""
         options = {kind: settings for kind, settings in self.options.items() if kind != "attack"}
         return cell_digest((self.data.component, self.defense.component), options, self.seed)
 
 
-def asked(grids: Iterable[Grid]) -> list[Cell]:
-    """Every playable cell of the crossings, each once."""
-    found: dict[tuple[str, str, str, int], Cell] = {}
+def playable(grids: Iterable[Grid]) -> list[Cell]:
+    """Every cell of the grids that can be played, each once."""
+    cells: dict[tuple[str, str, str, int], Cell] = {}
     for one in grids:
         for data, seed, defense, attack in itertools.product(one.data, one.seeds, one.defenses, one.attacks):
             cell = Cell(data, defense, attack, seed)
             if not cell.missing:
-                found.setdefault(cell.name, cell)
-    return list(found.values())
+                cells.setdefault(cell.name, cell)
+    return list(cells.values())
 
 
-def stored(cell: Cell, store: Store, machine: str | None) -> bool:
-    """Whether a cell is done: measured with today's code, options and versions on this machine (None: on any)."""
+def is_stored(cell: Cell, store: Store, machine: str | None) -> bool:
+    """Whether a cell is stored as measured with today's code, options and versions on this machine (None: on any)."""
     result = store.load(*cell.name)
-    # A cell that came with the checkout was measured elsewhere: whoever runs the bench wants to see it measured here.
+    # A cell that came with the checkout was measured on another machine: a run measures it again on this one.
     return result is not None and machine in (None, result.machine) and result.digest == cell.digest()

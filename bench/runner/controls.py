@@ -1,7 +1,7 @@
-"""Does an attack work where nothing defends, and find nothing where nothing is? Stored with every attack.
+"""Controls: does an attack work without a defense, and is it at chance where there is nothing to find?
 
-Positive control: the attack on an undefended, over-fitted release must reach its floor. Null control: the same release
-trained on records that know nothing of what is asked must leave it at chance, over 20 seeds.
+Positive control: on an undefended, over-fitted release the attack must reach its required score. Null control: on the
+same release, trained on records that hold nothing about the targets, it must be at chance, over 20 seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench.core.dataset import Data, Where
 from bench.core.errors import Caveat, UserError
 from bench.core.randomness import derive, stream
-from bench.games import metrics
+from bench.games.intervals import Estimate, Z, over_seeds
 from bench.runner.selection import choose
 from bench.store import control_results
 from bench.store.freshness import control_digest
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 POSITIVE = 3  # seeds
 NULL = 20
-SURE = 1e-3  # a null control this unlikely is red
+SIGNIFICANT = 1e-3  # p-value of a null control below which it is red
 
 
 @dataclass(frozen=True)
 class ControlSetting:
-    """Where an attack is tried: an undefended release on few records, so that it over-fits.
+    """Where an attack is tried: an undefended release of few records, so that it over-fits.
 
     random_labels: labels are drawn at random first, so that a classifier can only memorise them (Zhang et al. 2017).
-    null: seeds of the null control; fewer where a seed takes a minute.
+    null: seeds of the null control; fewer where one seed takes a minute.
     """
 
     game: str
@@ -76,19 +76,20 @@ def _spell(figure: Mapping[str, float]) -> str:
 
 
 def control_setting(attack: Choice, registry: Registry) -> ControlSetting:
-    """Where `attack` is tried: the first world of its game whose release gives what it needs.
+    """Where `attack` is tried: the first setting of its game whose release publishes what it needs.
 
     Raises UserError where there is none.
     """
-    one = attack.component
-    for found in CONTROL_SETTINGS:
-        game = one.game.name if one.game else ""
-        [defense] = choose(registry, "defense", found.defense)
-        if found.game == game and not one.needs - defense.component.publishes - {"retrain"}:
-            return found
-    wanted = ", ".join(sorted(one.needs))
+    component = attack.component
+    for setting in CONTROL_SETTINGS:
+        game = component.game.name if component.game else ""
+        [defense] = choose(registry, "defense", setting.defense)
+        if setting.game == game and not component.needs - defense.component.publishes - {"retrain"}:
+            return setting
+    needs = ", ".join(sorted(component.needs))
     raise UserError(
-        f"there is no control of its game that publishes {wanted}: add a world to bench/runner/controls.py."
+        f"there is no control of its game that publishes {needs}: add one to CONTROL_SETTINGS in "
+        "bench/runner/controls.py."
     )
 
 
@@ -97,59 +98,58 @@ def measure(
     registry: Registry,
     store: Store,
     where: Where = Where(),  # noqa: B008 - frozen
-    say: Callable[[str], None] = lambda what: None,
+    on_progress: Callable[[str], None] = lambda what: None,
 ) -> ControlResult:
-    """Try one attack against both controls, all seeds side by side, so that what they train is trained as one."""
-    place, game = control_setting(attack, registry), attack.component.game
+    """Try one attack in both controls, all seeds together, so that their models are trained jointly."""
+    setting, game = control_setting(attack, registry), attack.component.game
     assert game
     if game.null_data is None:
         raise UserError(f"the game {game.name} does not say what its null control trains on: give it `null_data`.")
-    play = partial(_play, attack, place, registry, store, where)
-    say(f"positive control of {attack.label}")
-    good = _side_by_side([partial(play, seed, null=False) for seed in range(POSITIVE)])
-    # People's attributes are guessed without having been trained on them: where luck is not known, a difference is.
-    metric, expected = game.nothing or (str(good[0]["headline"]), float(good[0]["chance"]))
-    say(f"null control of {attack.label}")
-    idle = _side_by_side([partial(play, seed, null=True) for seed in range(place.null)])
-    positive = _mean(good, metric)
-    baseline = dict.fromkeys(("value", "low", "high"), expected) if game.nothing else _mean(good, "baseline")
-    null, p_value = (
-        _mean(idle, metric),
-        _p_value([float(one[metric]["value"]) for one in idle], expected, bounded=game.bounded),
-    )
-    floor = expected if attack.component.floor is None else attack.component.floor
+    play = partial(_play, attack, setting, registry, store, where)
+    on_progress(f"positive control of {attack.label}")
+    positives = _jointly([partial(play, seed, null=False) for seed in range(POSITIVE)])
+    # Attributes are guessed from other features without any training: their accuracy by chance is unknown, but the
+    # expected difference from holdout records is 0.
+    metric, expected = game.null_metric or (str(positives[0]["headline"]), float(positives[0]["chance"]))
+    on_progress(f"null control of {attack.label}")
+    nulls = _jointly([partial(play, seed, null=True) for seed in range(setting.null)])
+    positive, null = _mean(positives, metric), _mean(nulls, metric)
+    baseline = dict.fromkeys(("value", "low", "high"), expected) if game.null_metric else _mean(positives, "baseline")
+    p_value = null_p_value([float(one[metric]["value"]) for one in nulls], expected, bounded=game.bounded)
+    required = expected if attack.component.required_score is None else attack.component.required_score
     red = []
-    if not (positive["value"] >= floor and positive["low"] > expected):
+    if not (positive["value"] >= required and positive["low"] > expected):
         red.append(
-            f"positive control: where nothing defends it reaches {_spell(positive)}; its floor is {floor:.3f} and luck "
-            f"{expected:.3f}"
+            f"positive control: where nothing defends it reaches {_spell(positive)}; its required score is "
+            f"{required:.3f} and chance {expected:.3f}"
         )
-    if p_value < SURE:
+    if p_value < SIGNIFICANT:
         red.append(
-            f"null control: on records that know nothing it reaches {null['value']:.3f} in place of {expected:.3f}"
+            f"null control: on records without information about the targets it reaches {null['value']:.3f} in place "
+            f"of {expected:.3f}"
         )
     return ControlResult(
         attack=attack.label,
-        digest=_digest(attack, registry),
-        defense=place.defense,
-        data=place.data,
+        digest=expected_digest(attack, registry),
+        defense=setting.defense,
+        data=setting.data,
         metric=metric,
-        floor=floor,
+        floor=required,
         positive=positive,
         baseline=baseline,
         expected=expected,
         null=null,
         p_value=p_value,
-        seeds=place.null,
+        seeds=setting.null,
         red=tuple(red),
     )
 
 
-def _side_by_side(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    from bench.dp.train import train_jointly
+def _jointly(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    from bench.dp.joint_training import train_jointly
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Caveat)  # that 40 records of a side say little is why there are 20 seeds
+        warnings.simplefilter("ignore", Caveat)  # 40 members and 40 non-members say little, so there are 20 seeds
         return train_jointly(calls)
 
 
@@ -162,17 +162,17 @@ def run(
     store.check_writable()
     found: list[ControlResult] = []
 
-    def say(what: str) -> None:
+    def on_progress(what: str) -> None:
         progress.step(what, len(found), len(attacks))
 
-    def says(what: str, done: int, steps: int) -> None:
-        say(f"{what}, step {done} of {steps}")
+    def on_training_step(what: str, done: int, steps: int) -> None:
+        on_progress(f"{what}, step {done} of {steps}")
 
-    with train.caching(store.weights, says):
+    with train.caching(store.weights, on_training_step):
         for attack in attacks:
             stored = control_results.load(store, attack.label)
-            if stored is None or stored.digest != _digest(attack, registry):
-                stored = measure(attack, registry, store, where, say)
+            if stored is None or stored.digest != expected_digest(attack, registry):
+                stored = measure(attack, registry, store, where, on_progress)
                 control_results.save(store, stored)
             found.append(stored)
     progress.step("done", len(found), len(attacks))
@@ -180,17 +180,17 @@ def run(
 
 
 def _play(
-    attack: Choice, place: ControlSetting, registry: Registry, store: Store, where: Where, seed: int, *, null: bool
+    attack: Choice, setting: ControlSetting, registry: Registry, store: Store, where: Where, seed: int, *, null: bool
 ) -> Mapping[str, Any]:
-    """The metrics of one seed: train, attack, judge, as the runner does."""
+    """The metrics of one seed: trains, attacks and judges as the runner does."""
     from bench.runner import play
 
-    [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
+    [defense], [data] = choose(registry, "defense", setting.defense), choose(registry, "data", setting.data)
     game = attack.component.game
     assert game
     assert game.null_data
     split: Data = data.component.function(where, stream(seed, "control", data.label), **data.settings)
-    if place.random_labels:
+    if setting.random_labels:
         rng = stream(seed, "labels")
         private, holdout, public = (
             replace(part, y=rng.integers(0, part.classes, len(part)))
@@ -201,33 +201,33 @@ def _play(
     if null:
         split, records = game.null_data(split, stream(seed, "unrelated"))
         trained_on = replace(split, private=records)
-        if game.bounded:  # private labels say nothing then, so public ones must not say it to the defense either
+        if game.bounded:  # private labels are shuffled then, so the defense must not learn classes from public ones
             rng = stream(seed, "public labels")
             trained_on = replace(trained_on, public=replace(split.public, y=rng.permutation(split.public.y)))
     release = play.release(trained_on, defense, derive(seed, "control", "null" if null else "positive"))
     challenge = game.challenge(split, stream(seed, "challenge"))
     allowed = release.only(attack.component.needs)
-    own = {name: value for name, value in attack.settings.items() if name not in game.options}
+    options = {name: value for name, value in attack.settings.items() if name not in game.options}
     answer = attack.component.function(
         allowed,
         game.targets_visible(challenge, allowed),
         challenge.public,
         seed=derive(seed, "attack", attack.name),
-        **own,
+        **options,
     )
     baseline = play.baseline_answer(game, challenge, derive(seed, "blind"), store.weights)
     return game.judge(answer, baseline, challenge, stream(seed, "judge"))
 
 
-def _mean(found: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
-    figures = [one[metric] for one in found]
-    ses = [figure.get("se", (figure["high"] - figure["low"]) / (2 * metrics.Z)) for figure in figures]
-    over = metrics.over_seeds([figure["value"] for figure in figures], ses)
+def _mean(results: Sequence[Mapping[str, Any]], metric: str) -> Estimate:
+    estimates = [one[metric] for one in results]
+    ses = [estimate.get("se", (estimate["high"] - estimate["low"]) / (2 * Z)) for estimate in estimates]
+    over = over_seeds([estimate["value"] for estimate in estimates], ses)
     return {**over, "low": max(-1.0, over["low"]), "high": min(1.0, over["high"])}
 
 
-def _p_value(values: Sequence[float], expected: float, *, bounded: bool = False) -> float:
-    """Of Student's test that the mean over seeds is what it must be (or not above it) where nothing is to be found."""
+def null_p_value(values: Sequence[float], expected: float, *, bounded: bool = False) -> float:
+    """P-value of Student's test that the mean over seeds is the expected one (bounded: or below it)."""
     from scipy import stats
 
     off, spread = float(np.mean(values)) - expected, float(np.std(values, ddof=1))
@@ -238,28 +238,29 @@ def _p_value(values: Sequence[float], expected: float, *, bounded: bool = False)
     return float((2 - bounded) * stats.t.sf(abs(off) / (spread / math.sqrt(len(values))), len(values) - 1))
 
 
-def _digest(attack: Choice, registry: Registry) -> str:
-    place = control_setting(attack, registry)
-    [defense], [data] = choose(registry, "defense", place.defense), choose(registry, "data", place.data)
-    return control_digest(attack, defense, data, place)
+def expected_digest(attack: Choice, registry: Registry) -> str:
+    """The digest of controls of today's code, options and versions."""
+    setting = control_setting(attack, registry)
+    [defense], [data] = choose(registry, "defense", setting.defense), choose(registry, "data", setting.data)
+    return control_digest(attack, defense, data, setting)
 
 
 def caveat(store: Store, registry: Registry, label: str) -> str | None:
-    """What a reader of an attack's column must know of its controls; None where they are fresh and green."""
+    """What a reader of an attack's column must know about its controls; None where they are fresh and green."""
     try:
         [attack] = choose(registry, "attack", label)
         game = attack.component.game
-        # Whose records are asked about is the game's matter: the attack is the same, and so are its controls.
-        own = {name: value for name, value in attack.options.items() if not game or name not in game.options}
-        attack = replace(attack, options=own)
-        wanted = _digest(attack, registry)
+        # Which records are targets is an option of the game: the attack is the same, and so are its controls.
+        options = {name: value for name, value in attack.options.items() if not game or name not in game.options}
+        attack = replace(attack, options=options)
+        expected = expected_digest(attack, registry)
     except UserError as error:
         return str(error)
     try:
         control = control_results.read(store, attack.label)
     except Damaged as error:
-        return f"controls are damaged ({error}); `bench control` runs them again."
-    if control is None or control.digest != wanted:
+        return f"controls are damaged ({error}); `bench controls` runs them again."
+    if control is None or control.digest != expected:
         was = "not run" if control is None else "run with other code or versions"
         return f"controls were {was}; `bench controls` runs them."
     return f"{'; '.join(control.red)}." if control.red else None

@@ -98,8 +98,12 @@ def check_privacy(privacy: Mapping[str, Any]) -> None:
 def check_metrics(metrics: Mapping[str, Any]) -> None:
     """Check every figure of a game's judge, the ROC curve, and that the headline is one of the figures."""
     headline, chance = metrics.get("headline"), metrics.get("chance")
-    named = type(headline) is str and isinstance(chance, _NUMBERS) and not isinstance(chance, bool)
-    if not named or not -1 <= chance <= 1:
+    if (
+        not isinstance(headline, str)
+        or not isinstance(chance, _NUMBERS)
+        or type(chance) is bool
+        or not -1 <= chance <= 1
+    ):
         raise ValueError("metrics do not say which of them is the headline, or what it is by chance")
     for name, one in metrics.items():
         if type(one) is dict:
@@ -181,6 +185,8 @@ def check_part(part: Mapping[str, Any], shared: int) -> None:
     """Check what one part of an audit tried: a sentence, and of one step the least mu with its noise multiplier."""
     if type(part.get("what")) is not str:
         raise ValueError("a part does not say what was tried")
+    if not all(type(value) in _NUMBERS for name, value in part.items() if name not in ("what", "mu")):
+        raise ValueError("a part of it holds a word or a list in place of a number")
     if "mu" in part:
         mu, noise = part["mu"], part.get("noise_multiplier")
         if type(mu) is not list or len(mu) != shared or not all(type(one) in _NUMBERS and one >= 0 for one in mu):

@@ -21,7 +21,8 @@ import numpy as np
 
 from bench.core.errors import Caveat
 from bench.core.files import read_regular, write
-from bench.store.records import KINDS, PairedDifference, Record
+from bench.store.differences import PairedDifference
+from bench.store.records import KINDS, Record
 
 R = TypeVar("R", bound=Record)
 
@@ -143,6 +144,12 @@ def _cut(data: bytes) -> tuple[bytes, bytes]:
     digits = start + len(_BEFORE)
     end = digits + _DIGITS
     return data[:start] + data[end + 1 :], data[digits:end]  # and 1 for the quotation mark
+
+
+def plain_line(text: str) -> str:
+    """A text as a record may hold it: on one line, control characters and lone surrogates spelled out."""
+    line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter == " " or letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _unsealed(values: Mapping[str, Any]) -> dict[str, Any]:

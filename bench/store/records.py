@@ -1,7 +1,7 @@
-"""The six kinds of stored records: their fields, and the ranges and relations that a stored record must satisfy.
+"""The kinds of stored records: their fields, and the ranges and relations that a stored record must satisfy.
 
 msgspec checks types and ranges while it decodes; `check` of a record checks what holds between its fields.
-`bench.store.read_write` is the only reader and writer.
+`bench.store.read_write` is the only reader and writer. `bench.store.differences` has the sixth kind.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from bench.core.files import file_name
-from bench.games.metrics import Z
 from bench.store import figures
 from bench.store.figures import Count, Epsilon, Number, Probability, Rate, Seconds
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:  # what readers see; msgspec checks the types below
     Sentences = Sequence[str]
     AuditKind = str
     Headline = str
-    What = str
     Schema = int
 else:
     Figure = dict[str, Number | str]
@@ -46,7 +44,6 @@ else:
     Sentences = list[str]
     AuditKind = Literal["one_step", "whole", "black_box"]
     Headline = Literal["beta_binomial", "clopper_pearson", "gaussian_dp", "one_run"]
-    What = Literal["leakage", "accuracy"]
     Schema = Literal[3]
 
 
@@ -267,47 +264,6 @@ class ScoreRow(Struct, frozen=True, forbid_unknown_fields=True):
         figures.check_measured("auc", self.auc)
         for fpr, rate in self.tpr.items():
             figures.check_figure(f"{figures.TPR}{fpr}", rate)
-
-
-class PairedDifference(Struct, frozen=True, forbid_unknown_fields=True):
-    """The figure of `first` less that of `second` (labels of defense and attack), over the seeds that both have.
-
-    what: "leakage", or "accuracy" of the release. p: two-sided, by the normal distribution. paired: on the same
-    targets, in every seed. unmatched: in what the two claims differ, empty where they are alike. of: digest of the
-    cells that were compared.
-    """
-
-    kind: ClassVar[str] = "difference"
-
-    what: What
-    data: Label
-    first: Label
-    second: Label
-    seeds: Annotated[int, Meta(ge=1, le=figures.WHOLE)]
-    value: Annotated[float, Meta(ge=-2, le=2)]
-    low: Annotated[float, Meta(ge=-100, le=100)]
-    high: Annotated[float, Meta(ge=-100, le=100)]
-    p: Annotated[float, Meta(ge=0, le=1)]
-    paired: bool
-    unmatched: str
-    of: str
-
-    @property
-    def se(self) -> float:
-        """The standard error, read off the interval."""
-        return (self.high - self.low) / (2 * Z)
-
-    def check(self) -> None:
-        """Raise ValueError unless the interval lies around the value and p is what the two say."""
-        if self.se < 0 or not math.isclose(self.low + self.high, 2 * self.value, abs_tol=figures.TINY):
-            raise ValueError("its interval does not lie around its value")
-        if not math.isclose(self.p, two_sided(self.value, self.se), rel_tol=1e-6, abs_tol=1e-300):
-            raise ValueError("its p is not that of its value and interval")
-
-
-def two_sided(value: float, se: float) -> float:
-    """The p that a normal variable of mean 0 and this standard error lies at least so far out."""
-    return math.erfc(abs(value) / se / math.sqrt(2)) if se else float(value == 0)
 
 
 Record = CellResult | ControlResult | LintVerdict | AuditedRow | ScoreRow  # each in a file

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from dp_accounting import NonPrivateDpEvent
 from numpy.typing import NDArray
 
 from attacks.art_membership import INPUTS, LEARNERS
-from attacks.modified_entropy import _modified_entropy
+from attacks.modified_entropy import entropy_of_truth
 from bench.conformance import toy_releases
-from bench.conformance.attack_checks import CHECKS, Player
+from bench.conformance.attack_checks import CHECKS, AttackRuns
 from bench.conformance.check import Check
 from bench.conformance.toy_games import CLASSES, membership, noise_records
 from bench.core.component import Choice, Component
@@ -39,9 +40,9 @@ def attack_of(name: str) -> Component:
 
 
 @cache
-def player(name: str) -> Player:
+def player(name: str) -> AttackRuns:
     """Each attack on the kit's fakes; what several tests look at is answered once."""
-    return Player(Choice(components().attacks[name]), components())
+    return AttackRuns(Choice(components().attacks[name]), components())
 
 
 def play(attack: Component, function: Attack, leak: bool) -> dict[str, Any]:
@@ -70,14 +71,14 @@ def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     [(name, check) for name in ATTACKS for check in CHECKS if not check.unless(attack_of(name))],
     ids=str,
 )
-def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
+def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
     """Each check of the kit, none of which has nothing to say."""
     assert check(player(name)) == []
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_wrong_sign_is_caught(name: str) -> None:
-    assert not finds(membership().judged(-player(name).told))
+    assert not finds(membership().judged(-player(name).answer_with_leak))
 
 
 def test_a_threshold_on_wrong_labels_is_caught() -> None:
@@ -206,18 +207,19 @@ def test_an_impossible_option_is_one_sentence(name: str, options: dict[str, Any]
 # What is trained is trained by the defense
 
 
+class NoTraining(WeightsCache):
+    """Every training looks for its weights here before it starts."""
+
+    def load(self, key: str) -> Any:
+        raise AssertionError("a network was trained beside the defense")
+
+
 SHADOWED = [name for name in ATTACKS if components().attacks[name].needs >= {"predict", "retrain"}]
 
 
 @pytest.mark.parametrize("name", SHADOWED)
-def test_shadows_are_trained_through_the_defense_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shadows_are_trained_through_the_defense_alone(name: str, tmp_path: Path) -> None:
     """Where the defense trains no network, the attack does not either; a shadow beside the defense is caught."""
-    from bench.dp import train as training
-
-    def refuse(*_: Any) -> None:
-        raise AssertionError("a network was trained beside the defense")
-
-    monkeypatch.setattr(training, "_train", refuse)
     attack, data, challenge = attack_of(name), membership().data, membership().challenge
     release, made = toy_releases.release(attack.needs, data, leak=True), []
 
@@ -227,7 +229,8 @@ def test_shadows_are_trained_through_the_defense_alone(name: str, monkeypatch: p
         return release.retrain(private, seed, public)
 
     targets = challenge.targets
-    attack.function(replace(release, retrain=spy), targets, challenge.public, seed=0)
+    with training.caching(NoTraining(tmp_path)):
+        attack.function(replace(release, retrain=spy), targets, challenge.public, seed=0)
     sizes, seeds = {len(private) for private, _, _ in made}, {seed for _, seed, _ in made}
     assert len(made) >= 4
     assert sizes == {300}  # as many as the release itself was trained on
@@ -237,7 +240,7 @@ def test_shadows_are_trained_through_the_defense_alone(name: str, monkeypatch: p
     def undefended(private: Examples, seed: int, public: Examples | None = None) -> Release:
         return Release(NonPrivateDpEvent(), predict=classify(private, seed).predict)
 
-    with pytest.raises(AssertionError, match="beside the defense"):
+    with training.caching(NoTraining(tmp_path)), pytest.raises(AssertionError, match="beside the defense"):
         attack.function(replace(release, retrain=undefended), targets, challenge.public, seed=0)
 
 
@@ -310,9 +313,9 @@ def test_modified_entropy_is_that_of_its_paper_and_knows_right_from_wrong() -> N
         - sum(row[k] * math.log(1 - row[k]) for k in range(CLASSES) if k != label)
         for row, label in zip(p, y, strict=True)
     ]
-    assert np.allclose(_modified_entropy(p, y), naive)
+    assert np.allclose(entropy_of_truth(p, y), naive)
     sure = np.array([[1.0, 0, 0]])
-    right, wrong = (_modified_entropy(sure, np.array([label]))[0] for label in (0, 1))
+    right, wrong = (entropy_of_truth(sure, np.array([label]))[0] for label in (0, 1))
     assert right < 1e-20
     assert wrong > 50
 

@@ -29,7 +29,7 @@ from bench.games import MEMBERSHIP, Targets
 from bench.models.code_decoder import trained_decoder
 from bench.models.reference_generator import reference_decoder
 from bench.models.vae_generator import generator
-from bench.runner.run import release as trained_release
+from bench.runner.play import release as trained_release
 
 FAST = {"nearest_sample": {"calibrated": False}, "domias": {}, "monte_carlo": {}, "code_distance": {}}
 GENERATOR = ("nearest_sample", "domias", "monte_carlo", "vae_reconstruction")
@@ -58,7 +58,7 @@ def asked(data: Data, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
 
 def fake(data: Data, leak: bool) -> Release:
     """Everything that a generator and an encoder let out."""
-    own = toy_releases.remembered(data, leak)
+    own = toy_releases.generator_records(data, leak)
     again = Release(NonPrivateDpEvent(), encode=toy_releases.encoder(data, leak=False))
     return Release(
         NonPrivateDpEvent(),
@@ -84,7 +84,7 @@ def auc(ground_truth: NDArray[Any], answer: NDArray[Any]) -> float:
 
 def made_by(data: Data, n: int) -> tuple[Release, NDArray[Any]]:
     """A release whose generator always gives the same n records, and these, flat."""
-    made = toy_releases.generator(toy_releases.remembered(data, True))(n, 5)
+    made = toy_releases.generator(toy_releases.generator_records(data, True))(n, 5)
     return Release(NonPrivateDpEvent(), generate=lambda *_: made), made.x.reshape(n, -1).astype(np.float64)
 
 
@@ -157,7 +157,7 @@ def test_codes_are_sought_as_keras_adam_would_from_the_nearest_draw() -> None:
     z = np.random.default_rng(3).standard_normal((20, 3), np.float32)
     codes = np.concatenate([z, np.tile(np.float32([0, 0, 1]), (20, 1))], axis=1)
     errors = np.square(decode(codes) - record.x).sum((1, 2, 3))
-    start = vae_reconstruction._starts(decode, record, np.random.default_rng(3), 20)
+    start = vae_reconstruction.nearest_draws(decode, record, np.random.default_rng(3), 20)
     assert np.array_equal(start[0], codes[errors.argmin()])
     code, optimizer, met = tf.Variable(start[:, :3]), tf.keras.optimizers.legacy.Adam(0.1, epsilon=1e-8), []
     for _ in range(15):
@@ -165,7 +165,7 @@ def test_codes_are_sought_as_keras_adam_would_from_the_nearest_draw() -> None:
             error = tf.reduce_sum(tf.square(decode.model(tf.concat([code, start[:, 3:]], 1)) - record.x))
         met.append(float(error))
         optimizer.apply_gradients([(tape.gradient(error, code), code)])
-    found = vae_reconstruction._sought(decode, start, record.x, 15, 0.1)
+    found = vae_reconstruction.least_errors(decode, start, record.x, 15, 0.1)
     assert met[-1] < 0.95 * met[0]
     assert found[0] == pytest.approx(min(met), rel=1e-3)
 
@@ -176,11 +176,11 @@ def test_a_record_that_the_decoder_can_make_is_found_and_alone_as_among_others()
     y = rng.integers(0, 3, 30)
     codes = np.concatenate([rng.standard_normal((30, 3)), np.eye(3)[y]], axis=1, dtype=np.float32)
     records = Examples(decode(codes), y, 3)
-    start = vae_reconstruction._starts(decode, records, rng, 20)
-    errors = vae_reconstruction._sought(decode, start, records.x, 200, 0.05)
-    first = vae_reconstruction._sought(decode, start, records.x, 1, 0.05)
+    start = vae_reconstruction.nearest_draws(decode, records, rng, 20)
+    errors = vae_reconstruction.least_errors(decode, start, records.x, 200, 0.05)
+    first = vae_reconstruction.least_errors(decode, start, records.x, 1, 0.05)
     assert (errors < 0.05 * first).all()
-    alone = vae_reconstruction._sought(decode, start[7:8], records.x[7:8], 200, 0.05)
+    alone = vae_reconstruction.least_errors(decode, start[7:8], records.x[7:8], 200, 0.05)
     assert alone[0] == pytest.approx(errors[7], rel=0.05, abs=1e-7)
 
 

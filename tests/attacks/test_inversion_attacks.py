@@ -15,10 +15,10 @@ from dp_accounting import NoOpDpEvent
 from numpy.typing import NDArray
 
 from bench.conformance.attack_checks import (
-    SHORT,
-    Player,
-    answers_as_asked,
-    leaves_what_it_is_given,
+    SHORT_OPTIONS,
+    AttackRuns,
+    answers_in_form,
+    modifies_no_input,
     same_seed_same_answer,
 )
 from bench.conformance.check import Check
@@ -29,7 +29,7 @@ from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp import networks, train
 from bench.dp.weights_cache import WeightsCache
-from bench.games import INVERSION, Wanted
+from bench.games import INVERSION, InversionTargets
 from bench.models import evaluation_network
 from bench.models.inversion_search import canvas, search, total_variation
 
@@ -48,7 +48,7 @@ def attack_of(name: str) -> Component:
 
 
 def quick(attack: Component) -> dict[str, Any]:
-    return {name: value for name, value in SHORT.items() if name in attack.options}
+    return {name: value for name, value in SHORT_OPTIONS.items() if name in attack.options}
 
 
 @cache
@@ -92,7 +92,9 @@ def _remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def play(attack: Component, found: Release, asked: Challenge, **options: Any) -> NDArray[Any]:
-    answer: NDArray[Any] = attack.function(found, INVERSION.show(asked, found), asked.public, seed=3, **options)
+    answer: NDArray[Any] = attack.function(
+        found, INVERSION.targets_visible(asked, found), asked.public, seed=3, **options
+    )
     return answer
 
 
@@ -111,7 +113,7 @@ def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: s
     assert judged(answer, challenge())["recognition"]["value"] >= FLOOR
     assert judged(np.roll(answer, 1, axis=0), challenge())["recognition"]["value"] < FLOOR / 2
     if name == "decoder":  # it reads no label: nonsense for it is the code of somebody else
-        wanted = INVERSION.show(challenge(), release(attack))
+        wanted = INVERSION.targets_visible(challenge(), release(attack))
         others = replace(wanted, codes=np.roll(wanted.codes, 1, axis=0))
         null = attack.function(release(attack), others, challenge().public, seed=3, **options)
     else:
@@ -158,20 +160,20 @@ def test_a_judge_trained_on_what_was_attacked_sees_what_is_not_there() -> None:
 
 
 @cache
-def player(name: str) -> Player:
-    return Player(Choice(attack_of(name)), components())
+def player(name: str) -> AttackRuns:
+    return AttackRuns(Choice(attack_of(name)), components())
 
 
-@pytest.mark.parametrize("check", [answers_as_asked, same_seed_same_answer, leaves_what_it_is_given], ids=repr)
+@pytest.mark.parametrize("check", [answers_in_form, same_seed_same_answer, modifies_no_input], ids=repr)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
+def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
     """Those checks of the kit that ask no fake for leaks; with the accesses that it declares, and no other."""
     assert check(player(name)) == []
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "mi_face"])  # black and the mean need no chance
 def test_another_seed_draws_other_pictures(name: str) -> None:
-    assert not np.array_equal(player(name).play(leak=False, seed=1), player(name).first)
+    assert not np.array_equal(player(name).play(leak=False, seed=1), player(name).answer_without_leak)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -190,7 +192,7 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
         NoOpDpEvent(), predict=predict, model=model, encode=networks.published(encoder), updates=rounds.updates
     )
     attack = attack_of(name)
-    wanted = Wanted(labels, shape, 4, rng.random((3, 5), np.float32))
+    wanted = InversionTargets(labels, shape, 4, rng.random((3, 5), np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
         answer = attack.function(everything.only(attack.needs), wanted, public, seed=0, **quick(attack))

@@ -10,7 +10,7 @@ from scipy.fft import dctn
 from scipy.stats import norm
 
 from bench.core.dataset import Examples
-from bench.core.images import cosines, is_picture, roughened
+from bench.core.images import augmented, cosines, is_picture
 
 
 def test_waves_are_those_of_the_cosine_transform() -> None:
@@ -41,20 +41,20 @@ def test_roughened_pictures_move_flicker_and_get_noise() -> None:
     x = np.zeros((4000, 28, 28, 1))
     x[:, 10:20, 9:18] = 0.7
     records = Examples(x, np.arange(4000) % 10, 10)
-    still = roughened(records, np.random.default_rng(1), shift=0, noise=0.0)
+    still = augmented(records, np.random.default_rng(1), shift=0, noise=0.0)
     assert set(np.unique(still.x)) == {0.0, 1.0}
     assert np.array_equal(still.y, records.y)
     share = still.x[:, 10:20, 9:18].mean()
     assert abs(share - 0.7) < 5 * math.sqrt(0.21 / (4000 * 90))
     assert still.x.sum() == still.x[:, 10:20, 9:18].sum()
-    moved = roughened(Examples(np.ceil(x), records.y, 10), np.random.default_rng(1), shift=2, noise=0.0).x[..., 0]
+    moved = augmented(Examples(np.ceil(x), records.y, 10), np.random.default_rng(1), shift=2, noise=0.0).x[..., 0]
     tops = moved.any(2).argmax(1)
     lefts = moved.any(1).argmax(1)
     assert set(tops) == set(range(8, 13))
     assert set(lefts) == set(range(7, 12))
     assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.1
     assert (moved.sum((1, 2)) == 90).all()
-    noisy = roughened(Examples(np.ceil(x), records.y, 10), np.random.default_rng(1), shift=0, noise=0.4).x
+    noisy = augmented(Examples(np.ceil(x), records.y, 10), np.random.default_rng(1), shift=0, noise=0.4).x
     noise = (noisy - np.ceil(x)).ravel()
     assert abs(noise.std() / 0.4 - 1) < 5 / math.sqrt(2 * noise.size)
     assert abs((np.abs(noise) > 0.8).mean() - 2 * norm.sf(2)) < 1e-3
@@ -63,14 +63,14 @@ def test_roughened_pictures_move_flicker_and_get_noise() -> None:
 def test_small_pictures_do_not_move_and_other_records_stay_as_they_are() -> None:
     rng = np.random.default_rng(2)
     small = Examples(rng.integers(0, 2, (20, 8, 8, 1)), np.zeros(20, int), 2)
-    assert np.array_equal(roughened(small, rng, shift=2, noise=0.0).x, small.x)
+    assert np.array_equal(augmented(small, rng, shift=2, noise=0.0).x, small.x)
     plain = Examples(rng.random((20, 30)), np.zeros(20, int), 2)
-    assert roughened(plain, rng, shift=2, noise=0.4) is plain
+    assert augmented(plain, rng, shift=2, noise=0.4) is plain
 
 
 def test_binary_features_of_other_records_are_drawn_with_their_chance() -> None:
     x = np.tile([0.3, 0.3, 0.8], (20000, 1))
-    drawn = roughened(Examples(x, np.zeros(20000, int), 2), np.random.default_rng(3), shift=2, noise=0.4, binary=(0, 2))
+    drawn = augmented(Examples(x, np.zeros(20000, int), 2), np.random.default_rng(3), shift=2, noise=0.4, binary=(0, 2))
     assert (drawn.x[:, 1] == np.float32(0.3)).all()
     assert set(np.unique(drawn.x[:, [0, 2]])) == {0, 1}
     for k, chance in ((0, 0.3), (2, 0.8)):

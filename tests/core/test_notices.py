@@ -19,7 +19,7 @@ from bench.core.notices import SEEDED
 from bench.report import figures
 from bench.report.aggregate import SEEDED as ON_THE_BOARD
 from bench.report.figures import FIGURES
-from bench.runner.cell import asked
+from bench.runner.cell import playable
 from bench.runner.registry import discover
 from bench.store.store import Store
 
@@ -41,7 +41,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for verb in ("table", "plot", "exposure"):
         assert main([verb, *shared]) == 0
     plan, registry = FIGURES["vaegm_epsilon"], discover()
-    cells = asked(planned(registry, plan, dict.fromkeys(SETTINGS)).grids)
+    cells = playable(planned(registry, plan, dict.fromkeys(SETTINGS)).grids)
     drawn = keep(folder / "figures", plan, cells)
     figures.draw({plan: cells}, FIGURES, drawn, lambda result: True)
     (drawn.root / "figures").rename(root / "figures")

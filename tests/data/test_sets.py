@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 from conftest import components
 
-from bench.core.dataset import Data, Examples, Where, adult_schema, official_files, record_keys, scaled, shared, split
-from bench.core.dataset import tfds_source as preparing
+from bench.core.dataset import Data, Examples, Where, record_keys, scaled, shared, split
 from bench.core.errors import Caveat, UserError
+from bench.data import adult_schema, official_files, tfds_source
 from bench.data.card import FIELDS, card
 from bench.data.sets import drebin215, randhie, texas100
 
@@ -224,27 +224,27 @@ def test_a_missing_set_is_refused_in_two_seconds_even_where_resolving_hangs(offl
         import json, socket, sys, time
         from pathlib import Path
         import numpy as np
-        from bench.data.sets import builtin as sources
         from bench.core.dataset import Where
         from bench.core.errors import UserError
+        from bench.runner.registry import discover
 
-        asked = []
-        socket.getaddrinfo = lambda *a, **k: (asked.append(a), time.sleep(60))
+        load, resolved = discover().data["mnist"].function, []
+        socket.getaddrinfo = lambda *a, **k: (resolved.append(a), time.sleep(60))
         start = time.monotonic()
         try:
-            sources.mnist(Where(Path({str(tmp_path)!r}), {offline}), np.random.default_rng())
+            load(Where(Path({str(tmp_path)!r}), {offline}), np.random.default_rng())
         except UserError as error:
-            print(json.dumps([time.monotonic() - start, str(error), "tensorflow" in sys.modules, bool(asked)]))
+            print(json.dumps([time.monotonic() - start, str(error), "tensorflow" in sys.modules, bool(resolved)]))
     """
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "none"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
         env=environment, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
-    seconds, sentence, imported, asked = json.loads(done.stdout)
+    seconds, sentence, imported, resolved = json.loads(done.stdout)
     assert seconds < 2
     assert not imported
-    assert asked == (not offline)
+    assert resolved == (not offline)
     assert str(tmp_path / "mnist") in sentence
     assert all(file in sentence for file in official_files.IDX)
     assert ("--offline" in sentence) == offline
@@ -258,10 +258,10 @@ def test_an_answering_host_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert preparing._answers(f"http://{address}/")
+        assert tfds_source.answers(f"http://{address}/")
         monkeypatch.setenv("http_proxy", f"http://{address}")
-        assert preparing._answers("http://a-host-behind-the-proxy.invalid/")
-    assert not preparing._answers("http://a-host-behind-the-proxy.invalid/")
+        assert tfds_source.answers("http://a-host-behind-the-proxy.invalid/")
+    assert not tfds_source.answers("http://a-host-behind-the-proxy.invalid/")
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for file in official_files.IDX:
         (unpacked / f"GZIP.{file}").write_bytes(bytes(28 * 28 * 60000 + 16))
     yield folder
-    preparing._columns.cache_clear()
+    tfds_source.columns_once.cache_clear()
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_images_come_through_the_real_builder(
     assert (data.private.shape, data.private.classes) == ((28, 28, 1), 10)
     assert (data.private.x.min(), data.private.x.max()) == (0, 1)
     assert not list(prepared.glob("**/*incomplete*")), "the preparation left something behind"
-    assert preparing._columns(name, where, prepared) is preparing._columns(name, where, prepared)
+    assert tfds_source.columns_once(name, where, prepared) is tfds_source.columns_once(name, where, prepared)
     # Prepared now, so it is found without the files and without the network.
     assert same(load(Where(offline=True), rng()).public, data.public)
 
@@ -507,7 +507,7 @@ def made_up() -> np.ndarray[Any, Any]:
 
 
 def test_faces_are_read_from_the_archive_as_from_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.core.dataset import tfds_builders
+    from bench.data import tfds_builders
 
     pictures, labels = made_up(), np.repeat(np.arange(40), 10)
     pictures[0, 0, :2] = [10, 32]  # white space among the pixels, which the header must not swallow
@@ -537,7 +537,7 @@ def test_faces_are_downloaded_where_no_folder_is_named(tmp_path: Path, monkeypat
     """From a server on this machine: the only set whose download TFDS cannot check, so that our builder does."""
     import tensorflow_datasets as tfds
 
-    from bench.core.dataset import tfds_builders
+    from bench.data import tfds_builders
 
     pictures = made_up()
     (tmp_path / "served").mkdir()
@@ -551,11 +551,11 @@ def test_faces_are_downloaded_where_no_folder_is_named(tmp_path: Path, monkeypat
         here = replace(official_files.SETS["att_faces"], url=f"http://127.0.0.1:{server.server_port}/")
         monkeypatch.setitem(official_files.SETS, "att_faces", here)
         builder = tfds.builder("att_faces", data_dir=tmp_path / "prepared")
-        preparing._prepare(builder, None, tmp_path / "prepared")
+        tfds_source.prepare(builder, None, tmp_path / "prepared")
         monkeypatch.setattr(tfds_builders, "PIXELS", "of other pictures")
         other = tfds.builder("att_faces", data_dir=tmp_path / "other")
         with pytest.raises(UserError, match=f"from {here.url} is damaged"):
-            preparing._prepare(other, None, tmp_path / "other")
+            tfds_source.prepare(other, None, tmp_path / "other")
         server.shutdown()
     found = tfds.as_numpy(builder.as_dataset(split="train", batch_size=-1))
     order = np.lexsort((found["image"][:, 0, 0, 0], found["label"]))
@@ -628,7 +628,7 @@ def bits(name: str, n: int = 80) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
 
 def small(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[list[str]], Any] = list) -> Where:
     """A folder with a small file of the official form; `edit` changes its lines of features in place."""
-    from bench.core.dataset import tfds_builders
+    from bench.data import tfds_builders
 
     x, y = bits(name)
     (folder / name).mkdir()
@@ -672,7 +672,7 @@ def test_a_set_that_was_not_seen_comes_through_its_builder_with_a_doubt(
     with pytest.raises(UserError, match="features 0 to 8, so attribute=9 is none"), pytest.warns(Caveat):
         UNSEEN[name](where, rng(), attribute=FEATURES)
     # Prepared, it is counted again whenever it is read.
-    preparing._columns.cache_clear()
+    tfds_source.columns_once.cache_clear()
     monkeypatch.setitem(official_files.SETS, name, replace(official_files.SETS[name], records=81))
     with pytest.raises(UserError, match="does not hold the"):
         UNSEEN[name](where, rng(), **SIZES)
@@ -700,7 +700,7 @@ def test_a_file_that_cannot_be_the_official_one_is_refused(
 
 
 def test_stays_are_counted(nothing_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.core.dataset import tfds_builders
+    from bench.data import tfds_builders
 
     where = small("texas100", tmp_path, monkeypatch)
     for n in (79, 81):

@@ -17,12 +17,14 @@ import pytest
 
 from bench.cli.main import main
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples, Where, record_keys, shared, user_file, user_file_parser
+from bench.core.dataset import Data, Examples, Where, record_keys, shared
 from bench.core.errors import Caveat, UserError
+from bench.data import user_file, user_file_parser
 from bench.data.card import FIELDS, card
 from bench.runner.cell import Cell
 from bench.runner.registry import discover
 from bench.runner.selection import choose
+from bench.store import code_release
 from bench.store.freshness import freshness
 from bench.store.store import Store
 
@@ -368,7 +370,7 @@ def test_a_cell_is_named_by_file_and_content_and_never_by_path(people: Path, tmp
 
 def test_a_file_changed_under_a_run_is_refused(people: Path) -> None:
     before = chosen(people)
-    user_file._read.cache_clear()
+    user_file.read_once.cache_clear()
     write(people, table(seed=1))
     with pytest.raises(UserError, match="was changed while it was read"):
         before.component.function(Where(), np.random.default_rng(0), **before.settings)
@@ -378,7 +380,7 @@ def test_a_card_says_what_is_assumed_public(people: Path, capsys: pytest.Capture
     assert main(["list", "data", f"{people},label=target"]) == 0
     out = capsys.readouterr().out
     assert "400 records, of which 400 are distinct, in 3 columns, 2 classes" in out
-    assert "the values of city, read off the public part" in out
+    assert "the values of city, inferred from the public part" in out
     assert str(people.parent) not in out
     assert set(card(chosen(people).component)) == set(FIELDS)
     people.with_suffix(".bounds.yaml").write_text("age: [0, 120]\nincome: [0, 1e6]\ncity: [Rome, Bern]\n")
@@ -398,8 +400,9 @@ def test_a_file_goes_through_the_program_and_is_answered_from_the_store(
     [result] = store.results()
     assert result.data == chosen(people).label
     assert any("from its public part" in caveat for caveat in result.caveats)
-    assert "bench/data/user_file.py" in result.code
-    assert "bench/data/user_file_parser.py" in result.code
+    measured_by = code_release.load(store, result.code)
+    assert measured_by is not None
+    assert {"bench/data/user_file.py", "bench/data/user_file_parser.py"} <= measured_by.keys()
     assert freshness(REGISTRY)(result)
     written = {path: path.stat().st_mtime_ns for path in Path("r").rglob("*.json")}
     assert main(argv) == 0

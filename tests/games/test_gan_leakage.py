@@ -21,9 +21,9 @@ from bench.core.game import Challenge
 from bench.core.release import Release
 from bench.dp.train import caching
 from bench.dp.weights_cache import WeightsCache
-from bench.games import GAN_LEAKAGE, INVERSION, Insider
+from bench.games import GAN_LEAKAGE, INVERSION, GanLeakageTargets
 from bench.models.federated import protocol as federation
-from bench.models.federated.protocol import Plan
+from bench.models.federated.plan import Plan
 from defenses.federated import federated
 
 SEED = 1
@@ -73,14 +73,14 @@ def records_of(label: int, part: Examples) -> NDArray[Any]:
 
 def test_the_insider_has_no_record_of_the_victims_class() -> None:
     targets, ground_truth = challenge().targets, challenge().ground_truth
-    assert isinstance(targets, Insider)
+    assert isinstance(targets, GanLeakageTargets)
     assert targets.label == LABEL
-    assert not (targets.own.y == targets.label).any()
-    assert set(targets.own.y) == set(range(10)) - {targets.label}
-    assert len(targets.own) == (digits().public.y != targets.label).sum()
+    assert not (targets.records.y == targets.label).any()
+    assert set(targets.records.y) == set(range(10)) - {targets.label}
+    assert len(targets.records) == (digits().public.y != targets.label).sum()
     assert (ground_truth.private.y == targets.label).all()
     assert (ground_truth.public.y == targets.label).all()
-    assert challenge().public is targets.own
+    assert challenge().public is targets.records
     labels = {GAN_LEAKAGE.challenge(digits(), np.random.default_rng(s)).targets.label for s in range(20)}
     assert len(labels) > 5
 
@@ -148,7 +148,7 @@ def release() -> Release:
     return federated(digits().private, digits().public, seed=0, **PLAN).only({"join"})
 
 
-def play(given: Release, targets: Insider | None = None, **options: Any) -> NDArray[Any]:
+def play(given: Release, targets: GanLeakageTargets | None = None, **options: Any) -> NDArray[Any]:
     attack = components().attacks["insider_gan"]
     targets = targets or challenge().targets
     answer: NDArray[Any] = attack.function(given, targets, challenge().public, seed=1, **options)
@@ -177,17 +177,21 @@ def test_of_a_class_that_nobody_holds_it_finds_nothing() -> None:
     assert judged(play(noise))["recognition"]["value"] < 0.4
 
 
+@pytest.mark.slow
 def test_an_insider_who_aims_at_another_class_is_not_believed() -> None:
     targets = replace(challenge().targets, label=(challenge().targets.label + 1) % 10)
     assert judged(play(release(), targets))["recognition"]["value"] < 0.3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_pictures() -> None:
     quick = federated(digits().private, digits().public, seed=0, rounds=2, local_steps=2)
     assert np.array_equal(play(quick, reject=0.0), play(quick, reject=0.0))
 
 
-@pytest.mark.parametrize("option", [{"upload": 0.1}, {"norm_bound": 0.05}], ids=str)
+@pytest.mark.parametrize(
+    "option", [{"norm_bound": 0.05}, pytest.param({"upload": 0.1}, marks=pytest.mark.slow)], ids=str
+)
 def test_the_insider_keeps_the_rules_of_the_server(option: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[federation.Run] = []
     join = federation.Federation.join

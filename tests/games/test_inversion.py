@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from conftest import components
 from dp_accounting import NoOpDpEvent
 from numpy.typing import NDArray
-from scipy import stats
 
 from bench.core.component import missing
 from bench.core.dataset import Data, Examples, Where, record_keys
@@ -21,7 +19,7 @@ from bench.core.digest import digest
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
-from bench.games import GAMES, INVERSION, metrics
+from bench.games import GAMES, INVERSION
 from bench.games.inversion import CLASSES, NEAR
 from bench.models import evaluation_network
 from bench.models.ssim import own_ssim, ssim
@@ -304,50 +302,3 @@ def test_ssim_is_tensorflows_where_that_has_room_for_its_window() -> None:
     assert np.allclose(own_ssim(a, b), theirs, atol=1e-5)
     # a mutant without the covariance of the two pictures is not
     assert not np.allclose(own_ssim(a, a[::-1]), theirs, atol=1e-5)
-
-
-# Figures
-
-
-def test_share_covers_the_mean_of_numbers_that_are_not_all_0_or_1() -> None:
-    rng = np.random.default_rng(0)
-    for sample in (lambda: rng.random(10) < 0.6, lambda: rng.beta(3, 2, 10), lambda: rng.integers(0, 5, 10) / 4):
-        mean = np.mean([sample() for _ in range(4000)])
-        found = [metrics.share(np.asarray(sample(), float)) for _ in range(2000)]
-        covered = sum(figure["low"] <= mean <= figure["high"] for figure in found)
-        assert stats.binom.cdf(covered, 2000, 0.93) > 1e-6
-    sure = metrics.share(np.ones(10))
-    assert (sure["value"], sure["low"], sure["high"]) == pytest.approx((1, 10 / (10 + metrics.Z**2), 1))
-
-
-def test_gain_of_shares_covers_the_difference_and_is_newcombes() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(2000):
-        both = rng.random(10)
-        figure = metrics.share_gain((both < 0.7).astype(float), (both < 0.4).astype(float))
-        covered += figure["low"] <= 0.3 <= figure["high"]
-    assert stats.binom.cdf(covered, 2000, 0.93) > 1e-6
-    # without correlation the two Wilson intervals side by side, as for independent shares
-    up, down = metrics.share(np.array([1.0, 1, 0, 0])), metrics.share(np.array([1.0, 0, 1, 0]))
-    figure = metrics.share_gain(np.array([1.0, 1, 0, 0]), np.array([1.0, 0, 1, 0]))
-    assert figure["high"] == pytest.approx(math.hypot(up["high"] - 0.5, 0.5 - down["low"]))
-    sure = metrics.share_gain(np.ones(10), np.zeros(10))
-    assert sure["value"] == 1
-    assert 0.5 < sure["low"] < 0.7
-
-
-def test_average_is_students() -> None:
-    values = np.array([0.1, -0.2, 0.3, 0.25])
-    found = metrics.average(values)
-    low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
-    assert (found["value"], found["low"], found["high"]) == pytest.approx((values.mean(), low, high))
-
-
-@pytest.mark.parametrize("bad", [[], [0.5, 1.2], [0.5, np.nan], [[0.5]]])
-def test_what_are_no_shares_is_refused(bad: Any) -> None:
-    for figure in (metrics.share, metrics.average, lambda x: metrics.share_gain(x, x)):
-        with pytest.raises(ValueError, match="expected"):
-            figure(np.array(bad))
-    with pytest.raises(ValueError, match="paired"):
-        metrics.share_gain(np.ones(3), np.ones(4))

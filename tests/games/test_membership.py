@@ -115,8 +115,8 @@ def test_blind_answer_sees_a_shifted_split_and_says_so() -> None:
 
 
 def on_its_own_rows(targets: Targets, ground_truth: np.ndarray) -> np.ndarray:
-    x = games._plain(targets.records)
-    return games._told_apart(x, ground_truth, x, 0)
+    x = games.raw_features(targets.records)
+    return games.classifier_scores(x, ground_truth, x, 0)
 
 
 def null_p(scores: np.ndarray, ground_truth: np.ndarray) -> float:
@@ -167,7 +167,7 @@ def test_blind_answer_of_few_records(sizes: tuple[int, int]) -> None:
 )
 def test_fit_rows_are_few_and_even(members: int, others: int, taken: tuple[int, int]) -> None:
     truth = np.random.default_rng(0).permutation(np.arange(members + others) < members)
-    rows = games._fit_rows(np.arange(len(truth)), truth, np.random.default_rng(0))
+    rows = games.fit_rows(np.arange(len(truth)), truth, np.random.default_rng(0))
     assert len(np.unique(rows)) == len(rows) <= games.FIT_ROWS
     assert (truth[rows].sum(), (~truth[rows]).sum()) == taken
 

@@ -5,27 +5,17 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from slow_truths import delong_truth, drawn
 
-from bench.games import metrics
+from bench.games import metrics, paired
+from bench.games.intervals import Z
 
 ERROR_RATE = 1e-6
-
-
-def drawn(seed: int, members: int, others: int, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    member = rng.permutation(np.arange(members + others) < members)
-    return rng.normal(size=len(member)) + shift * member, member
-
-
-def delong_truth(scores: np.ndarray, member: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
-    ours, others = scores[member], scores[~member]
-    wins = np.array([[float(a > b) + 0.5 * float(a == b) for b in others] for a in ours])
-    v10, v01 = wins.mean(1), wins.mean(0)
-    return wins.mean(), v10.var(ddof=1) / len(v10) + v01.var(ddof=1) / len(v01), v10, v01
 
 
 @pytest.mark.parametrize("grain", [None, 1, 0.5])
@@ -86,30 +76,6 @@ def test_auc_interval_covers() -> None:
     assert coverage_p(0.8) < ERROR_RATE  # mutant: an interval of four fifths of the width
 
 
-def test_gain_has_delongs_covariance() -> None:
-    a, member = drawn(3, 40, 30)
-    b = 0.7 * a + drawn(4, 40, 30)[0]
-    found = metrics.paired_gain(a, b, member)
-    auc_a, _, a10, a01 = delong_truth(a, member)
-    auc_b, _, b10, b01 = delong_truth(b, member)
-    variance = np.var(a10 - b10, ddof=1) / 40 + np.var(a01 - b01, ddof=1) / 30
-    assert found["value"] == pytest.approx(auc_a - auc_b)
-    assert found["se"] == pytest.approx(np.sqrt(variance))
-    assert found["high"] - found["low"] == pytest.approx(2 * metrics.Z * np.sqrt(variance))
-    wider = metrics.paired_gain(a, b, member, spread=2)
-    assert wider["se"] ** 2 == pytest.approx(variance + 3 * metrics.auc(b, member)["se"] ** 2)
-    unpaired = metrics.auc(a, member)["se"] ** 2 + metrics.auc(b, member)["se"] ** 2
-    assert variance < 0.9 * unpaired  # mutant: the covariance left out
-
-
-def test_gain_over_oneself_is_nothing_and_perfection_keeps_an_interval() -> None:
-    a, member = drawn(5, 40, 30)
-    assert metrics.paired_gain(a, a, member) == {"value": 0, "low": 0, "high": 0, "se": 0}
-    perfect = metrics.paired_gain(member.astype(float), np.zeros(70), member)
-    assert perfect["value"] == 0.5
-    assert perfect["low"] < 0.5 < perfect["high"]
-
-
 def noise_advantages(rule: str, runs: int = 1000) -> np.ndarray:
     found = []
     for seed in range(runs):
@@ -149,11 +115,6 @@ def test_advantage_at_the_edges(scores: np.ndarray, value: float) -> None:
     assert found["se"] > 0
 
 
-def test_newcombe_interval_is_the_published_one() -> None:
-    found = metrics._difference(56, 70, 48, 80)  # table II (a) of the paper, method 10: 0.2 (0.0524, 0.3339)
-    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
-
-
 def naive_tpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> tuple[int, int]:
     best = (0, 0)
     for threshold in scores:
@@ -191,6 +152,34 @@ def test_tpr_covers_the_truth_though_its_threshold_is_estimated() -> None:
         naive += exact.low <= 0.01 <= exact.high
     assert stats.binomtest(covered, trials, 0.95, alternative="less").pvalue > 1e-6
     assert stats.binomtest(naive, trials, 0.95, alternative="less").pvalue < 1e-6
+
+
+def tpr_bounds(false_alarms: int, others: int, fpr: float, place: float) -> tuple[float, float]:
+    """Of 400 members who all score alike, after `false_alarms` of the non-members scored above the true threshold 2.
+
+    place: the members' score, just below or just above that threshold.
+    """
+    scores = np.r_[np.full(400, place), np.full(false_alarms, 3.0), np.zeros(others - false_alarms)]
+    found = metrics.tpr_at_fpr(scores, np.arange(len(scores)) < 400, fpr)
+    return found["low"], found["high"]
+
+
+@pytest.mark.parametrize(("others", "fpr"), [(1000, 0.01), (1500, 0.01), (300, 0.05)])
+def test_an_estimated_threshold_costs_half_of_the_error_and_no_more(others: int, fpr: float) -> None:
+    """Exactly, by all counts of alarms: members sit on one side of the true threshold, so that TPR there is 0 or 1.
+
+    An end that missed the truth for one more count of alarms, as with `at(fewest)` for `at(fewest - 1)`, would be
+    wrong too often; one that missed it for one less would be wider than it must be.
+    """
+    counts = np.arange(round(4 * fpr * others))
+    chance = stats.binom.pmf(counts, others, fpr)
+    assert chance.sum() > 1 - 1e-9
+    below = [tpr_bounds(k, others, fpr, 1.9)[0] > 0 for k in counts]  # the truth is 0
+    above = [tpr_bounds(k, others, fpr, 2.1)[1] < 1 for k in counts]  # the truth is 1
+    for wrong, of_more in ((below, 1), (above, -1)):
+        error = chance[wrong].sum()
+        more = chance[np.roll(wrong, of_more) | wrong].sum()
+        assert 0 < error <= 0.0125 < more
 
 
 def test_ties_with_non_members_are_all_alarms() -> None:
@@ -237,16 +226,6 @@ def test_accuracy_is_wilsons(hits: int) -> None:
     assert (found["value"], found["low"], found["high"]) == pytest.approx((hits / 20, truth.low, truth.high))
 
 
-def test_over_seeds_takes_the_wider_interval() -> None:
-    assert metrics.over_seeds([0.6], [0.1]) == pytest.approx({"value": 0.6, "low": 0.404, "high": 0.796}, abs=1e-4)
-    within = metrics.over_seeds([0.6, 0.6, 0.6], [0.1, 0.1, 0.1])
-    assert within["high"] - 0.6 == pytest.approx(metrics.Z * 0.1 / np.sqrt(3))
-    between = metrics.over_seeds([0.5, 0.6, 0.7], [0.0, 0.0, 0.0])
-    assert between["high"] - 0.6 == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3))
-    with pytest.raises(ValueError, match="0 values"):
-        metrics.over_seeds([], [])
-
-
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
@@ -261,7 +240,7 @@ def test_scores_that_no_attack_should_return(scores: np.ndarray, message: str) -
     member = np.arange(10) < 5
     for figure in (
         lambda: metrics.auc(scores, member),
-        lambda: metrics.paired_gain(np.zeros(10), scores, member),
+        lambda: paired.auc_gain(np.zeros(10), scores, member),
         lambda: metrics.advantage(scores, member, np.random.default_rng(0)),
         lambda: metrics.tpr_at_fpr(scores, member, 0.1),
         lambda: metrics.roc(scores, member),
@@ -280,8 +259,28 @@ def test_import_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
-def test_a_paired_figure_leaves_the_spread_between_seeds_out() -> None:
-    values, ses = [0.1, 0.2, 0.0], [0.03, 0.03, 0.03]
-    wide, narrow = metrics.over_seeds(values, ses), metrics.over_seeds(values, ses, between=False)
-    assert narrow["high"] - narrow["value"] == pytest.approx(1.959964 * 0.03 / 3**0.5, rel=1e-5)
-    assert wide["high"] > narrow["high"]
+def test_share_covers_the_mean_of_numbers_that_are_not_all_0_or_1() -> None:
+    rng = np.random.default_rng(0)
+    for sample in (lambda: rng.random(10) < 0.6, lambda: rng.beta(3, 2, 10), lambda: rng.integers(0, 5, 10) / 4):
+        mean = np.mean([sample() for _ in range(4000)])
+        found = [metrics.share(np.asarray(sample(), float)) for _ in range(2000)]
+        covered = sum(figure["low"] <= mean <= figure["high"] for figure in found)
+        assert stats.binom.cdf(covered, 2000, 0.93) > 1e-6
+    sure = metrics.share(np.ones(10))
+    assert (sure["value"], sure["low"], sure["high"]) == pytest.approx((1, 10 / (10 + Z**2), 1))
+
+
+def test_average_is_students() -> None:
+    values = np.array([0.1, -0.2, 0.3, 0.25])
+    found = metrics.average(values)
+    low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((values.mean(), low, high))
+
+
+@pytest.mark.parametrize("bad", [[], [0.5, 1.2], [0.5, np.nan], [[0.5]]])
+def test_what_are_no_shares_is_refused(bad: Any) -> None:
+    for figure in (metrics.share, metrics.average, lambda x: paired.share_gain(x, x)):
+        with pytest.raises(ValueError, match="expected"):
+            figure(np.array(bad))
+    with pytest.raises(ValueError, match="paired"):
+        paired.share_gain(np.ones(3), np.ones(4))

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from attacks.lira import logits
-from attacks.rmia import truth
+from attacks.rmia import true_probability
 from bench.core.component import Choice
 from bench.core.dataset import Data, Examples, record_keys
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
-from bench.dp import train, training_loop
+from bench.dp import train
 from bench.dp.weights_cache import WeightsCache
-from bench.games import MEMBERSHIP
-from bench.games.shadow_models import TURNS, ask, check_alike, parts, share, train_shadows
+from bench.games import MEMBERSHIP, shadow_models
+from bench.games.shadow_models import QUARTERS, check_same_distribution, member_share, parts, query, train_shadows
 from bench.models.classifier import classify
-from bench.runner.run import run
+from bench.runner import play
 
 
 def asked(data: Data, of: str = "private", seed: int = 0) -> Challenge:
@@ -57,10 +57,10 @@ def test_parts_are_as_large_as_asked_and_as_even_as_can_be(n: int, size: int, co
     inside = parts(n, size, count, seed=3)
     assert inside.shape == (count, n)
     assert (inside.sum(1) == size).all()
-    for start in range(0, count - len(TURNS) + 1, len(TURNS)):
-        seen = inside[start : start + len(TURNS)].sum(0)
-        assert seen.min() >= np.floor(len(TURNS) * size / n)
-        assert seen.max() <= np.ceil(len(TURNS) * size / n)
+    for start in range(0, count - len(QUARTERS) + 1, len(QUARTERS)):
+        seen = inside[start : start + len(QUARTERS)].sum(0)
+        assert seen.min() >= np.floor(len(QUARTERS) * size / n)
+        assert seen.max() <= np.ceil(len(QUARTERS) * size / n)
 
 
 def test_halves_leave_nobody_without_a_shadow_on_either_side() -> None:
@@ -106,7 +106,7 @@ def test_in_a_question_about_public_records_these_are_drawn(digits: Data) -> Non
         assert len(public) == len(digits.public)
         assert np.array_equal(row, np.isin(record_keys(challenge.targets.records), record_keys(public)))
         assert private is challenge.public
-    assert share(challenge.targets) == pytest.approx(100 / 160)
+    assert member_share(challenge.targets) == pytest.approx(100 / 160)
 
 
 def test_one_shadow_is_refused_in_one_sentence(digits: Data) -> None:
@@ -136,35 +136,40 @@ def test_neither_order_nor_who_is_known_changes_a_shadow(digits: Data) -> None:
 
 
 def test_attacks_share_their_shadows(digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After LiRA has paid for its shadows, RMIA trains nothing; each gets its own seed from the runner."""
-    programs: list[int] = []
-    fit = training_loop.fit
+    """After LiRA has trained its shadows, jointly by rounds, RMIA trains nothing; the runner seeds them differently."""
+    rounds: list[int] = []
 
-    def counted(recipes: Any, *rest: Any) -> Any:
-        programs.append(len(recipes))
-        return fit(recipes, *rest)
+    def counted(calls: Any) -> Any:
+        rounds.append(len(calls))
+        return train.train_jointly(calls)
 
-    monkeypatch.setattr(training_loop, "fit", counted)
+    monkeypatch.setattr(shadow_models, "train_jointly", counted)
+    trained: list[int] = []
     defense = components().defenses["none"]
     challenge = asked(digits)
     with train.caching(WeightsCache(tmp_path)):
-        release = run.release(digits, Choice(defense, quick(defense)), 0)
+        release = play.release(digits, Choice(defense, quick(defense)), 0)
         for seed, name, options in ((1, "lira", {"shadows": 8}), (2, "rmia", {"references": 1})):
             function = components().attacks[name].function
             function(release, challenge.targets, challenge.public, seed=seed, **options)
-    assert programs == [1, 4, 4]
+            trained.append(len(list(tmp_path.glob("*.npz"))))  # one file per joint training
+    assert rounds == [4, 4, 4]
+    assert trained == [3, 3]
 
 
 # Through the defense
 
 
-@pytest.mark.parametrize("name", ["none", "dp_sgd", "dp_augm", "dp_vaegm"])
+ALL = [pytest.param(name, marks=pytest.mark.slow) for name in ("none", "dp_augm", "dp_vaegm")]
+
+
+@pytest.mark.parametrize("name", ["dp_sgd", *ALL])
 def test_a_shadow_is_the_defense_on_its_records(name: str, digits: Data) -> None:
     """It is what the defense's own function makes of the same records and seed, noise and all."""
     defense = components().defenses[name]
     choice = Choice(defense, quick(defense))
     challenge, kept = asked(digits), Spy()
-    release = run.release(digits, choice, 0)
+    release = play.release(digits, choice, 0)
     trained = train_shadows(release, challenge.targets, challenge.public, 2)
     train_shadows(kept.release, challenge.targets, challenge.public, 2)
     for shadow, (private, seed, _) in zip(trained.releases, kept.calls, strict=True):
@@ -173,23 +178,27 @@ def test_a_shadow_is_the_defense_on_its_records(name: str, digits: Data) -> None
         assert np.allclose(shadow.predict(digits.holdout.x), alone.predict(digits.holdout.x), atol=1e-4)
 
 
-def test_shadows_of_the_undefended_model_are_doubted(digits: Data) -> None:
+@pytest.mark.parametrize(
+    "statistic",
+    [logits, pytest.param(lambda p, y: np.log(true_probability(p, y)), marks=pytest.mark.slow)],
+    ids=["lira", "rmia"],
+)
+def test_shadows_of_the_undefended_model_are_doubted(digits: Data, statistic: Any) -> None:
     """The mutant: a defended release beside shadows that were trained without the defense."""
     defense = components().defenses["dp_sgd"]
     challenge = asked(digits)
-    release = run.release(digits, Choice(defense, {"steps": 30, "epsilon": 1.0}), 0)
+    release = play.release(digits, Choice(defense, {"steps": 30, "epsilon": 1.0}), 0)
 
     def undefended(private: Examples, seed: int, public: Examples | None = None) -> Release:
         return Release(NonPrivateDpEvent(), predict=classify(private, seed).predict)
 
     records = challenge.targets.records
-    for seen in (logits, lambda p, y: np.log(truth(p, y))):
-        for given, alike in ((release, True), (replace(release, retrain=undefended), False)):
-            trained = train_shadows(given, challenge.targets, challenge.public, 4)
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                check_alike(ask(release, seen, records), trained.ask(seen, records))
-            assert [warning.category for warning in caught] == ([] if alike else [Caveat])
+    for given, alike in ((release, True), (replace(release, retrain=undefended), False)):
+        trained = train_shadows(given, challenge.targets, challenge.public, 4)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            check_same_distribution(query(release, statistic, records), trained.query(statistic, records))
+        assert [warning.category for warning in caught] == ([] if alike else [Caveat])
 
 
 def test_shadows_of_the_same_law_are_rarely_doubted_and_others_mostly() -> None:
@@ -202,7 +211,7 @@ def test_shadows_of_the_same_law_are_rarely_doubted_and_others_mostly() -> None:
             own, shadows = np.full(5, means[0] + shift), np.tile(means[1:, None], 5)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                check_alike(own, shadows)
+                check_same_distribution(own, shadows)
             count += len(caught)
         return count
 
@@ -213,7 +222,7 @@ def test_shadows_of_the_same_law_are_rarely_doubted_and_others_mostly() -> None:
 def test_a_constant_release_is_like_its_shadows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_alike(np.full(7, -2.1972), np.full((4, 7), -2.1972))
+        check_same_distribution(np.full(7, -2.1972), np.full((4, 7), -2.1972))
 
 
 # Questions
@@ -231,6 +240,6 @@ def test_shadows_are_asked_once_each_for_all_records(digits: Data) -> None:
 
     challenge = asked(digits)
     trained = train_shadows(Release(NonPrivateDpEvent(), retrain=retrain), challenge.targets, challenge.public, 3)
-    seen = trained.ask(truth, challenge.targets.records)
+    seen = trained.query(true_probability, challenge.targets.records)
     assert sizes == [240] * 3
     assert np.allclose(seen, challenge.targets.records.y / 45)

@@ -18,7 +18,7 @@ from cells import cell as made
 
 from bench.core.dataset import Where
 from bench.report import cost_estimate
-from bench.runner.cell import Cell, asked
+from bench.runner.cell import Cell, playable
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request
 from bench.runner.selection import choose_all
@@ -61,7 +61,7 @@ def seconds(run: Callable[[], object]) -> float:
 def test_reading_cells_over_parsing_their_json(benchmark: Any, tmp_path: Path, what: str, bar: float) -> None:
     registry = discover()
     one = grid(registry)
-    cells = asked([one])
+    cells = playable([one])
     fill(Store(tmp_path), cells)
 
     def work() -> None:

@@ -19,7 +19,7 @@ from bench.core.errors import UserError
 from bench.report import budget as budgets
 from bench.report import cost_estimate
 from bench.report.budget import Budget, within
-from bench.runner.cell import Cell, asked
+from bench.runner.cell import Cell, playable
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request
 from bench.runner.selection import choose, duration
@@ -105,7 +105,7 @@ def planned(store: Store, *grids: Grid) -> list[cost_estimate.Row]:
 def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_be_played(
     store: Store, registry: Registry
 ) -> None:
-    cells = asked([grid(registry, "shield wall mute", "spear sling", seeds=(0, 1))])
+    cells = playable([grid(registry, "shield wall mute", "spear sling", seeds=(0, 1))])
     for cell in cells:
         if cell.defense.name == "shield" and cell.seed == 0:
             past(store, cell, 3.0, 1.0, fresh=True)
@@ -124,7 +124,7 @@ def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_
 
 def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Store, registry: Registry) -> None:
     one = grid(registry, "shield", "spear")
-    past(store, *asked([one]), 3.0, 1.0, fresh=True, machine="f" * 32)
+    past(store, *playable([one]), 3.0, 1.0, fresh=True, machine="f" * 32)
     for accept, stored in ((False, 0), (True, 1)):
         [row] = cost_estimate.make(Request((one,), store.root, Where(), accept), store)
         assert row.stored == stored
@@ -133,7 +133,7 @@ def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Stor
 
 def test_a_training_counts_once_however_many_attacks_follow(store: Store, registry: Registry) -> None:
     one = grid(registry, "shield", "spear sling")
-    for cell, attack in zip(asked([one]), (1.0, 5.0), strict=True):
+    for cell, attack in zip(playable([one]), (1.0, 5.0), strict=True):
         past(store, cell, 30.0, attack)
     [row] = planned(store, one)
     [group] = row.groups
@@ -149,7 +149,7 @@ def test_the_nearest_past_cell_tells_the_cost(store: Store, registry: Registry) 
         [group] = row.groups
         return group.costs[0].basis, group.training.seconds, group.costs[0].seconds
 
-    [big, other, seed, own] = asked(
+    [big, other, seed, own] = playable(
         [
             grid(registry, "shield", "spear", "digits,private=500", (7,)),
             grid(registry, "shield,strength=2", "spear", seeds=(7,)),
@@ -171,7 +171,7 @@ def test_the_nearest_past_cell_tells_the_cost(store: Store, registry: Registry) 
 
 
 def test_what_was_measured_here_is_nearer_than_what_another_machine_measured(store: Store, registry: Registry) -> None:
-    near, far = asked([grid(registry, "shield", "spear", seeds=(1, 5))])
+    near, far = playable([grid(registry, "shield", "spear", seeds=(1, 5))])
     past(store, near, 10.0, 1.0)
     past(store, far, 20.0, 2.0, machine=store.machine)
     [row] = planned(store, grid(registry, "shield", "spear"))
@@ -185,7 +185,7 @@ def test_what_was_measured_here_is_nearer_than_what_another_machine_measured(sto
 
 def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, registry: Registry) -> None:
     one = grid(registry, "shield", "spear sling")
-    for cell, digest in zip(asked([one]), ("a" * 32, "b" * 32), strict=True):
+    for cell, digest in zip(playable([one]), ("a" * 32, "b" * 32), strict=True):
         past(store, cell, 1.0, 60.0, digest=digest)
     [row] = planned(store, one)
     assert row.groups[0].seconds == pytest.approx(121.0)
@@ -200,7 +200,7 @@ def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, re
 
 def test_a_training_is_cached_where_its_note_and_all_its_fits_are_there(store: Store, registry: Registry) -> None:
     one = grid(registry, "shield", "spear")
-    [cell] = asked([one])
+    [cell] = playable([one])
     past(store, cell, 60.0, 6.0)
 
     def left() -> tuple[bool, float]:
@@ -216,14 +216,14 @@ def test_a_training_is_cached_where_its_note_and_all_its_fits_are_there(store: S
     [row] = planned(store, one)
     assert cost_estimate.lines([row])[1].split()[5] == "0"
     assert "1 more trainings are cached" in " ".join(cost_estimate.lines([row]))
-    [other] = asked([grid(registry, "shield", "spear", seeds=(1,))])
+    [other] = playable([grid(registry, "shield", "spear", seeds=(1,))])
     assert other.training_digest() != cell.training_digest()
-    [other] = asked([grid(registry, "shield", "sling")])
+    [other] = playable([grid(registry, "shield", "sling")])
     assert other.training_digest() == cell.training_digest()
 
 
 def test_what_trains_nothing_is_never_cached(store: Store, registry: Registry) -> None:
-    [cell] = asked([grid(registry, "shield", "spear")])
+    [cell] = playable([grid(registry, "shield", "spear")])
     past(store, cell, 60.0, 6.0)
     store.save_asked(cell.training_digest(), {})
     [row] = planned(store, grid(registry, "shield", "spear"))
@@ -243,7 +243,7 @@ def test_a_broken_note_is_no_note(store: Store) -> None:
 def test_plan_and_why_import_nothing_heavy_and_read_configurations(
     store: Store, registry: Registry, plugin: Path, tmp_path: Path
 ) -> None:
-    for cell in asked([grid(registry, "shield", "spear")]):
+    for cell in playable([grid(registry, "shield", "spear")]):
         past(store, cell, 60.0, 6.0)
     board = tmp_path / "board.yaml"
     board.write_text(f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\n")
@@ -293,7 +293,7 @@ def batches(
 
 def by_hand(store: Store, registry: Registry, costs: dict[str, float], attacks: dict[str, float]) -> list[Cell]:
     """Defenses and attacks with known costs over two seeds; all that is stored is stale."""
-    cells = asked([grid(registry, " ".join(costs), " ".join(attacks), seeds=(0, 1))])
+    cells = playable([grid(registry, " ".join(costs), " ".join(attacks), seeds=(0, 1))])
     for cell in cells:
         past(store, cell, costs[cell.defense.name], attacks[cell.attack.name])
     return cells
@@ -338,7 +338,7 @@ def test_a_cell_that_took_longer_than_told_costs_the_next_ones_their_time(store:
 
 def test_what_no_past_cell_tells_of_comes_after_what_is_known_and_may_begin(store: Store, registry: Registry) -> None:
     cells = by_hand(store, registry, {"wall": 5.0}, {"spear": 1.0})
-    cells += asked([grid(registry, "shield", "spear")])
+    cells += playable([grid(registry, "shield", "spear")])
     assert batches(store, registry, cells, 100.0)[:2] == [["wall/spear/0"], ["shield/spear/0"]]
     assert batches(store, registry, cells, 1.0) == [["shield/spear/0"]]
 
@@ -358,7 +358,7 @@ def test_a_running_batch_ends_with_the_cell_that_the_time_still_allows(store: St
 def test_further_seeds_go_to_rows_that_overlap_another_the_widest_interval_first(
     store: Store, registry: Registry
 ) -> None:
-    cells = asked([grid(registry, "none shield wall constant", "confidence", seeds=(0, 1))])
+    cells = playable([grid(registry, "none shield wall constant", "confidence", seeds=(0, 1))])
     shown = {"none": (0.9, 0.001), "shield": (0.60, 0.02), "wall": (0.62, 0.04), "constant": (0.3, 0.05)}
     for cell in cells[::2] if cells[1].seed else cells[:4]:
         assert cell.seed == 0
@@ -404,7 +404,7 @@ def test_plan_takes_a_budget(
 def test_the_board_is_looked_at_again_only_when_it_has_changed(
     store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch, fresh: bool, looked: int
 ) -> None:
-    cells = asked([grid(registry, "shield wall", "spear", seeds=(0, 1))])
+    cells = playable([grid(registry, "shield wall", "spear", seeds=(0, 1))])
     for cell in cells:
         past(store, cell, 5.0, 1.0, fresh=not cell.seed)
     count = []

@@ -13,7 +13,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.core.errors import UserError
-from bench.games import metrics
+from bench.games import metrics, paired
 from bench.report.exposure import export
 from bench.store.store import Store
 from tests.cells import cell
@@ -29,7 +29,7 @@ def keep(store: Store, defense: str, attack: str, found: set[int], **changed: An
         score[2 * i] = 2 + i
     result = cell(defense, attack, auc=metrics.auc(score, member)["value"], **changed)
     names = np.array([i.to_bytes(8, "big") for i in range(N)], "V8")
-    answers = metrics.placements(score, member) | {"records": names}
+    answers = paired.auc_units(score, member) | {"records": names}
     store.save_answers((result.data, defense, attack, result.seed), answers)
     store.save(result)
     return result

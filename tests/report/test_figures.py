@@ -23,7 +23,7 @@ from bench.cli.main import main
 from bench.cli.options import SETTINGS
 from bench.core.component import Choice
 from bench.core.dataset import Examples
-from bench.games.metrics import over_seeds
+from bench.games.intervals import over_seeds
 from bench.report import figures
 from bench.report.figures import FIGURES, Plan, Point
 from bench.report.figures.page import table
@@ -50,7 +50,7 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
     """The cells of a figure, for some seeds of its own or others."""
 
     def planned(plan: Plan, **flags: Any) -> list[cells.Cell]:
-        return cells.asked(requested(registry, plan, {**dict.fromkeys(SETTINGS), **flags}).grids)
+        return cells.playable(requested(registry, plan, {**dict.fromkeys(SETTINGS), **flags}).grids)
 
     return planned
 

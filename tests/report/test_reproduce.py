@@ -26,7 +26,7 @@ from bench.core.digest import digest
 from bench.core.errors import UserError
 from bench.dp.weights_cache import WeightsCache
 from bench.report import reproduce, reproduction_verdict
-from bench.runner.cell import Cell, asked
+from bench.runner.cell import Cell, playable
 from bench.runner.registry import discover
 from bench.runner.request import Grid, Request
 from bench.runner.selection import choose
@@ -299,7 +299,7 @@ def many() -> list[Cell]:
         for choice in choose(registry, "defense", name)
     )
     attacks = tuple(choose(registry, "attack", "membership"))
-    return asked([Grid(defenses, attacks, tuple(choose(registry, "data", "digits")), (0, 1, 2))])
+    return playable([Grid(defenses, attacks, tuple(choose(registry, "data", "digits")), (0, 1, 2))])
 
 
 def test_a_sample_is_spread_over_rows_and_attacks_and_is_the_one_of_its_seed() -> None:

@@ -19,14 +19,14 @@ from bench.core.errors import UserError
 from bench.core.game import Challenge
 from bench.games import MEMBERSHIP
 from bench.report import aggregate, markdown
+from bench.runner import controls
 from bench.runner.controls import Control, ControlSetting
 from bench.runner.registry import Registry
-from bench.runner.run import controls
 from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = Store(ROOT / "results")
-# It learns to read the release on people whom nobody trained on, where there is nothing of what was memorised.
+# It learns from public records, which are not memorised, what the release says about a record.
 RED = {"art_attribute": "positive control: where nothing defends it reaches"}
 GREEN = Control(
     "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
@@ -38,7 +38,7 @@ def guess(challenge: Challenge, seed: int) -> Any:
     return np.random.default_rng(seed).random(len(challenge.ground_truth))
 
 
-QUICK = replace(MEMBERSHIP, baseline=guess)  # the true blind answer takes seconds
+QUICK = replace(MEMBERSHIP, baseline=guess)  # the real baseline takes seconds
 
 
 def confidence(release: Any, targets: Any, public: Any, *, seed: int) -> Any:
@@ -51,10 +51,10 @@ def wrong_way(release: Any, targets: Any, public: Any, *, seed: int) -> Any:
     return -confidence(release, targets, public, seed=seed)
 
 
-def component(function: Any, game: Any = QUICK, floor: float | None = None) -> Component:
+def component(function: Any, game: Any = QUICK, required_score: float | None = None) -> Component:
     source = Path(inspect.getsourcefile(function) or "")
     return Component(function.__name__, "attack", function, dict(game.options), "", source,
-                     needs=frozenset({"predict"}), game=game, floor=floor)  # fmt: skip
+                     needs=frozenset({"predict"}), game=game, required_score=required_score)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +76,12 @@ def measured(one: Component, tmp_path: Path) -> Control:
 
 
 def test_an_attack_that_works_is_green(tmp_path: Path) -> None:
-    found = measured(component(confidence, floor=0.8), tmp_path)
+    found = measured(component(confidence, required_score=0.8), tmp_path)
     assert found.red == ()
     assert found.positive["value"] > 0.9
     assert found.null["low"] < 0.5 < found.null["high"]
     assert (found.metric, found.expected, found.seeds) == ("auc", 0.5, 8)
-    again = measured(component(confidence, floor=0.8), tmp_path / "other")
+    again = measured(component(confidence, required_score=0.8), tmp_path / "other")
     assert again == found
 
 
@@ -90,29 +90,29 @@ def test_an_attack_that_does_not_work_is_red(tmp_path: Path) -> None:
     assert "positive control" in why
 
 
-def test_a_floor_that_is_not_reached_is_red(tmp_path: Path) -> None:
-    [why] = measured(component(confidence, floor=0.999999), tmp_path).red
-    assert "its floor is 1.000" in why
+def test_a_required_score_that_is_not_reached_is_red(tmp_path: Path) -> None:
+    [why] = measured(component(confidence, required_score=0.999999), tmp_path).red
+    assert "its required score is 1.000" in why
 
 
 def test_controls_belong_to_the_attack_whoever_it_asks_about(tmp_path: Path) -> None:
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
-    controls.save(store, replace(GREEN, digest=controls.fingerprint(Choice(one), known)))
+    controls.save(store, replace(GREEN, digest=controls.expected_digest(Choice(one), known)))
     assert controls.caveat(store, known, "confidence,of=public") is None
 
 
 def test_finding_something_where_nothing_is_turns_red(tmp_path: Path) -> None:
     """The mutant of the null control: what should know nothing of the records in question was trained on them."""
-    leaking = replace(QUICK, unrelated=lambda data, rng: (data, data.private))
+    leaking = replace(QUICK, null_data=lambda data, rng: (data, data.private))
     [why] = measured(component(confidence, leaking), tmp_path).red
     assert "null control" in why
 
 
 def test_null_trains_on_records_that_are_not_asked_about(digits: Any) -> None:
-    assert MEMBERSHIP.unrelated
+    assert MEMBERSHIP.null_data
     wide = replace(digits, private=digits.private[:40])
-    asked, records = MEMBERSHIP.unrelated(wide, np.random.default_rng(0))
+    asked, records = MEMBERSHIP.null_data(wide, np.random.default_rng(0))
     everywhere = [row.tobytes() for part in (asked.private, asked.holdout, asked.public) for row in part.x]
     assert len(records) == 40
     assert not {row.tobytes() for row in records.x} & set(everywhere)
@@ -121,24 +121,24 @@ def test_null_trains_on_records_that_are_not_asked_about(digits: Any) -> None:
 
 def test_p_value_is_students() -> None:
     values = np.random.default_rng(0).normal(0.5, 0.1, 20)
-    assert controls._p_value(list(values), 0.45) == pytest.approx(stats.ttest_1samp(values, 0.45).pvalue)
-    assert controls._p_value([0.5] * 20, 0.5) == 1
-    assert controls._p_value([0.6] * 20, 0.5) == 0
+    assert controls.null_p_value(list(values), 0.45) == pytest.approx(stats.ttest_1samp(values, 0.45).pvalue)
+    assert controls.null_p_value([0.5] * 20, 0.5) == 1
+    assert controls.null_p_value([0.6] * 20, 0.5) == 0
 
 
 def test_a_null_control_is_rarely_red_by_chance_and_sees_a_small_bias() -> None:
     rng = np.random.default_rng(0)
-    null = [controls._p_value(list(rng.normal(0.5, 0.05, 20)), 0.5) for _ in range(2000)]
-    assert sum(p < controls.SURE for p in null) <= stats.binom.isf(1e-6, 2000, controls.SURE)
-    biased = [controls._p_value(list(rng.normal(0.57, 0.05, 20)), 0.5) for _ in range(200)]
-    assert sum(p < controls.SURE for p in biased) > 150
+    null = [controls.null_p_value(list(rng.normal(0.5, 0.05, 20)), 0.5) for _ in range(2000)]
+    assert sum(p < controls.SIGNIFICANT for p in null) <= stats.binom.isf(1e-6, 2000, controls.SIGNIFICANT)
+    biased = [controls.null_p_value(list(rng.normal(0.57, 0.05, 20)), 0.5) for _ in range(200)]
+    assert sum(p < controls.SIGNIFICANT for p in biased) > 150
 
 
 def test_stored_controls_come_back_and_say_when_they_are_old(tmp_path: Path) -> None:
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
     assert "controls were not run" in str(controls.caveat(store, known, "confidence"))
-    fresh = replace(GREEN, digest=controls.fingerprint(Choice(one), known))
+    fresh = replace(GREEN, digest=controls.expected_digest(Choice(one), known))
     controls.save(store, fresh)
     assert controls.load(store, "confidence") == fresh
     assert controls.caveat(store, known, "confidence") is None
@@ -171,7 +171,7 @@ def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
     assert not any("was not run here" in caveat for caveat in caveats)
 
 
-def test_an_attack_without_a_world_says_so(tmp_path: Path) -> None:
+def test_an_attack_without_a_control_setting_says_so(tmp_path: Path) -> None:
     strange = replace(component(confidence), needs=frozenset({"join"}))
     with pytest.raises(UserError, match="no control of its game that publishes join"):
         controls.control_setting(Choice(strange), registry(strange))
@@ -186,10 +186,10 @@ def test_the_program_measures_once_and_exits_1_on_red(
     def measure(attack: Choice, registry: Registry, *_: Any) -> Control:
         asked.append(attack.label)
         red = ("positive control: too low",) if attack.name == "art_membership" else ()
-        return replace(GREEN, attack=attack.label, digest=controls.fingerprint(attack, registry), red=red)
+        return replace(GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red)
 
     monkeypatch.setattr(controls, "measure", measure)
-    there = ["control", "--results", str(tmp_path)]
+    there = ["controls", "--results", str(tmp_path)]
     assert main([*there, "--attack", "confidence"]) == 0
     assert main([*there, "--attack", "confidence", "--attack", "art_membership"]) == 1
     assert asked == ["confidence", "art_membership"]
@@ -206,4 +206,4 @@ def test_shipped_controls_are_fresh_and_green(name: str) -> None:
         assert said is not None
         assert RED[name] in said
         return
-    assert said is None, f"{said} Run `bench control`, look at what it says, and commit results/controls."
+    assert said is None, f"{said} Run `bench controls`, look at what it says, and commit results/controls."

@@ -1,4 +1,4 @@
-"""The crossing: what is measured, kept, measured again or refused, and that numbers depend on the cell alone."""
+"""A run: what is measured, stored, measured again or refused, and that numbers depend on the cell alone."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ import pytest
 from cells import cell as made
 
 from bench.cli.main import main
+from bench.core import files as disk
 from bench.core.dataset import Where
 from bench.core.errors import UserError
-from bench.dp import train as training
-from bench.dp import training_loop
+from bench.core.progress import Progress
+from bench.dp.weights_cache import WeightsCache
 from bench.games import membership
+from bench.models import classifier
 from bench.report import cost_estimate
+from bench.runner import play
+from bench.runner import run as runner
 from bench.runner.registry import discover
 from bench.runner.request import Grid, Request
-from bench.runner.run import run as runner
 from bench.runner.selection import choose
 from bench.store.freshness import freshness
 from bench.store.records import CellResult
-from bench.store.store import Store, store
+from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = "digits,holdout=60,private=60,public=20"
@@ -44,18 +47,17 @@ from dataclasses import replace
 import numpy as np
 
 from bench.core.dataset import Data, Examples
-from bench.games import membership
-from bench.core.errors import Caveat
+from bench.core.errors import Caveat, UserError
 from bench.games import MEMBERSHIP
 from bench.core.component import attack, dataset, defense
 from bench.core.release import Release
 
 
 def guess(challenge, seed):
-    return np.random.default_rng(seed).random(len(challenge.secret))
+    return np.random.default_rng(seed).random(len(challenge.ground_truth))
 
 
-QUICK = replace(MEMBERSHIP, blind=guess)  # the true blind answer takes seconds
+QUICK = replace(MEMBERSHIP, baseline=guess)  # the real baseline takes seconds
 
 
 def noise(seed):
@@ -86,12 +88,34 @@ def mute(private, public, *, seed):
 def chatty(private, public, *, seed):
     """Publishes more than it declares."""
     release = noise(seed)
-    return Release(release.spent, predict=release.predict, encode=release.predict)
+    return Release(release.dp_event, predict=release.predict, encode=release.predict)
 
 
 @defense("absent", publishes={"predict"})
 def absent(private, public, *, seed):
     """Forgets to return its release."""
+
+
+@defense("picky", publishes={"predict"})
+def picky(private, public, *, seed):
+    """Refuses its options."""
+    raise UserError("picky needs more\nrecords: give it some.")
+
+
+def demand(data, rng):
+    raise UserError("this game needs other records: leave it out.")
+
+
+@attack("demanding", game=replace(QUICK, name="demanding", challenges={"private": demand}), needs={"predict"})
+def demanding(release, targets, public, *, seed):
+    """Must not be asked."""
+    raise AssertionError("played without a challenge")
+
+
+@attack("fussy", game=QUICK, needs={"predict"})
+def fussy(release, targets, public, *, seed):
+    """Refuses its options."""
+    raise UserError("fussy takes no such option: leave it out.")
 
 
 @attack("honest", game=QUICK, needs={"predict"})
@@ -161,9 +185,14 @@ def run(results: Path, plugin: Path) -> Run:
     """`bench run` in this process; words without a dash are defenses before `against` and attacks after it."""
 
     def call(
-        *words: str, data: str = DATA, seeds: str = "0", folder: Path = results, more: tuple[str, ...] = ()
+        *words: str,
+        data: str = DATA,
+        seeds: str = "0",
+        folder: Path = results,
+        more: tuple[str, ...] = (),
+        code: Path = plugin,
     ) -> int:
-        return main(arguments(plugin, folder, *words, data=data, seeds=seeds, more=more))
+        return main(arguments(code, folder, *words, data=data, seeds=seeds, more=more))
 
     return call
 
@@ -199,15 +228,24 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was really trained, by its name."""
-    plain, seen = training_loop.fit, []
+    """The trainings that were run, by the keys under which their weights were saved."""
+    save, trained = WeightsCache.save, []
 
-    def fit(recipes: Any, parts: Any, seeds: Any, what: str, say: Any) -> Any:
-        seen.append(what)
-        return plain(recipes, parts, seeds, what, say)
+    def saved(self: WeightsCache, key: str, arrays: Any) -> None:
+        save(self, key, arrays)
+        if "answer" not in arrays:  # a baseline answer is cached beside them
+            trained.append(key)
 
-    monkeypatch.setattr(training_loop, "fit", fit)
-    return seen
+    monkeypatch.setattr(WeightsCache, "save", saved)
+    return trained
+
+
+def edited(plugin: Path, old: str, new: str) -> Path:
+    """The plugin with other code, at another path: the code of a file is read once per process."""
+    assert old in PLUGIN
+    path = plugin.with_name("edited.py")
+    path.write_text(PLUGIN.replace(old, new))
+    return path
 
 
 # What fails
@@ -228,9 +266,8 @@ def test_a_failing_attack_is_reported_and_never_kept_and_the_rest_goes_on(
     before = files(results)
     assert run(*asked) == 1, "a failure must not be remembered as done"
     assert files(results) == before
-    plugin.write_text(PLUGIN.replace('raise RuntimeError("out of\\nluck")', "return targets.records.x.mean((1, 2, 3))"))
-    store.source_digest.cache_clear()
-    assert run("says", "against", "broken") == 0
+    mended = edited(plugin, 'raise RuntimeError("out of\\nluck")', "return targets.records.x.mean((1, 2, 3))")
+    assert run("says", "against", "broken", code=mended) == 0
     assert ("says", "broken", 0) in names(results)
 
 
@@ -278,6 +315,55 @@ def test_what_cannot_be_stored_fails_its_cell_alone(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "failed", "sentence"),
+    [
+        (("picky", "says", "against", "honest"), "picky/honest", "picky needs more records: give it some."),
+        (("says", "against", "fussy", "honest"), "says/fussy", "fussy takes no such option: leave it out."),
+        (("says", "against", "demanding", "honest"), "says/demanding", "this game needs other records: leave it out."),
+    ],
+)
+def test_a_mistake_in_one_component_fails_its_cells_alone(
+    run: Run, results: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], failed: str, sentence: str
+) -> None:
+    assert run(*words) == 1
+    out, err = capsys.readouterr()
+    assert f"bench: failed: {DATA}/{failed}/0: {sentence}\n" in err
+    assert "failed" in out
+    assert names(results) == {("says", "honest", 0)}
+
+
+def test_a_run_of_mistakes_alone_is_one_of_the_user(
+    run: Run, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("picky", "against", "honest", "fussy") == 2
+    err = capsys.readouterr().err
+    assert [line for line in err.splitlines() if line.startswith("bench: ")] == [
+        "bench: picky needs more records: give it some."
+    ]
+    assert run("says", "against", "honest") == 0
+    assert run("says", "picky", "against", "honest") == 1, "what is stored is played"
+    assert run("picky", "against", "broken", "honest") == 2, "it fails before any attack"
+    assert run("says", "against", "broken", "fussy") == 1, "a bug of a component is no mistake of the user"
+
+
+def test_a_disk_that_fills_up_stops_the_run_at_once(
+    run: Run, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unlike a mistake in a component: no later cell could be stored either, and hours would be spent on them."""
+    plain = os.fsync
+
+    def full(file: int) -> None:
+        if cells(results):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(file)
+
+    monkeypatch.setattr(disk.os, "fsync", full)
+    assert run("says", "against", "honest", "slow", "stopped") == 2, "130 where it went on to the next attack"
+    assert names(results) == {("says", "honest", 0)}
+    assert "free space" in capsys.readouterr().err
+
+
 def test_what_cannot_be_played_is_not_trained(run: Run, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("mute", "says", "against", "honest") == 0
     assert names(results) == {("says", "honest", 0)}
@@ -296,11 +382,7 @@ def test_the_second_run_trains_nothing_and_does_not_import_tensorflow(
     before, board = files(results), capsys.readouterr().out
     code = f"""
 import sys
-from bench.runner.selection import choose
 from bench.cli.main import main
-from bench.core.dataset import Where
-from bench.games import membership
-from bench.core.errors import UserError
 code = main({arguments(plugin, results, *asked)!r})
 slow = {{"tensorflow", "keras", "tensorflow_privacy", "tensorflow_datasets", "art", "sklearn", "dp_accounting"}}
 assert not slow & set(sys.modules), slow & set(sys.modules)
@@ -314,9 +396,9 @@ sys.exit(code)
 
 def test_a_new_attack_retrains_nothing(run: Run, results: Path, trainings: list[str]) -> None:
     assert run("none,steps=4", "against", "confidence") == 0
-    assert trainings == ["none: classifier"]
+    assert len(trainings) == 1
     assert run("none,steps=4", "against", "confidence", "honest") == 0
-    assert trainings == ["none: classifier"]
+    assert len(trainings) == 1
     assert len(cells(results)) == 2
 
 
@@ -392,7 +474,7 @@ def test_published_cells_are_measured_again_unless_accepted(run: Run, results: P
     for cell in folder.results():
         folder.save(replace(cell, machine="0" * 32))
     published = files(results)
-    assert run(*asked, more=("--accept-published",)) == 0
+    assert run(*asked, more=("--reuse-committed",)) == 0
     assert files(results) == published
     assert run(*asked) == 0
     assert {cell.machine for cell in folder.results()} == {folder.machine}
@@ -411,26 +493,23 @@ def test_published_cells_are_measured_again_unless_accepted(run: Run, results: P
 def test_code_that_changed_makes_its_cells_stale(
     run: Run, results: Path, plugin: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, stale: bool
 ) -> None:
-    assert PLUGIN.count(old)
     assert run("says", "against", "honest") == 0
     [cell] = cells(results).values()
     before = files(results)
-    plugin.write_text(PLUGIN.replace(old, new))
-    store.source_digest.cache_clear()
-    assert freshness(discover([plugin]))(cell) != stale
+    code = edited(plugin, old, new)
+    assert freshness(discover([code]))(cell) != stale
     capsys.readouterr()
-    assert main(["table", "--results", str(results), "--plugin", str(plugin)]) == 0
+    assert main(["table", "--results", str(results), "--plugin", str(code)]) == 0
     assert ("stale" in capsys.readouterr().out) == stale
-    assert run("says", "against", "honest") == 0
+    assert run("says", "against", "honest", code=code) == 0
     assert (files(results) != before) == stale
 
 
 def test_a_data_set_that_changed_makes_its_cells_stale(run: Run, results: Path, plugin: Path) -> None:
     assert run("constant", "against", "confidence", data="made") == 0
     [cell] = cells(results).values()
-    plugin.write_text(PLUGIN.replace("rng.random((size", "0.5 * rng.random((size"))
-    store.source_digest.cache_clear()
-    assert not freshness(discover([plugin]))(cell)
+    assert freshness(discover([plugin]))(cell)
+    assert not freshness(discover([edited(plugin, "rng.random((size", "0.5 * rng.random((size")]))(cell)
 
 
 def test_a_component_that_is_gone_makes_its_cells_stale(run: Run, results: Path) -> None:
@@ -478,7 +557,7 @@ def test_a_disk_that_refuses_is_one_sentence_and_old_files_stay(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return plain(*words)
 
-    monkeypatch.setattr(store.os, call, full)
+    monkeypatch.setattr(disk.os, call, full)
     capsys.readouterr()
     assert run("says", "against", "honest", "slow") == 2
     err = capsys.readouterr().err
@@ -497,7 +576,7 @@ def test_a_disk_that_refuses_is_noticed_before_anything_is_trained(
     def full(*_: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     assert run("none,steps=4", "against", "confidence") == 2
     assert trainings == []
     assert not files(results)
@@ -511,16 +590,15 @@ def test_a_run_that_finds_everything_stored_needs_no_disk(
     def full(*_: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     assert run("says", "against", "honest") == 0
 
 
 def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from bench.cli.options import request
-    from bench.core.progress import Progress
 
     registry = discover([plugin])
-    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config", "budget"))
+    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "reuse-committed", "config", "budget"))
     settings: dict[str, Any] = {
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),
@@ -606,13 +684,13 @@ def test_a_budget_measures_what_ends_in_time_and_says_what_it_left(
     changed = {name[1:] for name, cell in cells(results).items() if before.get(name) != cell}
     assert changed == {("none,steps=4", "confidence", 0), ("none,steps=4", "honest", 0)}
     assert "the budget left 4 to measure" in capsys.readouterr().err
-    assert trainings == ["none: classifier"], "what is remembered is not trained for a second turn"
+    assert len(trainings) == 1, "what is cached is not trained again"
 
 
 def test_a_budget_in_which_nothing_ends_measures_nothing(
     run: Run, results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_split", lambda *given: pytest.fail("loaded for nothing"))
+    monkeypatch.setattr(play, "split", lambda *given: pytest.fail("loaded for nothing"))
     stale(results, DATA, "says", "honest", (60.0, 1.0))
     before = files(results)
     assert run("says", "against", "honest", more=("--budget", "60s")) == 0
@@ -625,7 +703,7 @@ def test_a_budget_in_which_nothing_ends_measures_nothing(
 def test_what_is_too_small_to_ask_about_is_not_trained_for(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training_loop, "fit", lambda *given: pytest.fail("trained for nothing"))
+    monkeypatch.setattr(play, "train", lambda *given: pytest.fail("trained for nothing"))
     words = ["run", "--defense", "none", "--attack", "confidence", "--data", "digits,private=3", "--seeds", "0"]
     assert main([*words, "--results", str(results)]) == 2
     assert capsys.readouterr().err.count("bench: ") == 1
@@ -634,17 +712,21 @@ def test_what_is_too_small_to_ask_about_is_not_trained_for(
 def test_no_two_rows_share_their_noise(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of one sweep, or of one data set in two sizes: of equal noise one could subtract the other's."""
     seeds: list[int] = []
-    train = training.train
+    train = classifier.train
 
-    def listen(recipe: Any, parts: Any, given: Any, what: str = "") -> Any:
+    def listen(recipe: Any, datasets: Any, given: Any, *rest: Any, **more: Any) -> Any:
         seeds.extend(given)
-        return train(recipe, parts, given, what)
+        return train(recipe, datasets, given, *rest, **more)
 
-    monkeypatch.setattr("bench.models.classifier.train", listen)
-    monkeypatch.setattr("bench.cli.run_commands._probe", lambda *asked: False)  # which trains too
-    words = ["run", "--defense", "dp_sgd,steps=2", "--epsilon", "1,8", "--attack", "confidence", "--seeds", "0,1"]
-    words += ["--data", DATA, "--data", "digits,holdout=60,private=61,public=20"]
-    assert main([*words, "--results", str(results)]) == 0
+    monkeypatch.setattr(classifier, "train", listen)
+    registry = discover()
+    defenses = [one for epsilon in (1, 8) for one in choose(registry, "defense", f"dp_sgd,steps=2,epsilon={epsilon}")]
+    sizes = (DATA, "digits,holdout=60,private=61,public=20")
+    data = [one for name in sizes for one in choose(registry, "data", name)]
+    grid = Grid(tuple(defenses), tuple(choose(registry, "attack", "confidence")), tuple(data), (0, 1))
+    with Progress() as progress:
+        outcome = runner.run(Request((grid,), results, Where()), registry, Store(results), progress)
+    assert (outcome.measured, outcome.failed) == (8, {})
     assert len(seeds) == len(set(seeds)) == 8
 
 
@@ -655,4 +737,4 @@ def test_a_record_twice_in_one_part_is_refused(results: Path, monkeypatch: pytes
     doubled = replace(split, private=split.private[np.r_[0 : len(split.private), 0]])
     component = replace(choice.component, function=lambda *given, **options: doubled)
     with pytest.raises(UserError, match="1 records more than once"):
-        runner._split(replace(choice, component=component), Where(), 0)
+        play.split(replace(choice, component=component), Where(), 0)

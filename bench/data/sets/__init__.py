@@ -1,1 +1,1 @@
-"""Data sets, one file each: what a new one decides, it decides for its own cells alone."""
+"""Data sets, one file each, so that a change in one makes the cells of that set alone stale."""

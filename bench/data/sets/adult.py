@@ -30,8 +30,8 @@ def adult(
     """Census income (UCI Adult), 106 features, 2 classes, 41,439 distinct of 48,842 records, through TFDS.
 
     Categories are one-hot, with a missing value as one of them; numbers are scaled by the ranges that the survey can
-    hold, which are public (`bench.data.adult_schema`). attribute: what attribute inference asks about, by
-    default a category of which the rest of a record says little.
+    hold, which are public (`bench.data.adult_schema`). attribute: the target of attribute inference, by
+    default a category that the other columns hardly predict.
     Source: Adult, UCI ML repository, from the census of the United States of 1994.
     Licence: CC BY 4.0, as the repository states.
     Size: 48,842 records, of which 41,439 are distinct, 106 features, 2 classes.

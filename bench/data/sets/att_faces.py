@@ -27,8 +27,8 @@ def att_faces(
 ) -> Data:
     """The Database of Faces (AT&T, ORL), grey, 40 people as classes, 400 records, through TFDS.
 
-    Every part has its share of each person's ten pictures: 5, 3 and 2 by default. size: height in pixels, 112 as they
-    were taken, or 56 or 28, where squares of 4 or 16 pixels become their mean.
+    Every part has its share of each person's ten pictures: 5, 3 and 2 by default. size: height in pixels, 112 as in the
+    original, or 56 or 28, where squares of 4 or 16 pixels are averaged.
     Source: The Database of Faces, AT&T Laboratories Cambridge; the set of Fredrikson et al. 2015.
     Licence: none stated; its page asks to give credit to AT&T Laboratories Cambridge.
     Size: 400 records, all distinct, 2,576 features (56x46), 40 classes.

@@ -22,7 +22,7 @@ def breast_cancer(
 ) -> Data:
     """Breast cancer Wisconsin (diagnostic), 30 measurements, 2 classes, 569 distinct records, inside scikit-learn.
 
-    Scaled by the ranges of the public part alone; what lies outside of them is clipped to [0, 1].
+    Scaled by the ranges of the public part alone; values outside of them are clipped to [0, 1].
     Source: Breast Cancer Wisconsin (Diagnostic), UCI ML repository, as shipped with scikit-learn.
     Licence: CC BY 4.0, as the repository states for its sets.
     Size: 569 records, all distinct, 30 features, 2 classes.

@@ -1,4 +1,4 @@
-"""Android apps, harmless and harmful, by what they call and ask for."""
+"""Android apps, benign and malicious, by their API calls and permissions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drebin215(
 ) -> Data:
     """Drebin-215, 215 API calls, permissions and the like of 15,036 Android apps, harmful or not, through TFDS.
 
-    attribute: the feature, in the order of the file, that attribute inference asks about. A feature that the file
+    attribute: the feature, in the order of the file, that attribute inference targets. A feature that the file
     leaves open ("?") counts as not found in the app.
     Source: https://figshare.com/articles/dataset/Android_malware_dataset_for_machine_learning_2/5854653; the harmful
     apps are those of Drebin (Arp et al. 2014).

@@ -27,7 +27,7 @@ def location30(
 ) -> Data:
     """Location-30, which of 446 places and kinds of places somebody visited, 30 classes, 5,010 records, through TFDS.
 
-    attribute: the place that attribute inference asks about; about half of the people visited the 69th.
+    attribute: the place that attribute inference targets; about half of the people visited the 69th.
     Source: https://github.com/privacytrustlab/datasets, from check-ins at Foursquare in Bangkok; the default trains on
     1,200 records, as its authors do.
     Licence: none stated.

@@ -16,7 +16,7 @@ from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 # SHA-256 of the records that statsmodels ships, as float32
 CONTENT = "01a7d603b3ab1b49d139f94753fab9d25be1a9d5a5b43d8c77eac0c8f5940692"
 VISITS = (1, 3)  # none; one or two; three or more
-# What each number can be by the design of the experiment, never what the records hold: a coinsurance of 0 to 100 %; an
+# Survey features are scaled by their documented ranges, never by the observed records: a coinsurance of 0 to 100 %; an
 # expenditure of at most 1,000 dollars over a coinsurance of at least 25 %; of the incentive only that it stayed below
 # 10,000 dollars, which its logarithm forgives; shares of limitations and, in per cent, of the diseases asked about.
 RANGES = {
@@ -41,10 +41,9 @@ def randhie(
 ) -> Data:
     """RAND Health Insurance Experiment, 10 features, 3 classes, 2,760 distinct of 20,190 records, in statsmodels.
 
-    The label is how often somebody saw a doctor in a year: not at all, once or twice, or more often. (Whether at all
-    is what most answer with yes, and nothing in a record tells who does not.) What is left of the records differs in
-    what they say besides the visits; of equal ones the first stays.
-    attribute: what attribute inference asks about, health (self-rated, 4 values) or individual_plan.
+    The label is how often a person saw a doctor in a year: not at all, once or twice, or more often. (Most people did
+    at least once, and no feature predicts who did not.) Of records with equal features the first one stays.
+    attribute: the target of attribute inference, health (self-rated, 4 values) or individual_plan.
     Source: RAND Corporation, 1974 to 1982, as shipped with statsmodels (a part of the set of Cameron and Trivedi).
     Licence: public domain, says statsmodels.
     Size: 20,190 records, of which 2,760 are distinct, 10 features, 3 classes. A record is a person's year: one person

@@ -27,8 +27,8 @@ def texas100(
 ) -> Data:
     """Texas-100, hospital stays, 6,169 binary features, 100 main procedures as classes, 67,330 records, through TFDS.
 
-    attribute: the feature that attribute inference asks about. The whole set needs about 5 GB of memory
-    (extrapolated from a made one of a tenth of its records).
+    attribute: the feature that attribute inference targets. The whole set needs about 5 GB of memory
+    (extrapolated from a synthetic set of a tenth of its records).
     Source: https://github.com/privacytrustlab/datasets, made from the Hospital Discharge Data of the Texas Department
     of State Health Services, 2006 to 2009; the default trains on 10,000 records, as its authors do.
     Licence: none stated.
