@@ -18,7 +18,7 @@ from bench.dp.networks import Weights
 from bench.dp.recipe import Privacy, Recipe
 from bench.dp.tensorflow_setup import tensorflow
 from bench.models.federated import server as aggregation
-from bench.models.federated.honest_clients import Honest
+from bench.models.federated.honest_clients import HonestClients
 from bench.models.federated.plan import Config, Plan, Reply, Terms, partition
 from bench.models.federated.protocol import Federation, Run, federation
 from bench.models.federated.server import Message, Policy, Refused, Server, largest, norm
@@ -171,7 +171,7 @@ def test_a_share_of_the_parameters_is_sent_the_largest_changes(share: float, dig
 
 def test_a_share_of_the_parameters_is_fetched_the_largest_changes(digits: Data) -> None:
     fed = made(digits, download=0.25)
-    honest = Honest(fed, 0)
+    honest = HonestClients(fed, 0)
     before = [flat(own) for own in honest.local]
     new = [w + np.float32(0.01) * np.arange(w.size, dtype=np.float32).reshape(w.shape) for w in fed.start()]
     starts: list[Weights] = []
@@ -402,7 +402,7 @@ def test_the_joined_run_has_noise_of_its_own(digits: Data) -> None:
 
 def test_an_honest_client_speaks_flower(digits: Data) -> None:
     fed = made(digits)
-    client = Honest(fed, 0).members[1]
+    client = HonestClients(fed, 0).members[1]
     weights, examples, answer = client.fit(fed.start(), {"round": 1, "token": "x"})
     assert answer == {"token": "x"}
     assert examples == 200 // 5  # what is expected of a client, not what it holds

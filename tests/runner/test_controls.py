@@ -20,15 +20,16 @@ from bench.core.game import Challenge
 from bench.games import MEMBERSHIP
 from bench.report import aggregate, markdown
 from bench.runner import controls
-from bench.runner.controls import Control, ControlSetting
+from bench.runner.controls import ControlSetting
 from bench.runner.registry import Registry
+from bench.store.records import ControlResult
 from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = Store(ROOT / "results")
 # It learns from public records, which are not memorised, what the release says about a record.
 RED = {"art_attribute": "positive control: where nothing defends it reaches"}
-GREEN = Control(
+GREEN = ControlResult(
     "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
     {"value": 0.5, "low": 0.4, "high": 0.6}, 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
 )  # fmt: skip
@@ -71,7 +72,7 @@ def registry(*attacks: Component) -> Registry:
     return replace(components(), attacks={one.name: one for one in attacks})
 
 
-def measured(one: Component, tmp_path: Path) -> Control:
+def measured(one: Component, tmp_path: Path) -> ControlResult:
     return controls.measure(Choice(one), registry(one), Store(tmp_path))
 
 
@@ -183,7 +184,7 @@ def test_the_program_measures_once_and_exits_1_on_red(
 ) -> None:
     asked: list[str] = []
 
-    def measure(attack: Choice, registry: Registry, *_: Any) -> Control:
+    def measure(attack: Choice, registry: Registry, *_: Any) -> ControlResult:
         asked.append(attack.label)
         red = ("positive control: too low",) if attack.name == "art_membership" else ()
         return replace(GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red)

@@ -25,7 +25,7 @@ from test_records import places, put
 from test_store import child, output
 
 from bench.cli.main import main
-from bench.report import render
+from bench.report import markdown, terminal
 from bench.report.aggregate import build
 from bench.report.comparisons import FILE
 from bench.store import freshness
@@ -224,9 +224,9 @@ def show(records: Iterable[Any], folder: Path) -> None:
     for record in records:
         store.save(record)
     board = build(store, None)
-    render.write(board, store)
+    markdown.write(board, store)
     with contextlib.redirect_stdout(io.StringIO()):
-        render.show(board)
+        terminal.show(board)
     shutil.rmtree(folder)
 
 
