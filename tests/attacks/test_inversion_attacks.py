@@ -40,6 +40,7 @@ VARIANTS = [
     ("decoder", {"method": "searched", "steps": 200}),
     ("black_box_inversion", {"method": "finite_differences", "steps": 100}),
 ]
+QUICKEST = [pytest.param(name, marks=() if name == "decoder" else pytest.mark.slow) for name in ATTACKS]
 FLOOR = 0.8  # of ten classes by luck this many are recognised with chance 4e-7
 
 
@@ -105,7 +106,10 @@ def judged(answer: NDArray[Any], asked: Challenge) -> dict[str, Any]:
         return dict(INVERSION.judge(answer, baseline, asked, np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(*one, marks=() if one[0] == "gradient_inversion" else pytest.mark.slow) for one in VARIANTS],
+)
 def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: str, options: dict[str, Any]) -> None:
     """Positive and null control; and the mutant whose answers belong to other labels."""
     attack = attack_of(name)
@@ -123,6 +127,7 @@ def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: s
     assert judged(null, challenge())["recognition"]["value"] < FLOOR / 2
 
 
+@pytest.mark.slow
 def test_tells_of_classes_that_the_adversary_never_saw() -> None:
     """Beyond the blind answer, which has nothing to go by: the gain is the model's alone."""
     asked = challenge("unseen")
@@ -140,6 +145,7 @@ def test_a_decoder_brings_back_the_very_record() -> None:
     assert found["ssim"]["value"] > 0.8
 
 
+@pytest.mark.slow
 def test_a_judge_trained_on_what_was_attacked_sees_what_is_not_there() -> None:
     """The mutant judge, whose network learned the attacked records with the attacked labels, believes the null."""
     asked, data = challenge(), split()
@@ -165,18 +171,24 @@ def player(name: str) -> Player:
 
 
 @pytest.mark.parametrize("check", [answers_as_asked, same_seed_same_answer, leaves_what_it_is_given], ids=repr)
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
     """Those checks of the kit that ask no fake for leaks; with the accesses that it declares, and no other."""
     assert check(player(name)) == []
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "mi_face"])  # black and the mean need no chance
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decoder",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ATTACKS if name not in ("decoder", "mi_face")),
+    ],
+)  # of mi_face two starts need no chance
 def test_another_seed_draws_other_pictures(name: str) -> None:
     assert not np.array_equal(player(name).play(leak=False, seed=1), player(name).first)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_colours_and_sides_of_any_length(name: str) -> None:
     """Pictures that are neither grey nor square, and a class of which the public part has none."""
     from tensorflow import keras
@@ -200,7 +212,7 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
     assert ((answer >= 0) & (answer <= 1)).all()
 
 
-@pytest.mark.parametrize("method", ["trained", "finite_differences"])
+@pytest.mark.parametrize("method", ["trained", pytest.param("finite_differences", marks=pytest.mark.slow)])
 def test_who_says_the_same_to_everyone_gives_nothing_away_and_the_attack_doubts_itself(method: str) -> None:
     attack, asked = attack_of("black_box_inversion"), challenge()
     constant = Release(NoOpDpEvent(), predict=lambda x: np.full((len(x), 10), 0.1, np.float32))
@@ -259,6 +271,7 @@ def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch)
     assert len(calls) < 120 or min(calls) < 12
 
 
+@pytest.mark.slow
 def test_the_adaptive_attack_goes_through_the_encoder() -> None:
     """The naive one finds codes that no record need have: the model is surer of codes than of what becomes of them."""
     found = trained("dp_augm")
