@@ -62,7 +62,7 @@ def finds_nothing(judged: dict[str, Any]) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What attacks train on the same public records again and again is trained once."""
-    with training.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
+    with training.caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
 
 

@@ -39,7 +39,7 @@ SIGMAS = 4.7534  # one-sided 1e-6
 
 @pytest.fixture(scope="module", autouse=True)
 def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with train.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
+    with train.caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
     positive.cache_clear()
 

@@ -41,7 +41,7 @@ VARIANTS = [
     ("black_box_inversion", {"method": "finite_differences", "steps": 100}),
 ]
 QUICKEST = [pytest.param(name, marks=() if name == "decoder" else pytest.mark.slow) for name in ATTACKS]
-FLOOR = 0.8  # of ten classes by luck this many are recognised with chance 4e-7
+FLOOR = 0.8  # of ten classes by chance this many are recognised with probability 4e-7
 
 
 def attack_of(name: str) -> Component:
@@ -86,7 +86,7 @@ def release(attack: Component, told: str = "truth") -> Release:
 @pytest.fixture(scope="module", autouse=True)
 def _remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fits are made once for all tests of this module; TensorFlow complains of functions that outlive it."""
-    with train.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
+    with train.caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
     trained.cache_clear()
     player.cache_clear()
@@ -129,7 +129,7 @@ def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: s
 
 @pytest.mark.slow
 def test_tells_of_classes_that_the_adversary_never_saw() -> None:
-    """Beyond the blind answer, which has nothing to go by: the gain is the model's alone."""
+    """Beyond the baseline answer, which has nothing to go by: the gain is the model's alone."""
     asked = challenge("unseen")
     attack = attack_of("gradient_inversion")
     found = judged(play(attack, release(attack), asked), asked)
@@ -138,7 +138,7 @@ def test_tells_of_classes_that_the_adversary_never_saw() -> None:
 
 
 def test_a_decoder_brings_back_the_very_record() -> None:
-    """Nearer to the true record than the blind answer is, of every class; and not from the codes of others."""
+    """Nearer to the true record than the baseline answer is, of every class; and not from the codes of others."""
     attack = attack_of("decoder")
     found = judged(play(attack, release(attack), challenge()), challenge())
     assert found["ssim_gain"]["low"] > 0
