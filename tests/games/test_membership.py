@@ -1,4 +1,4 @@
-"""The membership game: what the adversary is told, that the baseline answer never saw its truth, which doubts are said."""
+"""The membership game: what the adversary knows, that the baseline never saw its truth, and which caveats are given."""
 
 from __future__ import annotations
 
