@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
@@ -22,7 +22,17 @@ LEARNERS = ("lr", "gb", "dt", "svm")
 
 @attack("art_attribute", game=ATTRIBUTE, needs={"predict"})
 def art_attribute(
-    release: Release, targets: AttributeTargets, public: Examples, *, seed: int, learner: str = "lr"
+    release: Release,
+    targets: AttributeTargets,
+    public: Examples,
+    *,
+    seed: int,
+    learner: Annotated[
+        str,
+        Option(
+            "what ART fits: logistic regression, gradient boosting, decision tree, support vectors", one_of=LEARNERS
+        ),
+    ] = "lr",
 ) -> NDArray[Any]:
     """ART's AttributeInferenceBlackBox: a learner (lr, gb, dt, svm) on records and the release's predictions.
 

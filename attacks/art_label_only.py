@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples, record_keys
 from bench.core.errors import UserError
 from bench.core.randomness import derive
@@ -29,9 +29,14 @@ def art_label_only(
     public: Examples,
     *,
     seed: int,
-    rule: str = "gap",
-    iterations: int = 2,
-    queries: int = 50,
+    rule: Annotated[
+        str,
+        Option(
+            "score a record by whether its label is right, or by its distance to the decision boundary", one_of=RULES
+        ),
+    ] = "gap",
+    iterations: Annotated[int, Option("HopSkipJump iterations, for rule=boundary", at_least=1)] = 2,
+    queries: Annotated[int, Option("predictions asked for in the first iteration, for rule=boundary", at_least=1)] = 50,
 ) -> NDArray[Any]:
     """ART's LabelOnlyGapAttack (right or wrong), or the distance to the nearest decision boundary (rule=boundary).
 

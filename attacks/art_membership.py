@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.release import Release
@@ -25,8 +25,14 @@ def art_membership(
     public: Examples,
     *,
     seed: int,
-    learner: str = "rf",
-    input_type: str = "prediction",
+    learner: Annotated[
+        str,
+        Option(
+            "what ART fits: random forest, gradient boosting, logistic regression, tree, neighbours, support vectors",
+            one_of=LEARNERS,
+        ),
+    ] = "rf",
+    input_type: Annotated[str, Option("what it is fitted on", one_of=INPUTS)] = "prediction",
 ) -> NDArray[Any]:
     """ART's MembershipInferenceBlackBox: a learner (rf, gb, lr, dt, knn, svm) on predictions or losses.
 

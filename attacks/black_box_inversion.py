@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Map, Release
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
 from bench.games import INVERSION, InversionTargets
 from bench.models.code_decoder import trained_decoder
 from bench.models.inversion_search import canvas, check_search, doubt_unsure, total_variation
@@ -30,12 +32,20 @@ def black_box_inversion(
     public: Examples,
     *,
     seed: int,
-    method: str = "trained",
-    hidden: tuple[int, ...] = (256,),
-    steps: int = 1000,
-    pairs: int = 10,
-    learning_rate: float = 0.05,
-    smoothness: float = 2.0,
+    method: Annotated[
+        str, Option("train an inverse network, or estimate gradients from predictions", one_of=METHODS)
+    ] = "trained",
+    hidden: Annotated[tuple[int, ...], Option("units of each hidden layer of the inverse network", at_least=1)] = (
+        256,
+    ),
+    steps: Annotated[int, Option("training steps of the inverse network, or steps of the ascent", at_least=1)] = 1000,
+    pairs: Annotated[
+        int, Option("pairs of pictures that a gradient is estimated from, for method=finite_differences", at_least=1)
+    ] = 10,
+    learning_rate: Annotated[
+        float, Option("of the ascent, for method=finite_differences", above=0, below=math.inf)
+    ] = 0.05,
+    smoothness: Annotated[float, Option("weight of the total variation, for method=finite_differences")] = 2.0,
 ) -> NDArray[Any]:
     """A network from predictions to records, trained on public records and applied to a confident prediction.
 
@@ -105,6 +115,6 @@ def _ascent(
         direction = rng.standard_normal((pairs, k, size), np.float32)
         low, high = loss(coordinates.numpy() + REACH * np.stack([-direction, direction]))
         slope = ((high - low)[..., None] * direction).mean(0) / (2 * REACH)
-        optimizer.apply_gradients([(tf.constant(slope, tf.float32), coordinates)])
+        apply_gradients(optimizer, [tf.constant(slope, tf.float32)], [coordinates])
     answer: NDArray[Any] = render(coordinates).numpy()
     return answer

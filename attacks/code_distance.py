@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
@@ -21,7 +21,7 @@ def code_distance(
     public: Examples,
     *,
     seed: int,
-    components: int = 20,
+    components: Annotated[int, Option("principal components in which densities are estimated", at_least=1)] = 20,
 ) -> NDArray[Any]:
     """Where a record's embedding lies: its norm, and its distance to and density among embeddings of public records.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import stream
 from bench.core.release import Release
@@ -24,12 +25,14 @@ def code_inversion(
     public: Examples,
     *,
     seed: int,
-    starts: int = 4,
-    steps: int = 300,
-    learning_rate: float = 0.05,
-    spread: float = 0.05,
-    hidden: tuple[int, ...] = (256,),
-    decoder_steps: int = 2000,
+    starts: Annotated[int, Option("searches per target, of which the best counts", at_least=1)] = 4,
+    steps: Annotated[int, Option("steps of each search", at_least=1)] = 300,
+    learning_rate: Annotated[float, Option("of the search", above=0, below=math.inf)] = 0.05,
+    spread: Annotated[
+        float, Option("weight of the prior that keeps latent codes where those of public records lie")
+    ] = 0.05,
+    hidden: Annotated[tuple[int, ...], Option("units of each hidden layer of the decoder", at_least=1)] = (256,),
+    decoder_steps: Annotated[int, Option("training steps of the decoder", at_least=1)] = 2000,
 ) -> NDArray[Any]:
     """Embeddings that their classifier is most confident of, decoded by a decoder trained on public records.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import derive
 from bench.core.release import Map, Release
@@ -23,8 +23,10 @@ def code_reconstruction(
     public: Examples,
     *,
     seed: int,
-    steps: int = 500,
-    calibrated: bool = True,
+    steps: Annotated[int, Option("training steps of the decoder", at_least=1)] = 500,
+    calibrated: Annotated[
+        bool, Option("subtract the error under an encoder that the defense trains on public records")
+    ] = True,
 ) -> NDArray[Any]:
     """How well a decoder that was trained on public records reconstructs a record from its embedding.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError, suggest
 from bench.core.release import Release
@@ -24,8 +24,10 @@ def confidence_attribute(
     public: Examples,
     *,
     seed: int,
-    prior: str = "imputed",
-    weight: float = 0.3,
+    prior: Annotated[
+        str, Option("what is assumed of the attribute before the model is queried", one_of=PRIORS)
+    ] = "imputed",
+    weight: Annotated[float, Option("of the log odds beside the log prior")] = 0.3,
 ) -> NDArray[Any]:
     """Tries every value: the log odds of the true label with it, combined with a prior from public records.
 

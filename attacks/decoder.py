@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
@@ -26,11 +27,11 @@ def decoder(
     public: Examples,
     *,
     seed: int,
-    method: str = "trained",
-    hidden: tuple[int, ...] = (256,),
-    steps: int = 2000,
-    learning_rate: float = 0.05,
-    smoothness: float = 0.05,
+    method: Annotated[str, Option("train a decoder, or search for the record", one_of=METHODS)] = "trained",
+    hidden: Annotated[tuple[int, ...], Option("units of each hidden layer of the decoder", at_least=1)] = (256,),
+    steps: Annotated[int, Option("training steps of the decoder, or steps of the search", at_least=1)] = 2000,
+    learning_rate: Annotated[float, Option("of the search, for method=searched", above=0, below=math.inf)] = 0.05,
+    smoothness: Annotated[float, Option("weight of the total variation, for method=searched")] = 0.05,
 ) -> NDArray[Any]:
     """The records behind the embeddings that clients send: by a decoder trained on public records, or by search.
 

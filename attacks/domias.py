@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import derive
 from bench.core.release import Release
@@ -23,8 +23,8 @@ def domias(
     public: Examples,
     *,
     seed: int,
-    samples: int = 10000,
-    components: int = 20,
+    samples: Annotated[int, Option("synthetic records to generate", at_least=1)] = 10000,
+    components: Annotated[int, Option("principal components in which densities are estimated", at_least=1)] = 20,
 ) -> NDArray[Any]:
     """The logarithm of the density of generated records over that of public records, at each record.
 

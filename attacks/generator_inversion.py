@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
@@ -24,11 +25,11 @@ def generator_inversion(
     public: Examples,
     *,
     seed: int,
-    starts: int = 2,
-    steps: int = 300,
-    learning_rate: float = 0.05,
-    likelihood: float = 0.05,
-    generator_steps: int = 2000,
+    starts: Annotated[int, Option("searches per target, of which the best counts", at_least=1)] = 2,
+    steps: Annotated[int, Option("steps of each search", at_least=1)] = 300,
+    learning_rate: Annotated[float, Option("of the search", above=0, below=math.inf)] = 0.05,
+    likelihood: Annotated[float, Option("weight of the latent prior")] = 0.05,
+    generator_steps: Annotated[int, Option("training steps of the generator", at_least=1)] = 2000,
 ) -> NDArray[Any]:
     """Pictures that the model is most confident of, among those that a VAE of the public records can generate.
 

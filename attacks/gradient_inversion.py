@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
@@ -23,12 +24,16 @@ def gradient_inversion(
     public: Examples,
     *,
     seed: int,
-    starts: int = 2,
-    steps: int = 300,
-    learning_rate: float = 0.05,
-    smoothness: float = 1.0,
-    noise: float = 0.15,
-    cosines: int = 14,
+    starts: Annotated[int, Option("searches per target, of which the best counts", at_least=1)] = 2,
+    steps: Annotated[int, Option("steps of each search", at_least=1)] = 300,
+    learning_rate: Annotated[float, Option("of the search", above=0, below=math.inf)] = 0.05,
+    smoothness: Annotated[float, Option("weight of the total variation")] = 1.0,
+    noise: Annotated[
+        float, Option("standard deviation of the noise under which the model must recognise the picture")
+    ] = 0.15,
+    cosines: Annotated[
+        int, Option("cosines per side that a picture consists of, 0 for single pixels", at_least=0)
+    ] = 14,
 ) -> NDArray[Any]:
     """Pictures that the model is most confident of, by Adam from several starts, with total variation as prior.
 

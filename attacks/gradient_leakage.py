@@ -7,18 +7,19 @@ still works for trained networks and for updates of several steps.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Release
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
 from bench.games import INVERSION, InversionTargets
 from bench.models.federated.protocol import Seen
 from bench.models.inversion_search import canvas, search, total_variation
@@ -31,11 +32,13 @@ def gradient_leakage(
     public: Examples,
     *,
     seed: int,
-    steps: int = 300,
-    learning_rate: float = 0.05,
-    smoothness: float = 0.05,
-    cosines: int = 14,
-    first: int = 1,
+    steps: Annotated[int, Option("steps of each search", at_least=1)] = 300,
+    learning_rate: Annotated[float, Option("of the search", above=0, below=math.inf)] = 0.05,
+    smoothness: Annotated[float, Option("weight of the total variation")] = 0.05,
+    cosines: Annotated[
+        int, Option("cosines per side that a picture consists of, 0 for single pixels", at_least=0)
+    ] = 14,
+    first: Annotated[int, Option("first round whose updates are inverted", at_least=1)] = 1,
 ) -> NDArray[Any]:
     """Pictures whose gradient has the direction of a client's update, with a total-variation prior.
 

@@ -10,22 +10,23 @@ inversion): its samples stay picture-like, and it does not collapse.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.images import SIDE
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp.networks import Weights
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
 from bench.games import GAN_LEAKAGE, GanLeakageTargets
 from bench.models.evaluation_network import evaluation_network
-from bench.models.federated.protocol import Config, Reply, Terms
+from bench.models.federated.plan import Config, Reply, Terms
 from bench.models.federated.server import largest, norm
 from bench.models.image_prior import Prior, prior
 
@@ -42,12 +43,14 @@ def insider_gan(
     public: Examples,
     *,
     seed: int,
-    generator_steps: int = 30,
-    learning_rate: float = 0.02,
-    closeness: float = 0.05,
-    judges: int = 8,
-    reject: float = 1.0,
-    inject: float = 0.1,
+    generator_steps: Annotated[int, Option("training steps of the generator in each round", at_least=1)] = 30,
+    learning_rate: Annotated[float, Option("of the generator", above=0)] = 0.02,
+    closeness: Annotated[float, Option("weight of the divergence from the prior", at_least=0)] = 0.05,
+    judges: Annotated[int, Option("latest global models that the generator is trained against", at_least=1)] = 8,
+    reject: Annotated[
+        float, Option("how much pictures that resemble the classes of the insider are avoided", at_least=0)
+    ] = 1.0,
+    inject: Annotated[float, Option("generated pictures sent back per record of the insider", at_least=0)] = 0.1,
 ) -> NDArray[Any]:
     """An insider's generator against the global model, whose pictures are sent back as an additional class.
 
@@ -152,7 +155,7 @@ def _training(
             with tf.GradientTape() as tape:
                 mismatch = tf.reduce_mean(discriminators.loss(generator.pictures(BATCH)))
                 loss = mismatch + closeness * generator.divergence()
-            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            apply_gradients(optimizer, tape.gradient(loss, variables), variables)
 
     return lambda: train()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
@@ -21,7 +21,13 @@ Array = NDArray[np.float64]
 
 @attack("lira", game=MEMBERSHIP, needs={"predict", "retrain"}, required_score=0.8)
 def lira(
-    release: Release, targets: Targets, public: Examples, *, seed: int, shadows: int = 16, online: bool = True
+    release: Release,
+    targets: Targets,
+    public: Examples,
+    *,
+    seed: int,
+    shadows: Annotated[int, Option("shadow models to train", at_least=2)] = 16,
+    online: Annotated[bool, Option("use shadows with the record, too")] = True,
 ) -> NDArray[Any]:
     """LiRA (Carlini et al. 2022): Gaussian likelihood ratio of confidences of shadows with and without the record.
 

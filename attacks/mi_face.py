@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp.networks import mapping
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
 from bench.games import INVERSION, InversionTargets
 from bench.models.inversion_search import check_search, doubt_unsure
 
@@ -27,9 +28,11 @@ def mi_face(
     public: Examples,
     *,
     seed: int,
-    starts: int = 3,
-    steps: int = 100,
-    learning_rate: float = 0.5,
+    starts: Annotated[
+        int, Option("searches per target: black, the mean public record, then noise about it", at_least=1)
+    ] = 3,
+    steps: Annotated[int, Option("steps of each search", at_least=1)] = 100,
+    learning_rate: Annotated[float, Option("of the search", above=0, below=math.inf)] = 0.5,
 ) -> NDArray[Any]:
     """ART's MIFace: gradient ascent on the probability of the target class, from several starts.
 

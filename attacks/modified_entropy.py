@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.release import Release
 from bench.games import MEMBERSHIP, Targets
@@ -18,7 +18,12 @@ PRIOR_COUNT = 10.0  # records of all classes by which each class's statistics ar
 
 @attack("modified_entropy", game=MEMBERSHIP, needs={"predict"}, required_score=0.85)
 def modified_entropy(
-    release: Release, targets: Targets, public: Examples, *, seed: int, by_class: bool = True
+    release: Release,
+    targets: Targets,
+    public: Examples,
+    *,
+    seed: int,
+    by_class: Annotated[bool, Option("standardise scores by the known non-members of the same class")] = True,
 ) -> NDArray[Any]:
     """Modified entropy threshold (Song and Mittal 2021, section 4.2): confident and correct, relative to its class.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import derive
 from bench.core.release import Release
@@ -23,9 +23,9 @@ def monte_carlo(
     public: Examples,
     *,
     seed: int,
-    samples: int = 10000,
-    components: int = 20,
-    log: bool = True,
+    samples: Annotated[int, Option("synthetic records to generate", at_least=1)] = 10000,
+    components: Annotated[int, Option("principal components in which distances are measured", at_least=1)] = 20,
+    log: Annotated[bool, Option("weight a generated record by the log of its distance, in place of 1")] = True,
 ) -> NDArray[Any]:
     """The share of generated records within epsilon of a record, in principal components.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.randomness import derive
 from bench.core.release import Release
@@ -24,8 +24,10 @@ def nearest_sample(
     public: Examples,
     *,
     seed: int,
-    samples: int = 10000,
-    calibrated: bool = True,
+    samples: Annotated[int, Option("synthetic records to generate", at_least=1)] = 10000,
+    calibrated: Annotated[
+        bool, Option("subtract the distance to records of a generator trained on public records")
+    ] = True,
 ) -> NDArray[Any]:
     """How near the nearest of many generated records is, relative to that of a reference generator.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.release import Release
@@ -26,10 +26,26 @@ def rmia(
     public: Examples,
     *,
     seed: int,
-    references: int = 2,
-    online: bool = False,
-    a: float = 0.3,
-    gamma: float = 2.0,
+    references: Annotated[
+        int, Option("reference models that were trained without each record, at least", at_least=1)
+    ] = 2,
+    online: Annotated[bool, Option("use reference models that were trained with the record, too")] = False,
+    a: Annotated[
+        float,
+        Option(
+            "offline: how near to 1 training on a record brings its probability, 0 all the way, 1 not at all",
+            at_least=0,
+            at_most=1,
+        ),
+    ] = 0.3,
+    gamma: Annotated[
+        float,
+        Option(
+            "factor by which the likelihood ratio of a record must exceed that of a public record",
+            above=0,
+            below=math.inf,
+        ),
+    ] = 2.0,
 ) -> NDArray[Any]:
     """RMIA (Zarifzadeh et al. 2024): the share of public records whose likelihood ratio a record's exceeds by gamma.
 

@@ -5,18 +5,18 @@ Hilprecht et al. 2019 reconstruct through the VAE's encoder; here it is not publ
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import attack
+from bench.core.component import Option, attack
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp.networks import Published
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
 from bench.games import MEMBERSHIP, Targets
 from bench.models.distances import nearest
 from bench.models.reference_generator import reference_decoder
@@ -32,10 +32,10 @@ def vae_reconstruction(
     public: Examples,
     *,
     seed: int,
-    draws: int = 500,
-    steps: int = 30,
-    learning_rate: float = 0.1,
-    calibrated: bool = True,
+    draws: Annotated[int, Option("latent codes to start from", at_least=1)] = 500,
+    steps: Annotated[int, Option("steps of the search for the latent code", at_least=1)] = 30,
+    learning_rate: Annotated[float, Option("of the search")] = 0.1,
+    calibrated: Annotated[bool, Option("subtract the error under a generator trained on public records")] = True,
 ) -> NDArray[Any]:
     """Latent codes that decode to a record, searched by Adam from the nearest of many draws.
 

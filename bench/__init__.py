@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from bench.core.release import Release
     from bench.dp import accounting
     from bench.dp.gaussian_mechanism import gaussian
-    from bench.dp.train import Recipe, train
+    from bench.dp.recipe import Recipe
+    from bench.dp.train import train
     from bench.games import ATTRIBUTE, GAN_LEAKAGE, INVERSION, MEMBERSHIP, Targets
 
 __version__ = "0.1.0"
@@ -29,7 +30,8 @@ _HOME = {
     "bench.core.release": ("Release",),
     "bench.dp": ("accounting",),
     "bench.dp.gaussian_mechanism": ("gaussian",),
-    "bench.dp.train": ("Recipe", "train"),
+    "bench.dp.recipe": ("Recipe",),
+    "bench.dp.train": ("train",),
     "bench.games": ("ATTRIBUTE", "GAN_LEAKAGE", "INVERSION", "MEMBERSHIP", "Targets"),
 }
 _HOMES = {name: module for module, names in _HOME.items() for name in names}

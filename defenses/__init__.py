@@ -1,1 +1,1 @@
-"""One file a defense; the file is there, so `bench` finds it. They import only `bench`."""
+"""One file per defense: `bench` finds every file here. They import only `bench`."""

@@ -11,5 +11,5 @@ from bench.models.classifier import uniform
 
 @defense("constant", publishes={"predict"}, private=True, public_knowledge=("the set of labels",))
 def constant(private: Examples, public: Examples, *, seed: int) -> Release:
-    """Says the same to everyone: every class equally likely, no private record read."""
+    """Answers every query alike: every class equally likely, no private record read."""
     return Release(accounting.no_access(), predict=uniform(private.classes))

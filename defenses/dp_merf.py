@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from bench.core.component import defense
+import math
+from typing import Annotated
+
+from bench.core.component import Option, defense
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.images import is_picture
 from bench.core.randomness import derive
 from bench.core.release import Release
-from bench.dp.train import Recipe, train
+from bench.dp.layers import ACTIVATION, HIDDEN
+from bench.dp.recipe import EPSILON, LEARNING_RATE, Recipe
+from bench.dp.train import train
 from bench.models.mean_embedding import BANDWIDTH, Kernel, Matched, embedding_recipe, median_distance, rows
-from bench.models.vae_generator import binary_features, check_samples, decoder, downstream, generator, vae
+from bench.models.vae_generator import COSINES, LATENT_DIM, Synthesis, binary_features, decoder, vae
 
 
 @defense(
@@ -29,30 +34,31 @@ def dp_merf(
     public: Examples,
     *,
     seed: int,
-    epsilon: float = 8.0,
-    frequencies: int = 1000,
-    bandwidth: float = 0.0,
-    hidden: tuple[int, ...] = (128,),
-    latent_dim: int = 6,
-    activation: str = "relu",
-    cosines: int = 10,
-    steps: int = 500,
-    drawn: int = 300,
-    learning_rate: float = 0.01,
-    samples: int = 2000,
-    classifier_steps: int = 0,
-    classifier_samples: int = 120000,
-    shift: int = 2,
-    pixel_noise: float = 0.4,
+    epsilon: Annotated[float, EPSILON] = 8.0,
+    frequencies: Annotated[int, Option("random Fourier features of the kernel", at_least=1)] = 1000,
+    bandwidth: Annotated[
+        float,
+        Option(
+            "bandwidth of the kernel in median distances of public records; 0: a half of pictures, one of others",
+            at_least=0,
+            below=math.inf,
+        ),
+    ] = 0.0,
+    hidden: Annotated[tuple[int, ...], HIDDEN] = (128,),
+    latent_dim: Annotated[int, LATENT_DIM] = 6,
+    activation: Annotated[str, ACTIVATION] = "relu",
+    cosines: Annotated[int, COSINES] = 10,
+    steps: Annotated[int, Option("training steps of the generator", at_least=1)] = 500,
+    drawn: Annotated[int, Option("records that a step generates, at least 2 of each class", at_least=2)] = 300,
+    learning_rate: Annotated[float, LEARNING_RATE] = 0.01,
+    synthesis: Synthesis = Synthesis(),  # noqa: B008 - a group of options
 ) -> Release:
     """Noisy sums of random features by class, released once, and a generator whose records have the same ones.
 
-    frequencies: of the kernel's random features; bandwidth: in median distances of public records, 0 for a half of
-    pictures and one of others. A step of training draws `drawn` records, as many of each class. How many private
-    records a class has is released with the sums, under the same noise, and synthetic labels keep to that. Other
-    options are those of dp_vaegm.
+    A step of training generates `drawn` records, as many of each class. How many private records a class has is
+    released with the sums, under the same noise, and synthetic labels keep to that. Other options are those of
+    dp_vaegm.
     """
-    check_samples(samples)
     classes = private.classes
     if drawn < 2 * classes:
         raise UserError(f"drawn must be at least 2 for each of {classes} classes, not {drawn}.")
@@ -66,16 +72,4 @@ def dp_merf(
     matching = Recipe(matched, steps, 1.0, 1.0, learning_rate, schedule="linear")
     [made] = train(matching, [wanted], [derive(seed, "generator")], "dp_merf: generator")
     decode = decoder(matched.generator(made.weights), private.shape, classes)
-    generate = generator(decode, shares)
-    trained = downstream(
-        generate,
-        public,
-        seed,
-        samples=classifier_samples,
-        steps=classifier_steps,
-        shift=shift,
-        noise=pixel_noise,
-        what="dp_merf: classifier",
-    )
-    synthetic = generate(samples, derive(seed, "synthetic"))
-    return Release(fit.dp_event, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)
+    return synthesis.release(fit.dp_event, decode, shares, public, seed, "dp_merf")

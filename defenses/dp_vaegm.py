@@ -1,6 +1,8 @@
-"""DP-VaeGM: one differentially private variational autoencoder a class (Chen et al. 2018, section 4.2)."""
+"""DP-VaeGM: one differentially private variational autoencoder per class (Chen et al. 2018, section 4.2)."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import numpy as np
 
@@ -8,9 +10,12 @@ from bench.core.component import defense
 from bench.core.dataset import Examples
 from bench.core.randomness import derive
 from bench.core.release import Release
-from bench.dp import accounting, networks
-from bench.dp.train import Recipe, private_training, train
-from bench.models.vae_generator import check_samples, decoder, downstream, generator, public_shares, vae
+from bench.dp import accounting
+from bench.dp import vae as vaes
+from bench.dp.layers import ACTIVATION, HIDDEN
+from bench.dp.recipe import CLIP_NETWORKS, EPSILON, RATE, DPTraining
+from bench.dp.train import train
+from bench.models.vae_generator import COSINES, LATENT_DIM, Synthesis, decoder, public_shares, vae
 
 
 @defense(
@@ -29,66 +34,28 @@ def dp_vaegm(
     public: Examples,
     *,
     seed: int,
-    epsilon: float = 8.0,
-    hidden: tuple[int, ...] = (64,),
-    latent_dim: int = 8,
-    activation: str = "relu",
-    cosines: int = 10,
-    steps: int = 150,
-    rate: float = 0.2,
-    learning_rate: float = 0.02,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
-    schedule: str = "linear",
-    ema: float = 0.0,
-    l2_norm_clip: float = 1.0,
-    clip_networks: bool = False,
-    engine: str = "onepass",
-    samples: int = 2000,
-    classifier_steps: int = 0,
-    classifier_samples: int = 120000,
-    shift: int = 2,
-    pixel_noise: float = 0.4,
+    epsilon: Annotated[float, EPSILON] = 8.0,
+    hidden: Annotated[tuple[int, ...], HIDDEN] = (64,),
+    latent_dim: Annotated[int, LATENT_DIM] = 8,
+    activation: Annotated[str, ACTIVATION] = "relu",
+    cosines: Annotated[int, COSINES] = 10,
+    rate: Annotated[float, RATE] = 0.2,
+    clip_networks: Annotated[bool, CLIP_NETWORKS] = False,
+    training: DPTraining = DPTraining(steps=150, learning_rate=0.02, schedule="linear"),  # noqa: B008 - options
+    synthesis: Synthesis = Synthesis(),  # noqa: B008 - a group of options
 ) -> Release:
-    """One VAE a class, trained with DP-SGD; the classifier sees samples only, with labels as public ones.
+    """One VAE per class, trained with DP-SGD; the classifier sees samples only, with labels as public ones.
 
-    The classes' records are disjoint, so under add/remove adjacency their guarantees compose in parallel. Sampling
-    rate, steps and divisor are the same for every class and use no count of a class: such counts would be a query too.
-    Pictures are put together from `cosines` by `cosines` smooth ones (0: from pixels), and the classifier's are moved
-    by `shift` pixels of 28 and get `pixel_noise`. classifier_steps: 0 for 8,000 of pictures and 300 of other records.
+    The records of the classes are disjoint, so under add/remove adjacency their guarantees compose in parallel.
+    Sampling rate, steps and divisor are the same for every class and use no count of a class: such counts would be a
+    query too.
     """
-    check_samples(samples)
     classes = private.classes
     parts = [np.flatnonzero(private.y == k) for k in range(classes)]
     net = vae(private.shape, hidden, latent_dim, activation, cosines=cosines, decay=0.5)
-    recipe = Recipe(
-        net,
-        steps,
-        rate,
-        max(1.0, rate * len(private) / classes),
-        learning_rate,
-        optimizer=optimizer,
-        momentum=momentum,
-        schedule=schedule,
-        ema=ema,
-        privacy=private_training(epsilon, len(private), rate, steps, l2_norm_clip),
-        clip_networks=clip_networks,
-        engine=engine,
-    )
+    recipe = training.recipe(net, len(private), epsilon, rate=rate, models=classes, clip_networks=clip_networks)
     seeds = [derive(seed, "vae", k) for k in range(classes)]
     fits = train(recipe, [private[part] for part in parts], seeds, f"dp_vaegm: {classes} VAEs")
-    decode = decoder(networks.routed(net, [fit.weights for fit in fits]), private.shape, classes)
-    generate = generator(decode, public_shares(public))
-    trained = downstream(
-        generate,
-        public,
-        seed,
-        samples=classifier_samples,
-        steps=classifier_steps,
-        shift=shift,
-        noise=pixel_noise,
-        what="dp_vaegm: classifier",
-    )
+    decode = decoder(vaes.routed(net, [fit.weights for fit in fits]), private.shape, classes)
     dp_event = accounting.parallel([fit.dp_event for fit in fits], parts)
-    synthetic = generate(samples, derive(seed, "synthetic"))
-    return Release(dp_event, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)
+    return synthesis.release(dp_event, decode, public_shares(public), public, seed, "dp_vaegm")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from bench.core.component import defense
+import math
+from typing import Annotated
+
+from bench.core.component import Option, defense
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.release import Release
 from bench.dp import accounting
-from bench.models.federated.protocol import Plan, federation
+from bench.dp.recipe import EPSILON
+from bench.models.federated.plan import LocalTraining, Plan
+from bench.models.federated.protocol import federation
 from bench.models.federated.server import Policy
 
 
@@ -27,16 +32,10 @@ def federated_client_dp(
     public: Examples,
     *,
     seed: int,
-    epsilon: float = 8.0,
-    clients: int = 5,
-    classes_each: int = 2,
-    hidden: tuple[int, ...] = (32,),
-    rounds: int = 10,
-    local_steps: int = 40,
-    batch_size: int = 64,
-    learning_rate: float = 0.1,
-    update_clip: float = 1.0,
-    client_rate: float = 1.0,
+    epsilon: Annotated[float, EPSILON] = 8.0,
+    local: LocalTraining = LocalTraining(hidden=(32,), rounds=10, local_steps=40),  # noqa: B008 - options
+    update_clip: Annotated[float, Option("L2 norm to which updates are clipped", above=0, below=math.inf)] = 1.0,
+    client_rate: Annotated[float, Option("chance of a client to take part in a round", above=0, at_most=1)] = 1.0,
 ) -> Release:
     """Federated averaging where the server clips every client's update and noises the sum before anybody sees it.
 
@@ -45,10 +44,9 @@ def federated_client_dp(
     as amplification: what is proven holds for clients that come or go, not for one that changes. One run of the
     protocol is covered. With few clients hardly anything is learnt.
     """
-    if not 0 < update_clip < float("inf"):
+    if not 0 < update_clip < math.inf:
         raise UserError(f"update_clip must be a number above 0, not {update_clip:g}.")
-    plan = Plan(clients, classes_each, hidden, rounds, local_steps, batch_size, learning_rate)
-    sigma = accounting.noise_multiplier(epsilon, accounting.delta_for(len(private)), 1.0, rounds)
+    sigma = accounting.noise_multiplier(epsilon, accounting.delta_for(len(private)), 1.0, local.rounds)
     policy = Policy(clip=update_clip, noise_multiplier=sigma, client_rate=client_rate)
-    made = federation(private, plan, seed, policy=policy)
-    return made.release(accounting.training_event(1.0, sigma, rounds), observed=False)
+    made = federation(private, Plan(**vars(local)), seed, policy=policy)
+    return made.release(accounting.training_event(1.0, sigma, local.rounds), observed=False)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 from bench.core.component import defense
 from bench.core.dataset import Examples
 from bench.core.release import Release
 from bench.dp import accounting
-from bench.dp.train import private_training
-from bench.models.federated.protocol import Plan, federation
-from bench.models.federated.server import Policy
+from bench.dp.recipe import CLIP, EPSILON, private_training
+from bench.models.federated.plan import Plan
+from bench.models.federated.protocol import federation
+from bench.models.federated.server import NORM_BOUND, Policy
 
 
 @defense(
@@ -29,18 +31,10 @@ def federated_dp_sgd(
     public: Examples,
     *,
     seed: int,
-    epsilon: float = 8.0,
-    clients: int = 5,
-    classes_each: int = 2,
-    hidden: tuple[int, ...] = (32,),
-    rounds: int = 40,
-    local_steps: int = 5,
-    batch_size: int = 500,
-    learning_rate: float = 2.0,
-    upload: float = 1.0,
-    download: float = 1.0,
-    norm_bound: float = math.inf,
-    l2_norm_clip: float = 1.0,
+    epsilon: Annotated[float, EPSILON] = 8.0,
+    plan: Plan = Plan(hidden=(32,), rounds=40, local_steps=5, batch_size=500, learning_rate=2.0),  # noqa: B008 - a group of options
+    norm_bound: Annotated[float, NORM_BOUND] = math.inf,
+    l2_norm_clip: Annotated[float, CLIP] = 1.0,
 ) -> Release:
     """Federated averaging where every local step of every client is one of DP-SGD: clipped records, noised sums.
 
@@ -48,9 +42,8 @@ def federated_dp_sgd(
     composition. Everything that a client sends is covered, whoever looks, for one run of the protocol; the honest run
     and a joined one beside it would spend twice.
     """
-    plan = Plan(clients, classes_each, hidden, rounds, local_steps, batch_size, learning_rate, upload, download)
     rate = plan.rate(len(private))
     privacy = private_training(epsilon, len(private), rate, plan.steps, l2_norm_clip)
     made = federation(private, plan, seed, policy=Policy(norm_bound), privacy=privacy)
     dp_event = accounting.training_event(rate, privacy.noise_multiplier if privacy else 0.0, plan.steps)
-    return made.release(accounting.parallel([dp_event] * clients, made.rows))
+    return made.release(accounting.parallel([dp_event] * plan.clients, made.rows))

@@ -1,12 +1,16 @@
-"""The undefended classifier: what every defense is measured against."""
+"""The undefended classifier: the baseline of every defense."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 from bench.core.component import defense
 from bench.core.dataset import Examples
 from bench.core.release import Release
 from bench.dp import accounting
-from bench.models.classifier import classify, standard
+from bench.dp.layers import HIDDEN
+from bench.dp.recipe import BATCH_SIZE, LEARNING_RATE
+from bench.models.classifier import CLASSIFIER_STEPS, classify, standard
 
 
 @defense("none", publishes={"predict", "model"})
@@ -15,10 +19,10 @@ def none(
     public: Examples,
     *,
     seed: int,
-    hidden: tuple[int, ...] = (128,),
-    steps: int = 1500,
-    batch_size: int = 128,
-    learning_rate: float = 0.001,
+    hidden: Annotated[tuple[int, ...], HIDDEN] = (128,),
+    steps: Annotated[int, CLASSIFIER_STEPS] = 1500,
+    batch_size: Annotated[int, BATCH_SIZE] = 128,
+    learning_rate: Annotated[float, LEARNING_RATE] = 0.001,
 ) -> Release:
     """The undefended classifier, trained on the private records until it over-fits."""
     recipe = standard(private, hidden=hidden, steps=steps, batch_size=batch_size, learning_rate=learning_rate)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import defense
+from bench.core.component import Option, defense
 from bench.core.dataset import Examples, record_keys
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, networks
 from bench.dp.layers import Single
-from bench.dp.train import Recipe, train
+from bench.dp.recipe import EPSILON, Recipe
+from bench.dp.train import train
 from bench.models import scattering as fixed
-from bench.models.classifier import classify, standard
+from bench.models.classifier import CLASSIFIER_STEPS, classify, standard
 
 # One record changes one teacher, and so takes one vote from one class and gives it to another; the largest count moves
 # by one vote at most.
@@ -38,32 +39,32 @@ def pate(
     public: Examples,
     *,
     seed: int,
-    epsilon: float = 8.0,
-    teachers: int = 100,
-    queries: int = 0,
-    threshold: float = 0.0,
-    features: str = "auto",
-    steps: int = 50,
-    learning_rate: float = 0.01,
-    classifier_steps: int = 100,
+    epsilon: Annotated[float, EPSILON] = 8.0,
+    teachers: Annotated[int, Option("teachers that share the private records", at_least=1)] = 100,
+    queries: Annotated[int, Option("public records that are voted on; 0: as many as the noise allows", at_least=0)] = 0,
+    threshold: Annotated[
+        float, Option("share of the teachers that must about agree; 0 keeps all answers", at_least=0, below=1)
+    ] = 0.0,
+    features: Annotated[str, fixed.FEATURES] = "auto",
+    steps: Annotated[int, Option("training steps of the teachers", at_least=1)] = 50,
+    learning_rate: Annotated[float, Option("learning rate of the teachers", above=0)] = 0.01,
+    classifier_steps: Annotated[int, CLASSIFIER_STEPS] = 100,
 ) -> Release:
-    """A student of public records that linear teachers label by noisy plurality (GNMax), their own labels never read.
+    """A student of public records that linear teachers label by noisy plurality (GNMax); their labels are never read.
 
-    queries: public records that are voted on; 0: as many as keep the noise small beside the votes. threshold: only
-    answers to which about this share of the teachers agree are kept (Confident-GNMax); each check costs as much as an
-    answer. The account does not depend on how much they agree. features: as in dp_sgd, of teachers and student. steps,
-    learning_rate: of the teachers.
+    With a threshold only answers to which about this share of the teachers agree are kept (Confident-GNMax); each check
+    costs as much as an answer. The account does not depend on how much they agree.
     """
     _check(teachers, queries, threshold)
     delta, looks = accounting.delta_for(len(private)), 2 if threshold else 1  # at each vote: is it clear, and for what
-    asked = min(len(public), queries or affordable(epsilon, delta, teachers, looks))
-    noise = accounting.noise_multiplier(epsilon, delta, 1.0, looks * asked)
-    drawn = public[stream(seed, "queries").permutation(len(public))[:asked]]
+    answered = min(len(public), queries or affordable(epsilon, delta, teachers, looks))
+    noise = accounting.noise_multiplier(epsilon, delta, 1.0, looks * answered)
+    drawn = public[stream(seed, "queries").permutation(len(public))[:answered]]
     scatter = fixed.chosen(features, private.shape)
-    own, seen = (fixed.scattered(private), fixed.scattered(drawn)) if scatter else (private, drawn)
+    held, seen = (fixed.scattered(private), fixed.scattered(drawn)) if scatter else (private, drawn)
 
-    parts = [own[rows] for rows in assigned(private, teachers, seed)]
-    votes = histogram(_votes(parts, seen.x, seed, steps, learning_rate), private.classes)
+    shards = [held[rows] for rows in assigned(private, teachers, seed)]
+    votes = histogram(_votes(shards, seen.x, seed, steps, learning_rate), private.classes)
     rng = stream(seed, "noise")
     labels = gaussian_mechanism.gaussian(votes, VOTE, noise, rng).argmax(1)
     if threshold:
@@ -74,7 +75,7 @@ def pate(
     recipe = standard(labelled, hidden=() if scatter else (128,), steps=classifier_steps)
     student = classify(labelled, derive(seed, "student"), recipe, "pate: student")
     model = fixed.before(student.model, private.shape) if scatter else student.model
-    dp_event = accounting.training_event(1.0, noise, looks * asked)
+    dp_event = accounting.training_event(1.0, noise, looks * answered)
     return Release(dp_event, predict=networks.mapping(model, after="softmax"), model=model)
 
 
@@ -99,27 +100,27 @@ def affordable(epsilon: float, delta: float, teachers: int, looks: int) -> int:
 
 
 def assigned(private: Examples, teachers: int, seed: int) -> list[NDArray[Any]]:
-    """The rows of each teacher's records, by a keyed hash of a record's own features.
+    """The rows of each teacher's records, by a keyed hash of the features of a record.
 
-    So a record that is added or removed moves no other one to another teacher, as dealing them out by position would;
-    a teacher that is left without any votes as it started.
+    So a record that is added or removed moves no other one to another teacher, as assigning them by position would;
+    a teacher without any record votes as it started.
     """
     teacher = np.array([derive(seed, "assign", key.hex()) % teachers for key in record_keys(private)], np.int64)
     return [np.flatnonzero(teacher == k) for k in range(teachers)]
 
 
 def _votes(
-    parts: Sequence[Examples], x: NDArray[Any], seed: int, steps: int, learning_rate: float
+    shards: Sequence[Examples], x: NDArray[Any], seed: int, steps: int, learning_rate: float
 ) -> list[NDArray[Any]]:
-    """The class (n,) that each teacher, trained on its part, gives to each of `x`.
+    """The class (n,) that each teacher, trained on its shard, gives to each of `x`.
 
-    Nothing in a teacher's training may depend on another's records or on how many there are, or one record would change
+    The training of a teacher must not depend on the records of another or on their number, or one record would change
     more than one vote. So all of its records are in each step, and their gradients are added up and not divided by a
     number of records: to Adam it makes no difference. (What is left is rounding, since they train as one program.)
     """
-    net = networks.Classifier(parts[0].shape, parts[0].classes, ())
-    seeds = [derive(seed, "teacher", k) for k in range(len(parts))]
-    fits = train(Recipe(net, steps, 1.0, 1.0, learning_rate), parts, seeds, f"pate: {len(parts)} teachers")
+    net = networks.Classifier(shards[0].shape, shards[0].classes, ())
+    seeds = [derive(seed, "teacher", k) for k in range(len(shards))]
+    fits = train(Recipe(net, steps, 1.0, 1.0, learning_rate), shards, seeds, f"pate: {len(shards)} teachers")
     model = networks.build(net, Single())
     logits, votes = networks.mapping(model), []
     for fit in fits:
@@ -130,4 +131,4 @@ def _votes(
 
 def histogram(votes: Sequence[NDArray[Any]], classes: int) -> NDArray[Any]:
     """How many teachers (an array of classes (n,) each) gave each class: (n, classes)."""
-    return np.stack([np.sum([own == k for own in votes], axis=0) for k in range(classes)], axis=1)
+    return np.stack([np.sum([vote == k for vote in votes], axis=0) for k in range(classes)], axis=1)

@@ -6,22 +6,25 @@ its leading eigenvectors are post-processing.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.component import defense
+from bench.core.component import Option, defense
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, networks
 from bench.dp.layers import check_layers
-from bench.dp.train import private_training
+from bench.dp.recipe import EPSILON, private_training
 from bench.models import published_encoder
+from bench.models.classifier import CLASSIFIER_STEPS
 
 MOST = 4096  # features, of which the matrix is a square
+RECORD_CLIP = Option("L2 norm to which each centred record is clipped", above=0, below=math.inf)
 
 
 @defense(
@@ -35,15 +38,15 @@ def pca_encoder(
     public: Examples,
     *,
     seed: int,
-    epsilon: float = 8.0,
-    code_dim: int = 64,
-    l2_norm_clip: float = 1.0,
-    classifier_steps: int = 600,
+    epsilon: Annotated[float, EPSILON] = 8.0,
+    code_dim: Annotated[int, Option("components, at most as many as features", at_least=1)] = 64,
+    l2_norm_clip: Annotated[float, RECORD_CLIP] = 1.0,
+    classifier_steps: Annotated[int, CLASSIFIER_STEPS] = 600,
 ) -> Release:
     """Noisy principal components of the private records; classifiers see public records that they encoded.
 
     Records are centred at the public mean and clipped to `l2_norm_clip` (epsilon=inf: plain components, no clip).
-    code_dim: how many components, at most as many as features. Labels of private records are never read.
+    Labels of private records are never read.
     """
     check_layers((code_dim,), "linear")
     features = int(np.prod(private.shape))
@@ -77,7 +80,7 @@ def noisy(moments: NDArray[Any], l2_norm_clip: float, noise_multiplier: float, r
     """A symmetric matrix (d, d) of second moments that went through one Gaussian mechanism.
 
     One record moves the whole matrix by its x x', of Frobenius norm |x|^2 <= clip^2. The matrix has d (d + 1) / 2
-    numbers of its own. Counted as a vector, those off the diagonal times sqrt(2) because each stands twice, they have
+    different numbers. Counted as a vector, those off the diagonal times sqrt(2) because each stands twice, they have
     the matrix's Frobenius norm as their length; so each gets noise of noise_multiplier * clip^2, of which an entry off
     the diagonal keeps 1 / sqrt(2). (The paper, which does not scale them, gives these the whole.)
     """

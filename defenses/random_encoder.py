@@ -1,12 +1,16 @@
-"""An encoder that was never trained, in DP-AuGM's place: what perturbation alone is worth, without any record."""
+"""An untrained encoder in place of that of DP-AuGM: the effect of perturbation alone, without any record."""
 
 from __future__ import annotations
 
-from bench.core.component import defense
+from typing import Annotated
+
+from bench.core.component import Option, defense
 from bench.core.dataset import Examples
 from bench.core.release import Release
 from bench.dp import accounting, networks
+from bench.dp.layers import ACTIVATION, HIDDEN
 from bench.models import published_encoder
+from bench.models.classifier import CLASSIFIER_STEPS
 
 
 @defense(
@@ -17,10 +21,10 @@ def random_encoder(
     public: Examples,
     *,
     seed: int,
-    hidden: tuple[int, ...] = (256,),
-    code_dim: int = 64,
-    activation: str = "tanh",
-    classifier_steps: int = 600,
+    hidden: Annotated[tuple[int, ...], HIDDEN] = (256,),
+    code_dim: Annotated[int, Option("numbers of an embedding", at_least=1)] = 64,
+    activation: Annotated[str, ACTIVATION] = "tanh",
+    classifier_steps: Annotated[int, CLASSIFIER_STEPS] = 600,
 ) -> Release:
     """DP-AuGM's encoder as it starts, no private record read; classifiers see public records that it encoded.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from typing import Annotated
 
-from bench.core.component import defense
+from bench.core.component import Option, defense
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.release import Release
+from bench.models.classifier import CLASSIFIER_STEPS
 from bench.models.output_perturbation import answering
 
 
@@ -17,8 +19,8 @@ def rounding(
     public: Examples,
     *,
     seed: int,
-    digits: int = 1,
-    steps: int = 1500,
+    digits: Annotated[int, Option("decimals that a confidence keeps", at_least=1)] = 1,
+    steps: Annotated[int, CLASSIFIER_STEPS] = 1500,
 ) -> Release:
     """The undefended classifier, its confidences rounded to `digits` decimals (by ART) and scaled to a sum of 1."""
     if digits < 1:

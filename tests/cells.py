@@ -13,7 +13,8 @@ NEEDED = 1000
 
 
 def interval(value: float, se: float) -> dict[str, float]:
-    return {"value": value, "low": value - 1.959964 * se, "high": value + 1.959964 * se, "se": se}
+    low, high = max(-1.0, value - 1.959964 * se), min(1.0, value + 1.959964 * se)
+    return {"value": value, "low": low, "high": high, "se": se}
 
 
 def cell(
@@ -64,11 +65,14 @@ def cell(
         "seed": seed,
         "options": {"data": {}, "defense": {}, "attack": {}},
         "digest": "0" * 32,
-        "code": {},
+        "code": "",
         "versions": {},
         "machine": "1" * 32,
         "device": "CPU",
-        "utility": {"accuracy": {"value": utility, "low": utility - 0.02, "high": utility + 0.02}, "n": 500},
+        "utility": {
+            "accuracy": {"value": utility, "low": max(0.0, utility - 0.02), "high": min(1.0, utility + 0.02)},
+            "n": 500,
+        },
         "privacy": {
             "epsilon": budget,
             "epsilon_rdp": budget,

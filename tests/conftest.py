@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from cli_fakes import fakes  # noqa: F401 - a fixture
 
-from bench.conformance.short_runs import small as split
+from bench.conformance.short_runs import small_data as split
 from bench.core.dataset import Data
-from bench.dp.graph_cleanup import forgetting
-from bench.lint.short_options import quick  # noqa: F401 - for the test modules
+from bench.lint.short_options import short_options as quick  # noqa: F401 - for the test modules
 from bench.runner.registry import Registry, discover
 
 
@@ -38,13 +37,6 @@ def seeded() -> None:
     """Once a test has made TensorFlow deterministic, Keras starts no layer without a seed: in no test that follows."""
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.random.set_seed(0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _forgetting() -> Iterator[None]:
-    """As every command does: else a worker has 9 GB at the end."""
-    with forgetting():
-        yield
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Scores in, bounds on epsilon out: what the answers of an attack prove against a claimed (epsilon, delta).
+"""Lower bounds on epsilon: what attacks or canaries prove against a claimed (epsilon, delta).
 
-`rates`, `ranks`, `pairs`: independent trials; `one_run`: random coins in one training; `scores`: a file of them;
-`report`: its figures. Audits of our own rows: `doors` and `canary` (one step), `whole`, `black_box`, put together by
-`rows`; `kept`: what they found; `page`: results/audit.md.
+`bounds`: bounds from scores of independent trials (paired trials, ranks, Clopper-Pearson) and from random inclusion in
+one training (one run). `score_file`, `score_audit`: the bounds of a file of scores. `audit`: audits of the defenses of
+bench, by one step (`replayed_mechanisms`, `canary`), by whole trainings (`full_training`) or by releases (`black_box`).
 """

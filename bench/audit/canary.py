@@ -1,4 +1,4 @@
-"""The record that a private training finds hardest to hide, and which way it moves the sums. TensorFlow inside."""
+"""Selects a canary: the record that changes the sum of a private training most, and the direction of the change."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
 from bench.dp.networks import Weights
-from bench.dp.train import Privacy, Recipe
+from bench.dp.recipe import Privacy, Recipe
 from bench.lint.instrumentation import Trained
 from bench.lint.white_box_steps import Steps
 
-BASE = 4  # records that stand beside the canary; more of them change no sum but by what they add themselves
-REAL = 8  # real candidates, each with its own label and with another
-DRAWS = 16  # of a network that draws, over which a direction is averaged
+BASE = 4  # records beside the canary; more of them only add their own contributions
+REAL = 8  # real candidates, each with its own label and with another one
+DRAWS = 16  # of the noise inputs of a network, over which a direction is averaged
 
 
 @dataclass(frozen=True, eq=False)
 class Canary:
-    """A record beside `base` ones, from the weights `start` (leading model axis of 1), and what it adds to the sum.
+    """A record beside `base` ones, at the weights `start` (leading model axis of 1), and its contribution to the sum.
 
-    direction: (parameters,), of length 1. length: of what it adds on average, in multiples of the clip.
+    direction: (parameters,), of length 1. length: of its mean contribution, in multiples of the clip.
     """
 
     record: Examples
@@ -41,7 +41,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
 
 
 def candidates(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Examples]:
-    """Records that part k could have held: real ones of all parts, also mislabelled; extremes where `shape` is raw."""
+    """Records that data set k could contain: real ones, also mislabelled, and extremes if features are not encoded."""
     own, every = trained.parts[k], joined([part for part in trained.parts if len(part)])
     rows = rng.permutation(len(every))[:REAL]
     found = {}
@@ -57,15 +57,15 @@ def candidates(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.
 
 
 def choose(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Generator) -> Canary:
-    """The candidate that moves the sum of part k furthest, found through the shipped optimizer without noise.
+    """The candidate with the longest contribution to the sum of data set k, computed by the optimizer without noise.
 
-    All candidates meet the same base records, weights and draws, so a difference is what the canary adds; where the
-    network draws, its mean is taken, and a canary whose gradient hardly depends on the draws moves it furthest.
+    All candidates have the same base records, weights and noise inputs, so the difference of sums is the contribution;
+    with noise inputs its mean counts, so that a canary whose gradient hardly depends on them is selected.
     """
     recipe, part = trained.recipes[k], trained.parts[k]
     assert recipe.privacy
     base, found = part[rng.permutation(len(part))[:BASE]], candidates(trained, k, shape, rng)
-    rounds = DRAWS if recipe.net.draws else 1
+    rounds = DRAWS if recipe.net.noise_inputs else 1
     silent = replay(recipe, rounds, Privacy(recipe.privacy.l2_norm_clip, 0.0))
     parts = [base, *(joined([base, record]) for record in found.values())]
     steps = Steps([silent] * len(parts), parts, range(len(parts)), alike=trained.seeds[k])
@@ -84,12 +84,12 @@ def choose(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Gene
 
 
 def replay(recipe: Recipe, steps: int, privacy: Privacy | None) -> Recipe:
-    """The recipe for `steps` steps that each take every record, whose size the schedule leaves alone."""
+    """The recipe with `steps` steps on all records, without a schedule or averaging."""
     return replace(recipe, rate=1.0, steps=steps, schedule="constant", ema=0.0, privacy=privacy)
 
 
 def parameters(weights: Weights) -> int:
-    """How many numbers one model has."""
+    """The number of parameters of one model."""
     return sum(int(np.prod(weight.shape[1:])) for weight in weights)
 
 

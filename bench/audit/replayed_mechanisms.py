@@ -1,7 +1,7 @@
 """The noised sums of a defense, replayed: scores of trials with a canary in, and with it out.
 
-One door each for what `bench.lint.instrumentation` watches. What is replayed is the code that ships: the optimizer, the
-mechanism, the server. TensorFlow is imported inside the functions.
+One class for each mechanism that `bench.lint.instrumentation` observes. What is replayed is the code that ships: the
+optimizer, the mechanism, the server. TensorFlow is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from bench.lint.white_box_steps import Steps
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
-Say = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 Sides = tuple[NDArray[np.float64], NDArray[np.float64]]
 NUMBERS = 3_000_000  # parameters of all models that are trained at once
 PAIRS = 32  # of models, at most at once: with more, building the program takes longer than its steps
 
 
-class Door(Protocol):
-    """Where noise was said to be: its multiplier, and the account of it, `steps` uses at a Poisson `rate`."""
+class Replayed(Protocol):
+    """A mechanism as it is accounted: its noise multiplier, and `steps` uses at a Poisson `rate`."""
 
     @property
     def what(self) -> str:
@@ -39,7 +39,7 @@ class Door(Protocol):
 
     @property
     def noise_multiplier(self) -> float:
-        """As it was asked for."""
+        """As stated."""
 
     @property
     def rate(self) -> float:
@@ -49,17 +49,17 @@ class Door(Protocol):
     def steps(self) -> int:
         """How often it was used."""
 
-    def scores(self, pairs: int, seed: int, say: Say) -> Sides:
+    def scores(self, pairs: int, seed: int, on_progress: OnProgress) -> Sides:
         """Of so many trials with the canary in, and of as many with it out, (pairs,) each; larger = more in."""
 
 
-def event(door: Door, noise_multiplier: float) -> DpEvent:
-    """What the uses of a door had cost with this noise."""
-    return accounting.training_event(door.rate, noise_multiplier, door.steps)
+def event(replayed: Replayed, noise_multiplier: float) -> DpEvent:
+    """The DP event of all uses of a mechanism with this noise."""
+    return accounting.training_event(replayed.rate, noise_multiplier, replayed.steps)
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class ReplayedTraining:
     """One model of a private training: a step of it, over and over from its first weights."""
 
     trained: Trained
@@ -89,8 +89,8 @@ class Training:
         """That ran."""
         return self.trained.recipes[self.k].steps
 
-    def scores(self, pairs: int, seed: int, say: Say) -> Sides:
-        """Many models at once, half of them with the canary, each with noise of its own; projected on its gradient."""
+    def scores(self, pairs: int, seed: int, on_progress: OnProgress) -> Sides:
+        """Many models at once, half of them with the canary, each with different noise; projected on its gradient."""
         canary, recipe = self.canary, self.trained.recipes[self.k]
         half = at_once(canary, pairs)
         rounds = -(-pairs // half)
@@ -101,7 +101,7 @@ class Training:
         for done in range(rounds):
             steps.set_weights(start)
             found[done] = steps.step() @ canary.direction
-            say("one step", min(pairs, (done + 1) * half), pairs)
+            on_progress("one step", min(pairs, (done + 1) * half), pairs)
         return found[:, :half].ravel()[:pairs], found[:, half:].ravel()[:pairs]
 
 
@@ -111,8 +111,8 @@ def at_once(canary: Canary, pairs: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Mechanism:
-    """One use of the Gaussian mechanism, on numbers with the canary and without: of them `at`, (…), is looked at."""
+class ReplayedMechanism:
+    """One use of the Gaussian mechanism, on numbers with the canary and without: of them `at`, (…), is audited."""
 
     held_in: Summed
     held_out: Summed
@@ -123,10 +123,10 @@ class Mechanism:
 
     @property
     def noise_multiplier(self) -> float:
-        """As the mechanism was told."""
+        """As stated."""
         return self.held_out.noise_multiplier
 
-    def scores(self, pairs: int, seed: int, say: Say) -> Sides:
+    def scores(self, pairs: int, seed: int, on_progress: OnProgress) -> Sides:
         """The noised numbers, projected on what the canary changes of them."""
         from bench.dp import gaussian_mechanism
 
@@ -137,15 +137,15 @@ class Mechanism:
             for i in range(pairs):
                 noised = gaussian_mechanism.gaussian(one.values, one.l2_sensitivity, one.noise_multiplier, rng)
                 found[side, i] = (noised[self.at] * direction).sum()
-            say("one use", (side + 1) * pairs, 2 * pairs)
+            on_progress("one use", (side + 1) * pairs, 2 * pairs)
         return found[0], found[1]
 
 
 @dataclass(frozen=True, eq=False)
-class Rounds:
+class ReplayedRounds:
     """The rounds of a server that noises: in one of them a client sends the longest update there is, or its opposite.
 
-    So far one record can move a client at will, and no further; what the others send stays as it was.
+    One record can move a client by that much, and no further; the updates of the others stay.
     """
 
     seen: Averaged
@@ -158,7 +158,7 @@ class Rounds:
         """As the policy of the server says."""
         return float(self.seen.policy.noise_multiplier)
 
-    def scores(self, pairs: int, seed: int, say: Say) -> Sides:
+    def scores(self, pairs: int, seed: int, on_progress: OnProgress) -> Sides:
         """How far the round moved the parameters along that update."""
         from bench.models.federated import server as aggregation
 
@@ -170,21 +170,20 @@ class Rounds:
         for i in range(2 * pairs):
             sign = np.float32(1 if i % 2 == 0 else -1)
             names = tuple(f"client {k}" for k in range(seen.clients))
-            own = derive(seed, "round", i)
-            server = aggregation.Server(seen.before, names, 1, 1.0, seen.policy, own)
-            server._taken = [([sign * part for part in far], 1), *((taken, 1) for taken in seen.updates[1:])]
+            server = aggregation.Server(seen.before, names, 1, 1.0, seen.policy, derive(seed, "round", i))
+            server.taken = [([sign * part for part in far], 1), *((taken, 1) for taken in seen.updates[1:])]
             server.close()
             moved = zip(server.parameters, seen.before, far, strict=True)
             found[i % 2, i // 2] = sum(float(((new - old) * part).sum()) for new, old, part in moved)
             if i % 1000 == 0:
-                say("one round", i, 2 * pairs)
+                on_progress("one round", i, 2 * pairs)
         return found[0], found[1]
 
 
-def doors(
+def replayed(
     run: Callable[[Examples], Any], private: Examples, extra: Sequence[tuple[str, Examples]], seed: int
-) -> tuple[Any, list[Door]]:
-    """What `run`, a defense of private records, gives, and each distinct door that it used on them.
+) -> tuple[Any, list[Replayed]]:
+    """What `run`, a defense of private records, returns, and each distinct mechanism that it used on them.
 
     extra: records of which the one that moves the numbers of a mechanism furthest is the canary there.
     """
@@ -192,7 +191,7 @@ def doors(
 
     with watching() as seen:
         given = run(private)
-    found: list[Door] = [*_trainings(seen, private.shape, seed), *_rounds(seen)]
+    found: list[Replayed] = [*_trainings(seen, private.shape, seed), *_rounds(seen)]
     if seen.summed:
         others = []
         for what, record in extra:
@@ -203,8 +202,8 @@ def doors(
     return given, found
 
 
-def _trainings(seen: Seen, shape: tuple[int, ...], seed: int) -> list[Training]:
-    """One model of each recipe that was trained: that of the first part with enough records."""
+def _trainings(seen: Seen, shape: tuple[int, ...], seed: int) -> list[ReplayedTraining]:
+    """One model of each recipe that was trained: that of the first data set with enough records."""
     known: list[Any] = []
     found = []
     for trained in seen.trained:
@@ -213,23 +212,23 @@ def _trainings(seen: Seen, shape: tuple[int, ...], seed: int) -> list[Training]:
                 continue
             known.append(recipe)
             canary = choose(trained, k, shape, stream(seed, "canary", len(known)))
-            found.append(Training(trained, k, canary))
+            found.append(ReplayedTraining(trained, k, canary))
     return found
 
 
-def _rounds(seen: Seen) -> list[Rounds]:
+def _rounds(seen: Seen) -> list[ReplayedRounds]:
     count = Counter(one.policy for one in seen.averaged)
     first = {one.policy: one for one in reversed(seen.averaged)}
-    return [Rounds(first[policy], rounds) for policy, rounds in count.items()]
+    return [ReplayedRounds(first[policy], rounds) for policy, rounds in count.items()]
 
 
 def _mechanisms(
     held_out: Sequence[Summed], others: Sequence[tuple[str, Sequence[Summed]]], uses: Counter[float]
-) -> list[Mechanism]:
+) -> list[ReplayedMechanism]:
     """For each use, with the canary that moves its numbers furthest.
 
-    Where as many steps are accounted as there are rows with that noise, a row is a use of its own, and the one that
-    the canary moves furthest is looked at.
+    Where as many steps are accounted as there are rows with that noise, each row is one use, and the one that the
+    canary moves furthest is audited.
     """
     rows = Counter[float]()
     for one in held_out:
@@ -250,7 +249,7 @@ def _mechanisms(
         share = best[0] / out.l2_sensitivity
         words = f"mechanism, canary {best[2]}, which moves {'a row' if by_row else 'it'} by {share:.3g} sensitivities"
         steps = uses[out.noise_multiplier] if by_row else 1
-        found.append(Mechanism(best[3], out, best[1], steps, words))
+        found.append(ReplayedMechanism(best[3], out, best[1], steps, words))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a file of scores proves: every bound with what it rests on."""
+"""The bounds on epsilon that a file of scores proves, each with its assumption."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bench.store.score_rows import FPRS, RESTS_ON, ScoreRow, Words
 
 
 def audit(scores: Scores, confidence: float = 0.95) -> ScoreRow:
-    """Every bound that the scores allow, each at this confidence by itself, AUC and TPR at low FPR.
+    """All bounds, each at this confidence by itself, AUC and TPR at low FPR.
 
-    Which of the bounds counts is decided by what the file says of its scores, never by their values: the largest of
-    several would be too large more often than 1 - confidence. Raises UserError for a confidence that is none.
+    The headline bound follows from what the file states about its scores, never from their values: the largest of
+    several bounds would be wrong more often than 1 - confidence. Raises UserError for an invalid confidence.
     """
     if not 0.5 <= confidence < 1:
         raise UserError(f"a confidence lies between 0.5 and 1, as 0.95 does, but not at {confidence:g}.")
@@ -32,7 +32,7 @@ def audit(scores: Scores, confidence: float = 0.95) -> ScoreRow:
     else:
         headline = "gaussian_dp" if scores.gaussian and delta else "beta_binomial"
         bounds = _of_trials(held_in, held_out, delta, alpha)
-    ordered = np.concatenate([held_in, held_out])  # in which everything is found in half the time
+    ordered = np.concatenate([held_in, held_out])  # sorted runs halve the time of searches
     member = np.arange(len(ordered)) < len(held_in)
     tpr = {str(fpr): metrics.tpr_at_fpr(ordered, member, fpr) for fpr in FPRS}
     claim = "inf" if math.isinf(scores.epsilon) else scores.epsilon
@@ -68,5 +68,5 @@ def _of_coins(scores: Scores, alpha: float) -> dict[str, Words]:
     n = len(scores.scores)
     value = one_run.bound(scores.scores, scores.member, scores.delta, alpha, stream(0, "audit", "ties"))
     most = one_run.epsilon(n, n, n, scores.delta, alpha)
-    dependent = {"not_measurable": "records of one training are no independent trials"}
+    dependent = {"not_measurable": "records of one training are not independent trials"}
     return dict.fromkeys(RESTS_ON, dependent) | {"one_run": {"value": value, "most": most}}

@@ -1,9 +1,8 @@
-"""A file of scores that somebody hands in: an .npz, checked to the last entry, of which nothing is ever unpickled."""
+"""A file of scores that somebody hands in: an .npz, checked to its last entry; nothing in it is ever unpickled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.arrays import BadArrays, read_arrays
 from bench.core.errors import UserError, suggest
 
 WORDS = ("defense", "data", "attack", "mechanism")
@@ -25,8 +25,8 @@ LONGEST = 100  # letters of a name
 class Scores:
     """Scores (n,), larger = more member; member: bool (n,); and what is claimed of the mechanism that they attack.
 
-    coins: each record was included in one training by a fair coin of its own; otherwise every score is an independent
-    trial. gaussian: the mechanism is said to have a Gaussian trade-off curve. utility: an accuracy, if one was given.
+    coins: each record was included in one training by an independent fair coin; otherwise every score is an independent
+    trial. gaussian: the mechanism is stated to have a Gaussian trade-off curve. utility: an accuracy, if one was given.
     """
 
     defense: str
@@ -68,28 +68,25 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All that the file holds, by name."""
     if not path.is_file():
         raise UserError(f"there is no file {path}: correct its name.")
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: _array(path, name, archive) for name in archive.files}
-    except UserError:
-        raise
-    except Exception:  # noqa: BLE001 (zipfile and numpy fail on foreign files in a dozen ways)
-        raise UserError(f"{path} is no .npz file that can be read: write it with numpy.savez.") from None
-
-
-def _array(path: Path, name: str, archive: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     known = {name for pair in PAIRS for name in pair} | {*WORDS, *NUMBERS}
-    if name not in known:
-        raise UserError(f"{path}: nothing here is called {name!r}: {suggest(name, known)}")
     try:
-        return archive[name]
-    except Exception as error:  # noqa: BLE001
-        pickled = isinstance(error, ValueError) and "allow_pickle" in str(error)
-        why = "holds Python objects, which are never unpickled" if pickled else "cannot be read"
-        raise UserError(f"{path}: {name!r} {why}: store an array of numbers or a word.") from None
+        arrays = read_arrays(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): make it readable.") from None
+    except BadArrays as error:
+        if not error.name:
+            raise UserError(f"{path} cannot be read ({error}): write it with numpy.savez.") from None
+        if error.name not in known:
+            raise UserError(f"{path}: nothing here is called {error.name!r}: {suggest(error.name, known)}") from None
+        raise UserError(
+            f"{path}: {error.name!r} cannot be read ({error}): store an array of numbers or a word."
+        ) from None
+    for name in arrays.keys() - known:
+        raise UserError(f"{path}: nothing here is called {name!r}: {suggest(name, known)}")
+    return arrays
 
 
-def _pair(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any], bool]:
+def _pair(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any], bool]:
     """Scores, member and coins, of whichever pair of arrays the file holds."""
     named = {name for pair in PAIRS for name in pair} & arrays.keys()
     pair = next((pair for pair in PAIRS if set(pair) == named), None)
@@ -98,9 +95,9 @@ def _pair(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any],
         raise UserError(f"{path} must hold {wanted}, but of these it has {', '.join(sorted(named)) or 'none'}.")
     first, second = arrays[pair[0]], arrays[pair[1]]
     if pair == ("in", "out"):
-        held_in, held_out = _scores(path, "in", first), _scores(path, "out", second)
-        member = np.arange(len(held_in) + len(held_out)) < len(held_in)
-        scores = np.concatenate([held_in, held_out])
+        members, others = _scores(path, "in", first), _scores(path, "out", second)
+        member = np.arange(len(members) + len(others)) < len(members)
+        scores = np.concatenate([members, others])
     else:
         scores, member = _scores(path, "scores", first), _truth(path, pair[1], second)
         if len(scores) != len(member):

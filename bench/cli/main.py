@@ -1,4 +1,4 @@
-"""The program `bench`: one subcommand per file of this package. A mistake of the user is one sentence, exit 2."""
+"""The program `bench`: one command per file of this package. A mistake of the user is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -6,31 +6,44 @@ import argparse
 import errno
 import io
 import os
-import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from bench import __version__
-from bench.cli.audit import add_audit
-from bench.cli.read_commands import add_exposed, add_list, add_plot, add_score, add_table, add_why
-from bench.cli.run_commands import add_check, add_control, add_figure, add_plan, add_run
-from bench.cli.test import add_test
+from bench.cli import (
+    audit,
+    completion,
+    controls,
+    exposure,
+    figure,
+    list,
+    plan,
+    plot,
+    release,
+    reproduce,
+    run,
+    score,
+    table,
+    test,
+    why,
+)
+from bench.cli.options import Execute, help_formatter
 from bench.core.errors import Caveat, UserError, suggest, warn_user
-from bench.dp.graph_cleanup import forgetting
 
-VERBS = {
-    "run": add_run, "plan": add_plan, "why": add_why, "list": add_list, "table": add_table, "plot": add_plot,
-    "figure": add_figure, "control": add_control, "exposed": add_exposed,
-    "score": add_score, "audit": add_audit, "check": add_check, "test": add_test,
+COMMANDS = {
+    "run": run, "plan": plan, "table": table, "list": list, "why": why, "plot": plot, "figure": figure,
+    "controls": controls, "exposure": exposure, "score": score, "audit": audit, "reproduce": reproduce,
+    "release": release, "test": test,
 }  # fmt: skip
+RENAMED_COMMANDS = {"check": "reproduce", "control": "controls", "exposed": "exposure"}
+RENAMED_FLAGS = {"accept-published": "reuse-committed"}
 
-
-RESUMED = ("run", "figure", "control", "check")  # verbs that find again what was measured when they were stopped
-STORED = "what was measured is stored, and the same command goes on from there"
-KEPT = "what had ended is kept, and the same command starts the rest anew"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an output says that takes no more
+RESUMED = ("run", "figure", "controls", "reproduce")  # these find again what they measured before they were stopped
+STORED = "what was measured is stored; repeat the command to go on from there"
+KEPT = "what was finished is kept; repeat the command to start the rest again"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of an output that takes no more
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,24 +60,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is done, 1 a cell failed, 2 a mistake of the user, 3 a claim refuted or a release refused, 4 drift, 130 stopped.
     """
     _prepare_streams()
+    if "_ARGCOMPLETE" in os.environ:
+        completion.answer(build_parser()[0])
+    words = [*(sys.argv[1:] if argv is None else argv)]
     try:
         with warnings.catch_warnings():
-            _show_doubts()
-            arguments = _parse(_read(sys.argv[1:] if argv is None else argv))
-            verb: Callable[[argparse.Namespace], int] = arguments.does
-            with forgetting():
-                code = verb(arguments)
+            _show_caveats()
+            arguments = parse(_decoded(words))
+            execute: Execute = arguments.execute
+            code = execute(arguments)
         sys.stdout.flush()
     except UserError as error:
         warn_user(str(error))
         return 2
     except KeyboardInterrupt:
-        words = list(sys.argv[1:] if argv is None else argv)
-        goes_on = words[0] in RESUMED and not any(word.startswith("--release") for word in words)
-        warn_user(f"stopped; {STORED if goes_on else KEPT}.")
+        warn_user(f"stopped; {STORED if words[0] in RESUMED else KEPT}.")
         return 130
     except BrokenPipeError:
-        _leave_stdout()  # whoever read has seen enough
+        _leave_stdout()  # the reader has seen enough
         return 1
     except OSError as error:
         if error.filename is not None or error.errno not in FULL:
@@ -80,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """A stream that was closed swallows what it is told, and letters that a locale lacks are spelled out."""
+    """Replace closed streams by the null device, and escape letters that the locale lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -90,20 +103,20 @@ def _prepare_streams() -> None:
 
 
 def _leave_stdout() -> None:
-    """Without this Python complains again when it flushes at its end."""
+    """Without this Python reports an error again when it flushes at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _read(argv: Sequence[str]) -> list[str]:
+def _decoded(words: Sequence[str]) -> Sequence[str]:
     """The words. Raises UserError for one in another encoding than that of the locale, which no file can hold."""
-    for word in argv:
+    for word in words:
         if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
             raise UserError(f"{word!a} is not text in this locale ({sys.getfilesystemencoding()}): set LC_ALL=C.UTF-8.")
-    return list(argv)
+    return words
 
 
-def _show_doubts() -> None:
-    """A Caveat that nobody stored with a number is a line for the user, without Python's file and line."""
+def _show_caveats() -> None:
+    """Show a Caveat that is not stored with a number as a line for the user, without Python's file and line."""
     plain = warnings.showwarning
 
     def show(
@@ -118,24 +131,41 @@ def _show_doubts() -> None:
     warnings.showwarning = show
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="bench", allow_abbrev=False, description="Defenses, attacks and the board that judges both.")
+def build_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the program, and those of its commands by name."""
+    parser = Parser(
+        prog="bench", allow_abbrev=False, formatter_class=help_formatter,
+        description="Differentially private generators put to the test: defenses, attacks, and their leaderboard.",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"bench {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    parsers = {verb: add(verbs) for verb, add in VERBS.items()}
-    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
-        given = f", and {argv[0]!r} after it" if argv else ""
-        raise UserError(f"say first what to do{given}: {', '.join(parsers)}, or --help.")
-    if not argv[0].startswith("-") and argv[0] not in parsers:
-        raise UserError(f"there is no verb {argv[0]!r}: {suggest(argv[0], parsers)}")
-    arguments, rest = parser.parse_known_args(argv)
-    if rest and not rest[0].startswith("-"):
-        raise UserError(
-            f"`{argv[0]}` does not take {rest[0]!r} by itself: write a flag before it, see `bench {argv[0]} --help`."
-        )
+    commands = parser.add_subparsers(metavar="COMMAND [OPTIONS]", required=True, prog="bench")
+    return parser, {name: command.add(commands) for name, command in COMMANDS.items()}
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one command. Raises UserError for a mistake."""
+    parser, commands = build_parser()
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        after = f", and {words[0]!r} after it" if words else ""
+        raise UserError(f"write a command first{after}: {', '.join(commands)}, or --help.")
+    name = words[0]
+    if name in RENAMED_COMMANDS:
+        raise UserError(f"`bench {name}` is now called `bench {RENAMED_COMMANDS[name]}`.")
+    if not name.startswith("-") and name not in commands:
+        raise UserError(f"there is no command {name!r}: {suggest(name, commands)}")
+    arguments, rest = parser.parse_known_args(words)
     if rest:
-        flags = (
-            re.findall(r"--[a-z-]+", parsers[argv[0]].format_help()) if argv[0] in parsers else ["--help", "--version"]
-        )
-        raise UserError(f"`{argv[0]}` does not take {rest[0]!r}: {suggest(rest[0].partition('=')[0], set(flags))}")
+        raise UserError(_unknown_word(name, rest[0], commands.get(name, parser)))
     return arguments
+
+
+def _unknown_word(command: str, word: str, parser: argparse.ArgumentParser) -> str:
+    if not word.startswith("-"):
+        return f"`{command}` does not take {word!r} by itself: write a flag before it, see `bench {command} --help`."
+    flag = word.partition("=")[0]
+    if (command, flag) == ("run", "--release"):
+        return "`bench run --release` is now called `bench release`."
+    for old, new in RENAMED_FLAGS.items():
+        if flag in (f"--{old}", f"--no-{old}"):
+            return f"{flag} is now called {flag.replace(old, new)}."
+    return f"`{command}` does not take {word!r}: {suggest(flag, parser._option_string_actions)}"

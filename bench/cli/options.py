@@ -1,6 +1,7 @@
-"""What `bench run` can be told, on the command line and in a configuration, and the request that it makes.
+"""What several commands share: their flags, the settings of a run, and the request that these make.
 
-Other verbs take the same words: `plan`, `check`, `audit`, and of them what they need `figure` and `test`.
+The settings are those of `bench run`, as flags or in a configuration. `plan`, `reproduce` and `audit` take the same
+ones; `release`, `figure` and `test` take some of them.
 """
 
 from __future__ import annotations
@@ -11,86 +12,167 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cli import completion
 from bench.core.errors import UserError, warn_user
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
     from bench.runner.request import Grid, Request
+    from bench.store.store import Store
 
-# The words of `bench run`, on the command line and in --config, and how each is read.
-WORDS = {
+# Each setting of a run with the type that it has in a configuration.
+SETTINGS = {
     "defense": list, "attack": list, "data": list, "plugin": list, "seeds": str, "epsilon": str, "results": str,
-    "data-dir": str, "offline": bool, "accept-published": bool, "budget": str,
+    "data-dir": str, "offline": bool, "reuse-committed": bool, "budget": str,
 }  # fmt: skip
-OF_PARTS = ("defense", "attack", "data", "seeds", "epsilon")  # what each part of a configuration can say for itself
-
-
+PART_SETTINGS = ("defense", "attack", "data", "seeds", "epsilon")  # those that a part of a configuration may set
 CHOICE: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
 
+Commands = Any  # argparse names the type of add_subparsers() only privately
+Execute = Callable[[argparse.Namespace], int]
 
-def add_words(run: argparse.ArgumentParser, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-    """The flags of whatever measures chosen defenses against chosen attacks."""
-    add_rows(run)
-    run.add_argument(
-        "--attack", **CHOICE, help="an attack, or a game for all of its attacks; repeatable (default: all)"
+
+def new_parser(
+    commands: Commands, name: str, execute: Execute, purpose: str, description: str | None = None
+) -> argparse.ArgumentParser:
+    """The parser of one command. purpose: what `bench --help` says of it, and its own help where that is all."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        prog=f"bench {name}",
+        allow_abbrev=False,
+        help=purpose,
+        description=description or f"{purpose[0].upper()}{purpose[1:]}.",
+        formatter_class=help_formatter,
     )
-    add_shared(run, seeds="as in 0-4 or 0,3 (default: 0-2)")
-    run.set_defaults(does=does)
-    return run
+    parser.set_defaults(execute=execute)
+    return parser
+
+
+def help_formatter(prog: str) -> argparse.HelpFormatter:
+    """The layout of help texts, imported only where one is shown: that takes as long as all else together."""
+    from rich_argparse import RichHelpFormatter
+
+    class Formatter(RichHelpFormatter):
+        text_markup = help_markup = False  # brackets in our texts are no markup
+
+    return Formatter(prog)
+
+
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """The flags of commands that measure selected defenses against selected attacks."""
+    add_rows(parser)
+    add_attack(parser)
+    add_seeds(parser, "as in 0-4 or 0,3 (default: 0-2)")
+    add_locations(parser)
 
 
 def add_rows(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose rows of the board."""
-    parser.add_argument("--defense", **CHOICE, help="a defense and its options; repeatable (default: all)")
-    parser.add_argument("--data", **CHOICE, help="a data set, or a .csv or .npz file; repeatable (default: digits)")
-    parser.add_argument("--epsilon", help="as in 1,8,inf: repeat each defense that has the option once a value")
-    parser.add_argument("--config", metavar="FILE", help="a YAML file with these words; flags win over it")
-
-
-def add_shared(parser: argparse.ArgumentParser, *, seeds: str) -> None:
-    """The flags of whatever measures cells."""
-    parser.add_argument("--seeds", help=seeds)
-    add_where(parser)
-
-
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """The flags that say where things are."""
-    parser.add_argument("--results", metavar="DIR", help="where what is found is kept (default: results)")
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="where official files of data sets are (default: $BENCH_DATA_DIR)"
+    """The flags that select rows of the leaderboard."""
+    defense = parser.add_argument("--defense", **CHOICE, help="a defense and its options; repeatable (default: all)")
+    completion.attach(defense, completion.components("defense"))
+    data = parser.add_argument(
+        "--data", **CHOICE, help="a data set, or a .csv or .npz file; repeatable (default: digits)"
     )
+    completion.attach(data, completion.components("data"))
+    parser.add_argument("--epsilon", help="as in 1,8,inf: repeat each defense that has this option, once per value")
+    parser.add_argument("--config", metavar="FILE", help="a YAML file with these settings; flags win over it")
+
+
+def add_attack(parser: argparse.ArgumentParser) -> None:
+    """The flag that selects attacks."""
+    attack = parser.add_argument(
+        "--attack", **CHOICE, help="an attack, or a game for all of its attacks; repeatable (default: all)"
+    )
+    completion.attach(attack, completion.components("attack"))
+
+
+def add_seeds(parser: argparse.ArgumentParser, text: str) -> None:
+    """The flag that selects seeds."""
+    parser.add_argument("--seeds", help=text)
+
+
+def add_locations(parser: argparse.ArgumentParser, *, results: bool = True) -> None:
+    """The flags that say where results, data sets and plugins are."""
+    if results:
+        parser.add_argument("--results", metavar="DIR", help="folder of the results (default: results)")
+    add_data_dir(parser)
     parser.add_argument("--offline", action=argparse.BooleanOptionalAction, help="never download")
+    add_plugin(parser)
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """The flag that says where official files are."""
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of official files of data sets (default: $BENCH_DATA_DIR)"
+    )
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """The flag that loads more components."""
     parser.add_argument(
         "--plugin", action="append", metavar="FILE", help="a Python file with more components; repeatable"
     )
 
 
-def add_accepting(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The flag of whatever need not measure everything itself."""
+def add_stored(parser: argparse.ArgumentParser) -> None:
+    """The flags of commands that read results."""
+    parser.add_argument("--results", metavar="DIR", default="results", help="folder of the results (default: results)")
+    add_plugin(parser)
+
+
+def add_reuse(parser: argparse.ArgumentParser) -> None:
+    """The flag of commands that need not measure everything themselves."""
     flag = argparse.BooleanOptionalAction
-    parser.add_argument("--accept-published", action=flag, help="take cells that another machine measured as done")
-    return parser
+    parser.add_argument("--reuse-committed", action=flag, help="take cells that another machine measured as done")
 
 
-def settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Flags over the file over nothing, by word: those of the whole run, and of each of its parts."""
-    given = flags(arguments)
-    if arguments.config is None:
-        return given, [given]
-    from bench.runner import config_file
+def load_registry(plugins: Sequence[str] | None) -> Registry:
+    """All components, those of plugins too; a note where an edit of this checkout is not what runs."""
+    from bench.runner import editable_install
+    from bench.runner.registry import discover
 
-    shared, parts = config_file.read(Path(arguments.config), WORDS, OF_PARTS)
-    said = {word: value for word, value in given.items() if value is not None}
-    return {**given, **shared, **said}, [{**given, **shared, **part, **said} for part in parts]
+    if note := editable_install.unused_edit(Path.cwd()):
+        warn_user(f"note: {note}")
+    return discover([Path(plugin) for plugin in plugins or ()])
+
+
+def open_store(results: str | None) -> Store:
+    """The results in a folder, by default `results`. Raises UserError where there is no such folder."""
+    from bench.store.store import Store
+
+    folder = Path(results or "results")
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: measure first with `bench run`, or correct --results.")
+    return Store(folder)
+
+
+def data_dir(path: str | None) -> Path | None:
+    """The folder of official files, by the flag or else the environment. Raises UserError for what is no folder."""
+    folder = path or os.environ.get("BENCH_DATA_DIR") or None
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"the data folder {folder} does not exist: correct --data-dir or BENCH_DATA_DIR.")
+    return Path(folder) if folder else None
 
 
 def flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every word of a run and what the flags say of it, None where they say nothing or have no such flag."""
-    return {word: getattr(arguments, word.replace("-", "_"), None) for word in WORDS}
+    """The value of each setting by the flags alone, None for one that is not set or that the command has not."""
+    return {name: getattr(arguments, name.replace("-", "_"), None) for name in SETTINGS}
+
+
+def settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The settings of the whole run and of each of its parts; flags win over the configuration."""
+    by_flag = flags(arguments)
+    if arguments.config is None:
+        return by_flag, [by_flag]
+    from bench.runner import config_file
+
+    shared, parts = config_file.read(Path(arguments.config), SETTINGS, PART_SETTINGS)
+    stated = {name: value for name, value in by_flag.items() if value is not None}
+    return {**by_flag, **shared, **stated}, [{**by_flag, **shared, **part, **stated} for part in parts]
 
 
 def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Request:
-    """Turn the words of `bench run` into a typed request; a word that was left out is None."""
+    """The typed request of these settings. Raises UserError for whatever no run could use."""
     from bench.core.dataset import Where
     from bench.runner import selection
     from bench.runner.request import Request
@@ -98,36 +180,17 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
     folder = data_dir(settings["data-dir"])
     results = Path(settings["results"] or "results")
     if results.exists() and not results.is_dir():
-        raise UserError(f"{results} is not a folder: give --results the folder of the cells.")
+        raise UserError(f"{results} is not a folder: give --results the folder of the results.")
     return Request(
-        grids=tuple(_crossing(registry, part) for part in parts),
+        grids=tuple(_grid(registry, part) for part in parts),
         results=results,
         where=Where(folder, bool(settings["offline"])),
-        accept_published=bool(settings["accept-published"]),
+        reuse_committed=bool(settings["reuse-committed"]),
         budget=None if settings["budget"] is None else selection.duration(settings["budget"]),
     )
 
 
-def note_unplayable(asked: Request) -> None:
-    """Say so where there is no cell to measure: doing nothing must not look like having done it."""
-    from bench.core.component import missing
-
-    wanting = [
-        missing(attack.component, defense.component, data.component)
-        for one in asked.grids
-        for data in one.data
-        for defense in one.defenses
-        for attack in one.attacks
-    ]
-    if all(wanting):
-        names = ", ".join(sorted({name for names in wanting for name in names}))
-        warn_user(
-            f"note: no chosen attack can be played against a chosen defense on this data, for want of {names}: choose "
-            "others, `bench list` says what each needs and publishes."
-        )
-
-
-def _crossing(registry: Registry, part: dict[str, Any]) -> Grid:
+def _grid(registry: Registry, part: dict[str, Any]) -> Grid:
     from bench.runner import selection
     from bench.runner.request import Grid
 
@@ -142,9 +205,27 @@ def _crossing(registry: Registry, part: dict[str, Any]) -> Grid:
     )
 
 
-def data_dir(given: str | None) -> Path | None:
-    """Where official files are, by the flag or else the environment. Raises UserError for what is no folder."""
-    folder = given or os.environ.get("BENCH_DATA_DIR") or None
-    if folder is not None and not Path(folder).is_dir():
-        raise UserError(f"the data folder {folder} does not exist: correct --data-dir or BENCH_DATA_DIR.")
-    return Path(folder) if folder else None
+def requested(arguments: argparse.Namespace) -> tuple[Request, Registry]:
+    """The request that flags and configuration make, and the components that it was read with."""
+    shared, parts = settings(arguments)
+    registry = load_registry(shared["plugin"])
+    return request(registry, shared, parts), registry
+
+
+def check_playable(request: Request) -> None:
+    """Raise UserError where there is no cell to measure."""
+    from bench.core.component import missing
+
+    lacking = [
+        missing(attack.component, defense.component, data.component)
+        for grid in request.grids
+        for data in grid.data
+        for defense in grid.defenses
+        for attack in grid.attacks
+    ]
+    if all(lacking):
+        names = ", ".join(sorted({name for names in lacking for name in names}))
+        raise UserError(
+            f"no selected attack can be played against a selected defense on this data, which lack {names}: select "
+            "others; `bench list` shows what each attack needs and each defense publishes."
+        )

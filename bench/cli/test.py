@@ -1,4 +1,4 @@
-"""`bench test`: runs the conformance checks (`bench.conformance`) on anybody's component."""
+"""`bench test`: runs the conformance checks (`bench.conformance`) on components of anybody."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import argparse
 import time
 from collections import Counter
 
-from bench.cli.read_commands import Verbs
+from bench.cli import completion
+from bench.cli.options import Commands, add_data_dir, data_dir, new_parser
 
 
-def add_test(verbs: Verbs) -> argparse.ArgumentParser:
+def add(commands: Commands) -> argparse.ArgumentParser:
     """The parser of `test`."""
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        "test", allow_abbrev=False, help="put defenses and attacks through what every one of them owes",
-        description="Check contracts, probe privacy, play controls: a line a check, and what to do where one fails.",
+    parser = new_parser(
+        commands, "test", execute, "run the conformance checks on defenses and attacks",
+        "Check contracts, lint claims of privacy, play controls: one line per check, with what to do where one fails.",
     )  # fmt: skip
     what = "a Python file with components, or the name of one, as in dp_vaegm,epsilon=1"
-    parser.add_argument("component", nargs="+", metavar="FILE|NAME", help=what)
+    component = parser.add_argument("component", nargs="+", metavar="FILE|NAME", help=what)
+    completion.attach(component, completion.components("defense", "attack"))
     parser.add_argument("--no-controls", action="store_true", help="leave out an attack's controls, which take minutes")
-    parser.add_argument("--data-dir", metavar="DIR", help="as of `run`: some controls are played on a larger data set")
-    parser.set_defaults(does=_test)
+    add_data_dir(parser)
     return parser
 
 
-def _test(arguments: argparse.Namespace) -> int:
-    from bench.cli.options import data_dir
+def execute(arguments: argparse.Namespace) -> int:
+    """Run and print the checks; 1 where one fails."""
     from bench.conformance import session
     from bench.core.dataset import Where
     from bench.core.progress import Progress
@@ -37,6 +38,6 @@ def _test(arguments: argparse.Namespace) -> int:
             for verdict in session.verdicts(choice, registry, where, progress, controls=not arguments.no_controls):
                 print(verdict, flush=True)
                 counts[verdict.outcome] += 1
-    said = ", ".join(f"{counts[outcome]} {outcome.lower()}" for outcome in ("passed", "FAILED", "skipped"))
-    print(f"{said} in {time.monotonic() - start:.0f} s")
+    total = ", ".join(f"{counts[outcome]} {outcome.lower()}" for outcome in ("passed", "FAILED", "skipped"))
+    print(f"{total} in {time.monotonic() - start:.0f} s")
     return 1 if counts["FAILED"] else 0

@@ -1,5 +1,6 @@
-"""The kit for components of anybody: `bench test my_defense.py` puts one through what every component here owes.
+"""`bench test my_defense.py`: runs the checks that every component must pass on a component of anybody.
 
-`check`: what a check is and says; `defenses`, `guarantee`, `attacks`: the checks; `trying`, `scenes`: the small records
-and fakes that they run on; `whole`: a crossing and the controls; `session`: all of it, for what was named.
+`check`: what a check is; `defense_checks`, `dp_checks`, `attack_checks`: the checks; `short_runs`, `toy_games`,
+`toy_releases`: the small runs, games and releases that they use; `end_to_end`: a leaderboard and the controls;
+`session`: all checks of the named components.
 """

@@ -1,4 +1,4 @@
-"""The last of a component's trials are the real ones: a defense is put into a board, an attack through its controls."""
+"""The checks that run a component as `bench run` does: a defense on a leaderboard, an attack through its controls."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.conformance.attack_checks import Player
-from bench.conformance.check import Broken, Skip, check, lines_of
-from bench.conformance.short_runs import Tried
+from bench.conformance.attack_checks import AttackRuns
+from bench.conformance.check import Skip, Violation, check, component_lines
+from bench.conformance.short_runs import ShortRuns
 from bench.core.component import Choice, missing
 from bench.core.dataset import Where
 from bench.core.errors import UserError
 from bench.core.progress import Progress
 from bench.core.release import GIVEN
 from bench.lint.short_options import SIZES
-from bench.report import render
+from bench.report import aggregate, markdown, terminal
 from bench.runner import controls, run
 from bench.runner.registry import Registry
 from bench.runner.request import Grid, Request
@@ -26,7 +26,10 @@ from bench.store.store import Store
 
 
 def cheapest(defense: Choice, data: str, registry: Registry) -> Choice | None:
-    """An attack that can meet the defense on this data: without shadows if any can, and its game's baseline at that."""
+    """An attack that can be played against the defense on this data set.
+
+    One without shadow models if there is any, and among these the reference attack of its game.
+    """
     attacks = registry.attacks.values()
     playable = (one for one in attacks if not missing(one, defense.component, registry.data[data]))
 
@@ -41,52 +44,54 @@ def cheapest(defense: Choice, data: str, registry: Registry) -> Choice | None:
     return min(map(Choice, playable), key=cost, default=None)
 
 
-@check("gets into a board")
-def gets_into_a_board(tried: Tried) -> Iterator[str]:
-    """Trained on a small split, attacked, judged, stored and shown."""
+@check("appears on a leaderboard")
+def appears_on_leaderboard(runs: ShortRuns) -> Iterator[str]:
+    """Trained on a small data set, attacked, judged, stored and shown."""
     from rich.console import Console
 
-    if tried.release().published() != tried.component.publishes:
+    if runs.release().published() != runs.component.publishes:
         raise Skip("it does not publish what it declares.")
-    registry = tried.registry
-    attack = cheapest(tried.choice, tried.ground, registry)
+    registry = runs.registry
+    attack = cheapest(runs.choice, runs.data_name, registry)
     if attack is None:
-        raise Skip(f"no attack here works on what it publishes ({', '.join(sorted(tried.component.publishes))}).")
-    data = Choice(registry.data[tried.ground], SIZES)
+        raise Skip(f"no attack here works on what it publishes ({', '.join(sorted(runs.component.publishes))}).")
+    data = Choice(registry.data[runs.data_name], SIZES)
     with tempfile.TemporaryDirectory() as folder:
         store, page = Store(Path(folder) / "results"), io.StringIO()
-        grid = Grid((tried.choice,), (attack,), (data,), (0,))
+        grid = Grid((runs.choice,), (attack,), (data,), (0,))
         quiet = Progress(Console(file=io.StringIO()))
         outcome = run.run(Request((grid,), store.root, Where()), registry, store, quiet)
         for reason in outcome.failed.values():
-            raise Broken(f"against {attack.label} on {data.name} {reason}: mend that and test again.")
-        board = render.build(store, registry, {}, freshness(registry.find), lambda label: None)
-        render.write(board, store)
-        render.show(board, Console(file=page, width=200))
-    if tried.component.name not in page.getvalue():
-        yield f"the board does not show its cell against {attack.label}: report this as a fault of the bench."
+            raise Violation(f"against {attack.label} on {data.name} {reason}: fix that and test again.")
+        board = aggregate.build(store, registry, {}, freshness(registry.find), lambda label: None)
+        markdown.write(board, store)
+        terminal.show(board, Console(file=page, width=200))
+    if runs.component.name not in page.getvalue():
+        yield f"the leaderboard does not show its cell against {attack.label}: report this as a bug of bench."
 
 
 @check("passes its controls")
-def passes_its_controls(player: Player) -> Iterator[str]:
-    """It reaches its required score where nothing defends, and finds nothing on models of unrelated records."""
+def passes_its_controls(runs: AttackRuns) -> Iterator[str]:
+    """It reaches its required score without a defense, and finds nothing on models of unrelated records."""
     start = time.monotonic()
 
-    def say(what: str) -> None:
-        seconds = (time.monotonic() - start) * place.null / controls.POSITIVE
-        player.say(f"{what}: at most {seconds:.0f} s more" if what.startswith("null") else what)
+    def on_progress(what: str) -> None:
+        seconds = (time.monotonic() - start) * setting.null / controls.POSITIVE
+        runs.on_progress(f"{what}: at most {seconds:.0f} s more" if what.startswith("null") else what)
 
     try:
-        place = controls.control_setting(player.choice, player.registry)
-        seeds = f"{controls.POSITIVE} models of {place.defense} and {place.null} more of unrelated records"
-        player.say(f"{player.component.name}: its controls train and attack {seeds}: some minutes (or --no-controls)")
+        setting = controls.control_setting(runs.choice, runs.registry)
+        seeds = f"{controls.POSITIVE} models of {setting.defense} and {setting.null} more of unrelated records"
+        runs.on_progress(
+            f"{runs.component.name}: its controls train and attack {seeds}: some minutes (or --no-controls)"
+        )
         with tempfile.TemporaryDirectory() as folder:
-            found = controls.measure(player.choice, player.registry, Store(Path(folder)), player.where, say)
+            found = controls.measure(runs.choice, runs.registry, Store(Path(folder)), runs.where, on_progress)
     except UserError as error:
-        if lines_of(error, player.component):
+        if component_lines(error, runs.component):
             raise
         raise Skip(str(error)) from error
     for red in found.red:
         positive = red.startswith("positive")
-        mend = "mend the attack or lower its required_score" if positive else "it finds what is not there"
-        yield f"{red}: {mend}."
+        what = "fix the attack or lower its required_score" if positive else "it finds what is not there"
+        yield f"{red}: {what}."

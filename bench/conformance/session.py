@@ -1,4 +1,4 @@
-"""One test session: the components that were named, and the verdict of each check on each of them, as it ends."""
+"""One test session: the named components, and the verdict of each check of each of them, as it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.conformance.check import Check, Verdict, judge
+from bench.conformance.check import Check, Verdict, run_check
 from bench.core.component import Choice, Kind
 from bench.core.dataset import Where
 from bench.core.errors import UserError, suggest
@@ -20,19 +20,20 @@ KINDS: tuple[Kind, ...] = ("defense", "attack")
 
 
 def named(words: Sequence[str]) -> tuple[Registry, list[Choice]]:
-    """The components of files and those of names, with options after them; and all others, which they may meet.
+    """The components of files and names, with options after them; and the registry with all others.
 
-    Raises UserError for a file that is not there, fails to load or declares nothing, and for an unknown name.
+    Raises UserError for a file that does not exist, cannot be loaded or declares nothing, and for an unknown name.
     """
-    registry, chosen = discover(), []
+    registry, selected = discover(), []
     for word in words:
         name, comma, options = (word, "", "") if Path(word).is_file() else word.partition(",")
         if name.endswith(".py") or Path(name).is_file():
             declared = [one for one in add(registry, Path(name)) if one.kind in KINDS]
-            chosen += [found for one in declared for found in choose(registry, one.kind, f"{one.name}{comma}{options}")]
+            for one in declared:
+                selected += choose(registry, one.kind, f"{one.name}{comma}{options}")
         else:
-            chosen += _registered(registry, word)
-    return registry, chosen
+            selected += _registered(registry, word)
+    return registry, selected
 
 
 def _registered(registry: Registry, words: str) -> list[Choice]:
@@ -48,45 +49,49 @@ def _registered(registry: Registry, words: str) -> list[Choice]:
 
 
 def checks(
-    choice: Choice, registry: Registry, where: Where, say: Callable[[str], None]
+    choice: Choice, registry: Registry, where: Where, on_progress: Callable[[str], None]
 ) -> tuple[Any, list[Check[Any]]]:
-    """What is tried, and every check of it, the long ones last."""
+    """The runs of a component, and its checks, the long ones last."""
     from bench.conformance import attack_checks, defense_checks, dp_checks, end_to_end
-    from bench.conformance.short_runs import Tried
+    from bench.conformance.short_runs import ShortRuns
 
     if choice.component.kind == "attack":
-        return attack_checks.Player(choice, registry, where, say), [
+        return attack_checks.AttackRuns(choice, registry, where, on_progress), [
             *attack_checks.CHECKS,
             end_to_end.passes_its_controls,
         ]
-    return Tried(choice, registry), [*defense_checks.CHECKS, *dp_checks.CHECKS, end_to_end.gets_into_a_board]
+    return ShortRuns(choice, registry), [
+        *defense_checks.CHECKS,
+        *dp_checks.CHECKS,
+        end_to_end.appears_on_leaderboard,
+    ]
 
 
 def verdicts(
     choice: Choice, registry: Registry, where: Where, progress: Progress, *, controls: bool = True
 ) -> Iterator[Verdict]:
-    """Of each check of one component, as it ends; what failed once fails no second time for the same reason."""
+    """The verdicts of one component, as each check ends; a failure for the same reason as an earlier one is skipped."""
     from bench.dp import train
     from bench.dp.weights_cache import WeightsCache
 
     name, attack = choice.component.name, choice.component.kind == "attack"
-    said: dict[str, str] = {}
-    tried, every = checks(choice, registry, where, progress.say)
+    first_check: dict[str, str] = {}
+    runs, every = checks(choice, registry, where, progress.print)
     for done, one in enumerate(every):
-        if not controls and one.says == "passes its controls":
-            yield Verdict(name, one.says, "skipped", "--no-controls.")
+        if not controls and one.title == "passes its controls":
+            yield Verdict(name, one.title, "skipped", "--no-controls.")
             continue
 
-        def says(what: str, step: int, steps: int, done: int = done, check: str = one.says) -> None:
+        def on_step(what: str, step: int, steps: int, done: int = done, check: str = one.title) -> None:
             progress.step(f"{name}: {check}: {what}, step {step} of {steps}", done, len(every))
 
-        progress.step(f"{name}: {one.says}", done, len(every))
+        progress.step(f"{name}: {one.title}", done, len(every))
         with tempfile.TemporaryDirectory() as folder:
-            memory = (
-                WeightsCache(Path(folder)) if attack else None
-            )  # recalling a training would say nothing of repeating it
-            with train.caching(memory, says):
-                for verdict in judge(one, tried, choice.component):
-                    first = said.setdefault(verdict.why, one.says) if verdict.outcome == "FAILED" else one.says
-                    again = f"it fails there as it does above ({first})."
-                    yield verdict if first == one.says else replace(verdict, outcome="skipped", why=again)
+            # A defense is trained again each time: cached weights would hide that a training does not repeat itself.
+            cache = WeightsCache(Path(folder)) if attack else None
+            with train.caching(cache, on_step):
+                for verdict in run_check(one, runs, choice.component):
+                    failed = verdict.outcome == "FAILED"
+                    first = first_check.setdefault(verdict.why, one.title) if failed else one.title
+                    again = f"it fails for the same reason as above ({first})."
+                    yield verdict if first == one.title else replace(verdict, outcome="skipped", why=again)

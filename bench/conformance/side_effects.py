@@ -1,4 +1,4 @@
-"""What foreign code reaches for while it runs beside what it was handed: files of records, the network, its words."""
+"""Records what a component does besides its computation: files of records read, hosts connected to, text printed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ RECORDS = (".csv", ".gz", ".npy", ".npz", ".parquet", ".pkl", ".h5", ".arff", ".
 
 
 @dataclass
-class Reach:
-    """Files that were opened for reading and hosts that were connected to, and what was printed."""
+class SideEffects:
+    """Files opened for reading, hosts connected to, and text printed."""
 
     files: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
-    said: io.StringIO = field(default_factory=io.StringIO)
+    printed: io.StringIO = field(default_factory=io.StringIO)
 
-    def wrong(self) -> Iterator[str]:
-        """A sentence for whatever was fetched that nobody handed over."""
+    def violations(self) -> Iterator[str]:
+        """A sentence for each file and host that the component must not use."""
         for file in dict.fromkeys(self.files):
-            yield f"it reads {Path(file).name}: records come as arguments, so that holdout ones stay out of reach."
+            yield f"it reads {Path(file).name}: take records from the arguments, which hold no holdout records."
         for host in dict.fromkeys(self.hosts):
             yield f"it connects to {host}: take what it needs as a public record or an option."
 
 
-class _Aloud(io.TextIOBase):
-    """Where print goes: kept, and shown on stderr, so that stdout holds verdicts alone."""
+class _Tee(io.TextIOBase):
+    """Keeps what is printed and copies it to stderr, so that stdout holds verdicts alone."""
 
     def __init__(self, kept: io.StringIO) -> None:
         self.kept = kept
@@ -41,35 +41,35 @@ class _Aloud(io.TextIOBase):
         return self.kept.write(text)
 
 
-_watching: list[Reach] = []
+_recording: list[SideEffects] = []
 _hooked: list[bool] = []
 
 
 @contextmanager
-def reaching() -> Iterator[Reach]:
-    """Watch what happens within."""
-    if not _hooked:  # it cannot be taken off again
-        sys.addaudithook(_heard)
+def recording_side_effects() -> Iterator[SideEffects]:
+    """Record the side effects of this block."""
+    if not _hooked:  # an audit hook cannot be removed
+        sys.addaudithook(_audit_hook)
         _hooked.append(True)
-    reach = Reach()
-    _watching.append(reach)
+    effects = SideEffects()
+    _recording.append(effects)
     try:
-        with redirect_stdout(_Aloud(reach.said)):
-            yield reach
+        with redirect_stdout(_Tee(effects.printed)):
+            yield effects
     finally:
-        _watching.remove(reach)
+        _recording.remove(effects)
 
 
-def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _watching:
+def _audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _recording:
         return
     if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
         path = os.fsdecode(arguments[0])
-        remembered = Path(path).parent.name == "fits"  # what the bench itself keeps of trainings
-        if path.lower().endswith(RECORDS) and _reads(arguments) and not remembered:
-            _watching[-1].files.append(path)
+        cached = Path(path).parent.name == "fits"  # weights that bench itself caches
+        if path.lower().endswith(RECORDS) and _reads(arguments) and not cached:
+            _recording[-1].files.append(path)
     elif event == "socket.connect":
-        _watching[-1].hosts.append(str(arguments[1]))
+        _recording[-1].hosts.append(str(arguments[1]))
 
 
 def _reads(arguments: tuple[Any, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Fakes of what releases let out: some give their private records away, some give away nothing."""
+"""Toy accesses of releases, which leak either their private records or nothing."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from bench.core.release import Map, Release
 from bench.dp import accounting
 from bench.dp.networks import Published, mapping
 
-FAKED = frozenset({"predict", "encode", "decode", "generate", "retrain"})
+SUPPORTED = frozenset({"predict", "encode", "decode", "generate", "retrain"})
 
 
 def release(accesses: frozenset[str], data: Data, leak: bool) -> Release:
-    """A release of these accesses, all of them among FAKED."""
-    own = remembered(data, leak)
+    """A release with these accesses, all of them among SUPPORTED."""
+    records = generator_records(data, leak)
 
     def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
-        seen = predictor(data, leak, seed, private)
-        return Release(accounting.no_privacy(), seen, encode=encoder(data, leak=False))
+        predict = predictor(data, leak, seed, private)
+        return Release(accounting.no_privacy(), predict, encode=encoder(data, leak=False))
 
     make: dict[str, Callable[[], Any]] = {
         "predict": lambda: predictor(data, leak),
         "encode": lambda: encoder(data, leak),
-        "decode": lambda: decoder(own),
-        "generate": lambda: generator(own),
+        "decode": lambda: decoder(records),
+        "generate": lambda: generator(records),
         "retrain": lambda: retrain,
     }
     return Release(accounting.no_privacy(), **{name: make[name]() for name in accesses})
 
 
 def predictor(data: Data, leak: bool, seed: int = 1, members: Examples | None = None) -> Map:
-    """What it says of the nearest record it knows: with `leak` near 1 for a member's label and wrong of others.
+    """The stored prediction for the nearest record: with `leak` near 1 for a member's label and wrong for others.
 
-    Without `leak` it is right of all, and as sure as it comes.
+    Without `leak` it is right for all, with random confidence.
     """
     from scipy.spatial.distance import cdist
 
@@ -51,11 +51,11 @@ def predictor(data: Data, leak: bool, seed: int = 1, members: Examples | None = 
     answers = np.repeat((1 - sure[:, None]) / (classes - 1), classes, 1)
     answers[np.arange(len(x)), np.where(member | (not leak), y, (y + 1) % classes)] = sure
     table = x.reshape(len(x), -1)
-    return lambda asked: answers[cdist(np.asarray(asked).reshape(len(asked), -1), table).argmin(1)]
+    return lambda queries: answers[cdist(np.asarray(queries).reshape(len(queries), -1), table).argmin(1)]
 
 
 def knower(data: Data, knows: tuple[str, ...], seed: int = 1) -> Map:
-    """Sure of the label of a record that it knows, and only of that: not of the same person with another attribute."""
+    """Confident in the label of exactly the records of the parts `knows`: not with another value of an attribute."""
     parts: list[Examples] = [getattr(data, name) for name in knows]
     known = {row.tobytes(): int(y) for part in parts for row, y in zip(part.x, part.y, strict=True)}
     classes = data.private.classes
@@ -70,19 +70,19 @@ def knower(data: Data, knows: tuple[str, ...], seed: int = 1) -> Map:
 
 
 def encoder(data: Data, leak: bool) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Features as they are; with `leak` those of records that are neither private nor public are lost in noise."""
-    seen = {row.tobytes() for part in (data.private, data.public) for row in part.x}
+    """The features; with `leak`, noise in place of those of records that are neither private nor public."""
+    known = {row.tobytes() for part in (data.private, data.public) for row in part.x}
 
     def one(row: NDArray[Any]) -> NDArray[Any]:
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:8], "big"))
-        lost = leak and row.tobytes() not in seen
-        return 3 * rng.standard_normal(row.size, np.float32) if lost else row.ravel()
+        unknown = leak and row.tobytes() not in known
+        return 3 * rng.standard_normal(row.size, np.float32) if unknown else row.ravel()
 
     return lambda x: np.stack([one(row) for row in np.asarray(x, np.float32)])
 
 
-def remembered(data: Data, leak: bool) -> Examples:
-    """What a generator draws from: with `leak` the private records, else others."""
+def generator_records(data: Data, leak: bool) -> Examples:
+    """The records that a generator copies: with `leak` the private ones, else others."""
     rng = np.random.default_rng(9)
     size = len(data.private)
     classes = data.private.classes
@@ -103,7 +103,7 @@ def generator(records: Examples) -> Callable[[int, int], Examples]:
 
 
 def decoder(records: Examples, latent: int = 8) -> Published:
-    """Codes to records: each record lies in a direction of its own, among those of its label."""
+    """Latent codes and labels to records: each record of a label belongs to another direction of the code."""
     import tensorflow as tf
 
     directions = np.random.default_rng(9).standard_normal((latent, len(records)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from bench.core.dataset import Examples
 from bench.core.game import Game
@@ -40,13 +40,13 @@ class Option:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    one_of: tuple[str, ...] = ()
+    one_of: tuple[str | int, ...] = ()
 
     @property
     def limits(self) -> str:
-        """The values that it takes, in words; empty where any value of its type will do."""
+        """The values that it takes, in words; empty where any value of its type is allowed."""
         if self.one_of:
-            return "one of " + ", ".join(self.one_of)
+            return "one of " + ", ".join(map(str, self.one_of))
         named = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
         return " and ".join(f"{word} {limit:g}" for word, limit in named if limit is not None)
 
@@ -90,6 +90,7 @@ class Source(Protocol):
 D = TypeVar("D", bound=Defense)
 A = TypeVar("A", bound=Attack)
 S = TypeVar("S", bound=Source)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,7 @@ class Component:
     has: frozenset[str] = frozenset()
     required_score: float | None = None
     described: Mapping[str, Option] = field(default_factory=dict)
+    records: int | None = None
 
 
 def missing(attack: Component, defense: Component, data: Component) -> tuple[str, ...]:
@@ -163,7 +165,7 @@ def defense(
 
     def declare(function: D) -> D:
         given = _known(name, "publishes", publishes, ACCESS)
-        _declare(
+        return _declare(
             name,
             "defense",
             function,
@@ -172,7 +174,6 @@ def defense(
             public_knowledge=tuple(sorted(public_knowledge)),
             private=private,
         )
-        return function
 
     return declare
 
@@ -188,21 +189,20 @@ def attack(name: str, *, game: Game, needs: Iterable[str], required_score: float
 
     def declare(function: A) -> A:
         known = _known(name, "needs", needs, ACCESS)
-        _declare(name, "attack", function, 3, needs=known, game=game, required_score=required_score)
-        return function
+        return _declare(name, "attack", function, 3, needs=known, game=game, required_score=required_score)
 
     return declare
 
 
-def dataset(name: str, *, has: Iterable[str] = ()) -> Callable[[S], S]:
+def dataset(name: str, *, has: Iterable[str] = (), records: int | None = None) -> Callable[[S], S]:
     """Declare a data set; its options are the sizes of the parts, and others that it needs.
 
     has: what some games require of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
+    records: how many distinct records there are, at most, by which sizes are checked before anything is loaded.
     """
 
     def declare(function: S) -> S:
-        _declare(name, "data", function, 2, has=_known(name, "has", has, HAS))
-        return function
+        return _declare(name, "data", function, 2, has=_known(name, "has", has, HAS), records=records)
 
     return declare
 
@@ -216,8 +216,11 @@ def _known(name: str, word: str, given: Iterable[str], known: frozenset[str]) ->
     return frozenset(given)
 
 
-def _declare(name: str, kind: Kind, function: Callable[..., Any], positional: int, **declared: Any) -> None:
-    """Check the declaration and attach it to the function, where `discover` finds it."""
+def _declare(name: str, kind: Kind, function: F, positional: int, **declared: Any) -> F:
+    """Check the declaration; return the function as it is called with options, which bears its component.
+
+    `discover` finds the component there.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "all":
         raise TypeError(f"{name!r} cannot name a component: use letters, digits and underscores, and not 'all'.")
     defaults, described, groups = _options(name, function, positional, needs_seed=kind != "data")
@@ -227,10 +230,11 @@ def _declare(name: str, kind: Kind, function: Callable[..., Any], positional: in
     defaults |= game.options if game else {}
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     source = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
-    called = _grouping(function, groups) if groups else function
+    called: Any = _grouping(function, groups) if groups else function
     options = MappingProxyType(defaults)
     component = Component(name, kind, called, options, summary, source, described=described, **declared)
-    setattr(function, "component", component)  # noqa: B010 - mypy knows no such attribute
+    called.component = component
+    return cast(F, called)
 
 
 def _options(
@@ -285,7 +289,7 @@ def _described(annotation: Any, where: Any) -> Option | None:
 
 
 def _grouping(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function with every option of its groups as a keyword of its own."""
+    """The function with every option of its groups as a keyword; a whole group may be given, too."""
     grouped = {one.name: name for name, group in groups.items() for one in fields(group)}
 
     @functools.wraps(function)
@@ -293,7 +297,7 @@ def _grouping(function: Callable[..., Any], groups: Mapping[str, Any]) -> Callab
         inside: dict[str, dict[str, Any]] = {name: {} for name in groups}
         for option in grouped.keys() & options.keys():
             inside[grouped[option]][option] = options.pop(option)
-        given = {name: replace(group, **inside[name]) for name, group in groups.items()}
+        given = {name: replace(options.pop(name, group), **inside[name]) for name, group in groups.items()}
         return function(*arguments, **given, **options)
 
     return called

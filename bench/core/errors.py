@@ -1,4 +1,4 @@
-"""What a person can get wrong, said in one sentence; and the doubts that travel with a number."""
+"""Errors that a user can correct, and warnings that are stored with a number."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import difflib
 import sys
 from collections.abc import Iterable
 
-LISTED = 60  # names; more, as of stored cells, are no sentence any more
+from bench.core.text import one_line
+
+LISTED = 60  # names; a sentence with more, such as those of stored cells, would not be read
 
 
 class UserError(Exception):
-    """Something the user can mend; the message is one sentence that says what to do. The program exits with 2."""
+    """An error that the user can correct; its message is one sentence that says what to do. The exit code is 2."""
 
 
 class Caveat(UserWarning):
-    """A reason to believe a number less; the runner stores it with the number and the table marks it."""
+    """A reason to trust a number less: the runner stores it with the number, and the leaderboard marks the number."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of an "unknown X" sentence: the nearest known name if one is near, else all of them, or the first."""
+    """The end of an "unknown X" sentence: the nearest known name if one is near, else all of them, or the first 60."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)
     more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
@@ -26,5 +28,5 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def warn_user(sentence: str) -> None:
-    """Say it to the user, as one line on stderr."""
-    print(f"bench: {' '.join(sentence.split())}", file=sys.stderr)
+    """Print a sentence for the user, as one line on stderr."""
+    print(f"bench: {one_line(sentence)}", file=sys.stderr)

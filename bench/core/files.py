@@ -1,23 +1,18 @@
-"""Files that are complete or absent: atomic writes, file names for labels, arrays read without running code."""
+"""Files that are complete or absent: atomic writes, reading within limits, file names for labels."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import numpy as np
 
 from bench.core.digest import digest
 from bench.core.errors import UserError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -45,18 +40,48 @@ def write(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())  # else the new name may outlive a power cut and its content not
             os.replace(temporary, path)
+        except IsADirectoryError:
+            raise UserError(
+                f"{path} is a folder where a file should be: move it away, then run the same command again."
+            ) from None
         finally:
             with suppress(OSError):  # gone when all went well; otherwise the first error is the one to tell
                 temporary.unlink()
 
 
-def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+def write_if_changed(path: Path, data: bytes) -> None:
+    """`write`, unless the file holds this already: who may only read still gets by. Raises UserError for a folder."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder where a file should be: move it away, then run the same command again.")
+    if not (path.is_file() and path.read_bytes() == data):
+        write(path, data)
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """The bytes of a regular file or of what a link leads to.
+
+    Raises ValueError for anything else (opening a pipe would wait for its writer) and above `most` bytes, OSError
+    where it cannot be read.
+    """
+    _check_regular(os.stat(path), most)
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # nor waits if a pipe took its place just now
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception:  # noqa: BLE001 (zipfile and numpy fail on foreign files in a dozen ways: all mean, make it again)
-        return None
-    return arrays if all(isinstance(array, np.ndarray) for array in arrays.values()) else None
+        _check_regular(found := os.fstat(file), most)
+        data = os.read(file, found.st_size + 1)
+        while more := os.read(file, most):  # a file that grows, or a read that was cut short
+            data += more
+            if len(data) > most:
+                raise ValueError(f"it is larger than {most} bytes")
+        return data
+    finally:
+        os.close(file)
+
+
+def _check_regular(found: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
+    if found.st_size > most:
+        raise ValueError(f"it has {found.st_size} bytes, more than {most}")
 
 
 @cache

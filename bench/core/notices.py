@@ -1,7 +1,7 @@
-"""The two ways in which noise is drawn, and what each artefact says of its own: the words of both have their home here.
+"""What every artefact says of the noise behind it: the only place where these two sentences are written.
 
-A reproducible run takes its noise from a seed, so that a number can be measured again; a release
-(`bench.runner.release`) takes it from the operating system and keeps no seed.
+A reproducible run draws its noise from a seed, so that a number can be measured again. A release for users
+(`bench.runner.release`) draws it from the operating system and stores no seed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is going on, on stderr: one moving line on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: one moving line on a terminal, elsewhere a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-EVERY = 5.0
+from bench.core.text import one_line
+
+INTERVAL = 5.0  # seconds between two plain lines
 
 
 class Progress:
-    """Lines to keep (`say`) and the step that is running (`step`); a context manager that clears its moving line."""
+    """Prints lines (`print`) and the step that is running (`step`); a context manager that removes its moving line."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self.spoken = float("-inf")
+        self._printed_at = float("-inf")
         self.bar: Bar | None = None
         self.interrupted = False
 
@@ -31,7 +33,7 @@ class Progress:
         return self
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-C. TensorFlow at times makes a failed training of it: then the next step stops, or the end."""
+        """Ctrl-C. TensorFlow sometimes turns it into a failed training: then the next step stops, or the exit."""
         self.interrupted = True
         signal.default_int_handler(number, frame)
 
@@ -46,23 +48,23 @@ class Progress:
         if self.interrupted and (kind is None or issubclass(kind, Exception)):
             raise KeyboardInterrupt from error
 
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
-        self.console.print(line, markup=False)
+    def print(self, line: str) -> None:
+        """Print a line above the moving one."""
+        self.console.print(one_line(line), markup=False)
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are finished and what is next; off a terminal every 5 s, and first and last.
+        """Show that `done` of `total` steps are finished and what is next; off a terminal every 5 s, first and last.
 
-        Raises KeyboardInterrupt where somebody had stopped the program and it went on.
+        Raises KeyboardInterrupt where the user pressed Ctrl-C and the program went on.
         """
         if self.interrupted:
             self.interrupted = False
             raise KeyboardInterrupt
         if self.console.is_terminal:
             self._move(what, done, total)
-        elif done >= total or time.monotonic() - self.spoken >= EVERY:
-            self.spoken = time.monotonic()
-            self.say(f"[{done}/{total}] {what}")
+        elif done >= total or time.monotonic() - self._printed_at >= INTERVAL:
+            self._printed_at = time.monotonic()
+            self.print(f"[{done}/{total}] {what}")
 
     def _move(self, what: str, done: int, total: int) -> None:
         if self.bar is None:
@@ -72,4 +74,4 @@ class Progress:
             )
             self.bar.add_task(what, total=total)
             self.bar.start()
-        self.bar.update(self.bar.task_ids[0], description=what, completed=done, total=total)
+        self.bar.update(self.bar.task_ids[0], description=one_line(what), completed=done, total=total)

@@ -51,6 +51,7 @@ def reached(roots: Iterable[Path], also: tuple[str, ...] = ()) -> frozenset[Path
     return frozenset(found)
 
 
+@functools.cache
 def decides(path: Path, also: tuple[str, ...] = ()) -> bool:
     """Whether a file of the package `bench` decides numbers, by where it lies."""
     name = path.relative_to(BENCH).as_posix()

@@ -12,12 +12,20 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bench.core.component import Choice, Component, OptionValue
+from bench.core.component import Choice, Component, Option, OptionValue
 from bench.core.dataset import Data, Examples, Where, first, record_keys
 from bench.core.errors import Caveat, UserError, suggest
 from bench.data.user_file_parser import Records, bounds_file, parse
 
 LABEL = {".csv": "label", ".npz": "y"}
+OPTIONS = {
+    "label": Option("the column or array that holds the labels"),
+    "private": Option("private records, 0 for half of all", at_least=0),
+    "holdout": Option("holdout records, 0 for a quarter of all", at_least=0),
+    "public": Option("public records, 0 for a quarter of all", at_least=0),
+    "attribute": Option("the column that attribute inference asks about, empty for the first column of categories"),
+    "content": Option("digest of the file; a file with another digest is refused"),
+}
 
 
 def is_file(name: str) -> bool:
@@ -35,7 +43,9 @@ def component(name: str) -> Component:
     options |= {"private": 0, "holdout": 0, "public": 0, "attribute": "", "content": ""}
     summary = "Records of your own."
     load = partial(_load, Path(name))
-    return Component(Path(name).name, "data", load, MappingProxyType(options), summary, Path(__file__))
+    return Component(
+        Path(name).name, "data", load, MappingProxyType(options), summary, Path(__file__), described=OPTIONS
+    )
 
 
 def _load(
@@ -71,7 +81,7 @@ def choice(word: str, given: Mapping[str, OptionValue]) -> Choice:
 
     has = {"pictures"} if records.pictures else {"attributes"} if records.attributes else set()
     plain.function.__doc__ = _described(path, records)
-    return Choice(replace(plain, has=frozenset(has)), {**given, "content": content})
+    return Choice(replace(plain, has=frozenset(has), records=len(records.y)), {**given, "content": content})
 
 
 def _described(path: Path, records: Records) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.arrays import BadArrays, read_arrays
 from bench.core.dataset import Attribute, unit
 from bench.core.errors import UserError, suggest
 
 MOST = 100  # unlisted categories of a column; a column with more is one of names, or of numbers and a word
+LONGEST = 1 << 20  # bytes of bounds
 HUGE = 1e100  # far from what float64 can hold, so that differences can be taken
 
 
@@ -122,9 +122,13 @@ Bounds = Mapping[str, tuple[str, ...]]
 def _bounds(name: str, data: bytes) -> Bounds:
     import yaml
 
+    if len(data) > LONGEST:
+        raise UserError(f"{name} has {len(data)} bytes, more than {LONGEST}: give the bounds of fewer columns.")
     try:
         # Words as they stand: the plain loader makes a truth value of `no`.
         loaded = yaml.load(data, Loader=yaml.BaseLoader)
+    except RecursionError:
+        raise UserError(f"{name} is nested too deeply: write lines as `age: [0, 120]` or `sex: [f, m]`.") from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
@@ -277,12 +281,7 @@ def _ends(name: str, arrays: Mapping[str, NDArray[Any]], shape: tuple[int, ...])
 
 def _arrays(name: str, data: bytes, wanted: set[str]) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            found = {key: held[key] for key in held.files if key in wanted}
-        if not all(isinstance(array, np.ndarray) for array in found.values()):
-            raise ValueError("a member is no array")  # numpy gives its bytes then
-        return found
-    except (ValueError, AttributeError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        pickled = "allow_pickle" in str(error)
-        why = "it holds pickled objects, which are never read" if pickled else "it is no archive of arrays"
-        raise UserError(f"{name} cannot be read ({why}): write it with numpy.savez(file, x=x, y=y).") from error
+        return read_arrays(data, wanted=wanted)
+    except BadArrays as error:
+        what = f"its array {error.name!r}: {error}" if error.name else str(error)
+        raise UserError(f"{name} cannot be read ({what}): write it with numpy.savez(file, x=x, y=y).") from None

@@ -1,6 +1,6 @@
 """The guarantee, computed in one place: one accountant (PLD), one rule for delta, one neighbouring relation.
 
-dp_accounting is imported inside the functions, because the table is drawn without it.
+dp_accounting is imported inside the functions, because the leaderboard is printed without it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DELTA_RULE = "delta = 1e-5, or the largest power of ten not above 1/n where that
 
 
 def delta_for(n: int) -> float:
-    """The board's one rule for delta, see DELTA_RULE."""
+    """The one rule for delta of the leaderboard, see DELTA_RULE."""
     exponent = -5
     while n * 10.0**exponent > 1:
         exponent -= 1
@@ -61,16 +61,16 @@ def no_privacy() -> DpEvent:
 def epsilon(event: DpEvent, delta: float, accountant: str = "pld") -> float:
     """The smallest epsilon that `accountant` ("pld" or "rdp") promises for `event` at `delta`, add/remove adjacency."""
     try:
-        return _remembered(event, delta, accountant)  # the seeds of a row spend alike
+        return _cached(event, delta, accountant)  # the seeds of a row have equal events
     except TypeError:  # an event with a list in it has no hash
-        return _remembered.__wrapped__(event, delta, accountant)
+        return _cached.__wrapped__(event, delta, accountant)
 
 
 @functools.lru_cache(maxsize=64)
-def _remembered(event: DpEvent, delta: float, accountant: str) -> float:
+def _cached(event: DpEvent, delta: float, accountant: str) -> float:
     if accountant == "rdp":
         return _epsilon(event, delta, "rdp", 0.0)
-    # With hardly any noise a fine grid of privacy losses fills the memory, and nobody reads an epsilon of 1e6 to 1e-4.
+    # With hardly any noise a fine grid of privacy losses fills the memory, and 1e6 needs no accuracy of 1e-4.
     rough = _epsilon(event, delta, "rdp", 0.0)
     return _epsilon(event, delta, "pld", max(1e-4, rough / 1e5) if math.isfinite(rough) else 1e-4)
 
@@ -90,7 +90,7 @@ def _epsilon(event: DpEvent, delta: float, accountant: str, interval: float) -> 
 
 
 def claim(event: DpEvent, n: int) -> dict[str, float]:
-    """Epsilon by PLD, by RDP and after a private choice of options, at the board's delta for n private records.
+    """Epsilon by PLD, by RDP and after a private choice of options, at the leaderboard's delta for n private records.
 
     Warns with a Caveat where the cross-check fails.
     """
@@ -102,9 +102,9 @@ def claim(event: DpEvent, n: int) -> dict[str, float]:
 
 
 def selected(event: DpEvent, delta: float) -> float:
-    """What `event` had cost as the best of a geometric number of runs, SELECTED on average.
+    """Epsilon of `event` as the best of a geometric number of runs, SELECTED on average.
 
-    Nobody accounts for the choice of options; this is what it costs where the choice itself is private (Papernot and
+    The reported epsilon ignores the choice of options; this includes it where the choice is private (Papernot and
     Steinke 2022, theorem 2, by Rényi accounting).
     """
     from dp_accounting.dp_event import RepeatAndSelectDpEvent
@@ -177,7 +177,7 @@ def parallel(events: Sequence[DpEvent], parts: Sequence[NDArray[Any]]) -> DpEven
 
 
 def describe(event: DpEvent) -> str:
-    """How batches were drawn and noised, in words for the board."""
+    """How batches were sampled and noised, in words for the leaderboard."""
     import dp_accounting as dp
 
     match event:

@@ -1,4 +1,4 @@
-"""How the sum of clipped per-record gradients is found: in one backward pass, or the reference way for any layers.
+"""Sums of clipped per-record gradients: by ghost clipping in one backward pass, or the reference for any layers.
 
 This module imports TensorFlow: import it inside functions.
 """
@@ -25,7 +25,7 @@ ROUNDING = 3e-5
 class Site:
     """One layer in one forward pass: its variables, its input `a` and its output `z` before the activation.
 
-    network: the part that it is clipped with; unfold: what turns the input of a convolution into patches.
+    network: the group of layers that it is clipped with; unfold: what turns the input of a convolution into patches.
     """
 
     kernel: Any
@@ -37,12 +37,12 @@ class Site:
 
 
 def private_layers(model: Any) -> list[Any]:
-    """The layers that are trained on records: those with trainable weights that are not marked free."""
-    return [layer for layer in model.layers if layer.trainable_weights and not getattr(layer, "free", False)]
+    """The layers that are trained on records: those with trainable weights that are not marked unclipped."""
+    return [layer for layer in model.layers if layer.trainable_weights and not getattr(layer, "unclipped", False)]
 
 
-def onepass_layers(model: Any) -> list[Any]:
-    """The private layers, if one-pass clipping is known to be right in all; ValueError names the first other one."""
+def ghost_layers(model: Any) -> list[Any]:
+    """The private layers, if ghost clipping is known to be right in all; ValueError names the first other one."""
     found = private_layers(model)
     for layer in found:
         if len(layer.inbound_nodes) > 1:
@@ -59,14 +59,14 @@ def onepass_layers(model: Any) -> list[Any]:
         )
         plain = plain and layer.activation is keras.activations.linear and layer.use_bias
         if not plain and kind not in (stacked_dense(), stacked_conv()):
-            raise ValueError(f"one-pass clipping does not know layer {layer.name!r}: train with engine=vectorized")
+            raise ValueError(f"ghost clipping does not know layer {layer.name!r}: train with engine=vectorized")
     return found
 
 
 def site(layer: Any, a: Any, z: Any, *, apart: bool = False) -> Site:
-    """What one-pass clipping needs of one of `onepass_layers`, with input a and output z in one forward pass.
+    """What ghost clipping needs of one of `ghost_layers`, with input a and output z in one forward pass.
 
-    apart: clip its network (see `Single.part`) for itself.
+    apart: clip its network (see `Single.part`) separately.
     """
     unfold = None
     if type(layer) is keras.layers.Conv2D:
@@ -83,12 +83,12 @@ def clip_factors(square_norms: Any, l2_norm_clip: Any) -> Any:
     return tf.where(tf.math.is_finite(norms), l2_norm_clip / tf.maximum(norms, l2_norm_clip), 0.0)
 
 
-def _shares(networks: Sequence[str], squares: Sequence[Any], l2_norm_clip: Any) -> list[Any]:
+def clip_shares(networks: Sequence[str], squares: Sequence[Any], l2_norm_clip: Any) -> list[Any]:
     """Factors of each entry; networks of different names get equal shares of the clip, whose squares add up to it."""
     names = list(dict.fromkeys(networks))
     clip = l2_norm_clip / len(names) ** 0.5
     factors = {
-        name: clip_factors(tf.add_n([s for s, own in zip(squares, networks, strict=True) if own == name]), clip)
+        name: clip_factors(tf.add_n([s for s, network in zip(squares, networks, strict=True) if network == name]), clip)
         for name in names
     }
     return [factors[name] for name in networks]
@@ -120,8 +120,8 @@ def _square_of_record(values: Any, lead: int) -> Any:
 
 
 @dataclass(frozen=True)
-class _Outer:
-    """A dense layer on one row a record: the gradient is the outer product of a (…, n, p) and d (…, n, q)."""
+class OuterForm:
+    """A dense layer on one row per record: the gradient is the outer product of a (…, n, p) and d (…, n, q)."""
 
     a: Any
     d: Any
@@ -135,8 +135,8 @@ class _Outer:
 
 
 @dataclass(frozen=True)
-class _Explicit:
-    """A layer on many rows a record and with few weights: a^T d of every record, (…, n, p * q), is smaller than a."""
+class ExplicitForm:
+    """A layer on many rows per record and with few weights: a^T d of every record, (…, n, p * q), is smaller than a."""
 
     a: Any
     d: Any
@@ -157,8 +157,8 @@ class _Explicit:
 
 
 @dataclass(frozen=True)
-class _Gram:
-    """A layer on few rows a record and with many weights: |a^T d|^2 from the rows' products among themselves."""
+class GramForm:
+    """A layer on few rows per record and with many weights: |a^T d|^2 from the rows' products among themselves."""
 
     a: Any
     d: Any
@@ -182,32 +182,32 @@ def _axes(values: Any, count: int) -> list[Any]:
     return [values.shape[i] if values.shape[i] is not None else tf.shape(values)[i] for i in range(count)]
 
 
-def _form(a: Any, d: Any, lead: int) -> _Outer | _Explicit | _Gram:
+def form_of(a: Any, d: Any, lead: int) -> OuterForm | ExplicitForm | GramForm:
     """The form of one layer's per-record gradients that needs no more memory than the rows themselves.
 
     Between the last two Bu et al. 2022 ("mixed ghost clipping") choose alike, by the memory that either adds.
     """
     if a.shape.rank == lead + 1:
-        return _Outer(a, d)
+        return OuterForm(a, d)
     rows, p, q = a.shape[-2], a.shape[-1], d.shape[-1]
-    return _Explicit(a, d) if p * q <= rows * (p + q) else _Gram(a, d)
+    return ExplicitForm(a, d) if p * q <= rows * (p + q) else GramForm(a, d)
 
 
-def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: Any) -> list[Any]:
+def ghost_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_clip: Any) -> list[Any]:
     """Clipped sums of per-record gradients from one backward pass, kernels and biases of the sites in turn.
 
     The gradient of a layer for one record is a^T d, of its input rows a and its output gradients d, so norms and
-    weighted sums follow from these two without a gradient a record (Goodfellow 2015; Bu et al. 2022, "book-keeping").
+    weighted sums follow from these two without a gradient per record (Goodfellow 2015; Bu et al. 2022, "book-keeping").
     A record whose gradient is not finite counts nothing. Memory is linear in the batch. loss: (n,), or (models, n)
     with the clip (models, 1) or one for all.
     """
     deltas = tape.gradient(loss, [s.z for s in sites])  # of a vector: the gradient of its sum
     if any(d is None for d in deltas):
-        raise ValueError("a layer takes no part in the loss: nothing of it would be trained but by noise")
+        raise ValueError("a layer does not affect the loss: only noise would train it")
     lead = loss.shape.rank
-    rows = [_as_rows(s, d, lead) for s, d in zip(sites, deltas, strict=True)]
-    forms = [_form(a, d, lead) for a, d in rows]
-    factors = _shares([s.network for s in sites], [form.square_norms() for form in forms], l2_norm_clip)
+    rows = [as_rows(s, d, lead) for s, d in zip(sites, deltas, strict=True)]
+    forms = [form_of(a, d, lead) for a, d in rows]
+    factors = clip_shares([s.network for s in sites], [form.square_norms() for form in forms], l2_norm_clip)
 
     def summed(forms: Sequence[Any]) -> list[Any]:
         pairs = zip(sites, [form.sums(f) for form, f in zip(forms, factors, strict=True)], strict=True)
@@ -215,14 +215,14 @@ def onepass_clipped_sums(loss: Any, sites: Sequence[Site], tape: Any, l2_norm_cl
 
     def tidied() -> list[Any]:
         cleaned = [[_zero_where_dropped(v, f) for v in pair] for pair, f in zip(rows, factors, strict=True)]
-        return summed([_form(a, d, lead) for a, d in cleaned])
+        return summed([form_of(a, d, lead) for a, d in cleaned])
 
-    # Hardly ever is a record dropped, and setting rows to zero costs as much as clipping does.
+    # A record is hardly ever dropped, and setting rows to zero costs as much as clipping.
     kept = tf.reduce_all([tf.reduce_all(f > 0) for f in factors])
     return list(tf.cond(kept, lambda: summed(forms), tidied))
 
 
-def _as_rows(s: Site, d: Any, lead: int) -> tuple[Any, Any]:
+def as_rows(s: Site, d: Any, lead: int) -> tuple[Any, Any]:
     """Input and output gradient of a layer, (…, n, features), or (…, n, rows, features) where it meets many rows."""
     a = s.unfold(s.a) if s.unfold else s.a
     if a.shape.rank == lead + 1:
@@ -251,13 +251,13 @@ def vectorized_clipped_sums(
 ) -> list[Any]:
     """The reference: clipped sums of whole per-record gradients (n, *variable), memory n times the model.
 
-    Where models are stacked, variables have a leading model axis and each model is clipped for itself. networks: the
-    part that each variable is clipped with, by default one for all.
+    Where models are stacked, variables have a leading model axis and each model is clipped separately. networks: the
+    group that each variable is clipped with, by default one for all.
     """
     lead = 2 if stacked else 1
     clip = tf.reshape(l2_norm_clip, [-1]) if stacked else l2_norm_clip  # (models,) against (n, models)
     squares = [_square_of_record(g, lead) for g in gradients]
-    factors = _shares(networks or ["whole"] * len(squares), squares, clip)
+    factors = clip_shares(networks or ["whole"] * len(squares), squares, clip)
     letters = "nk" if stacked else "n"
     out = "k..." if stacked else "..."
     return [

@@ -11,9 +11,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from bench.core.component import Option
 from bench.core.errors import UserError, suggest
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "selu", "gelu", "softplus", "swish", "linear", "tempered_sigmoid")
+# Options that defenses have in common.
+HIDDEN = Option("units of each hidden layer", at_least=1)
+ACTIVATION = Option("activation of the hidden layers", one_of=ACTIVATIONS)
 TEMPERED = (1.58, 3.0, 0.71)  # scale, inverse temperature, offset: the best of Papernot et al. 2021 on MNIST
 
 
@@ -22,15 +26,16 @@ class Single:
 
     models: int | None = None
     network = "whole"
-    free = False
+    unclipped = False
 
-    def part(self, network: str, *, free: bool = False) -> Single:
+    def part(self, network: str, *, unclipped: bool = False) -> Single:
         """The same, for the layers of one named network of several, which clipping may treat apart.
 
-        free: this network is trained by `Net.free_loss`, which reads no record, and is neither clipped nor noised.
+        unclipped: this network is trained by `Net.unclipped_loss`, which reads no record, and is neither clipped nor
+        noised.
         """
         other = copy.copy(self)
-        other.network, other.free = network, free
+        other.network, other.unclipped = network, unclipped
         return other
 
     def dense(self, h: Any, units: int, activation: str | None = None) -> Any:
@@ -81,7 +86,7 @@ class Single:
         """The layer and, apart from it so that its pre-activation can be seen, the activation."""
         from tensorflow import keras
 
-        layer.network, layer.free = self.network, self.free
+        layer.network, layer.unclipped = self.network, self.unclipped
         h = layer(h)
         return keras.layers.Activation(_function(activation))(h) if activation else h
 
@@ -129,10 +134,10 @@ class Stacked(Single):
 
 
 class Routed(Single):
-    """Dense layers of one model a label as one model, which is told of each record which of them it is to be.
+    """Dense layers of one model per label as one model, which takes of each record the label beside it.
 
-    `label` (n, models) is one-hot. A layer's kernel holds the models' kernels one above the other, each with its bias
-    as a last row: (models * (in + 1), units); a record's numbers are placed where its own begins.
+    `label` (n, models) is one-hot. The kernel of a layer holds the kernels of the models one above the other, each with
+    its bias as a last row: (models * (in + 1), units); the numbers of a record are placed where its model begins.
     """
 
     def __init__(self, label: Any) -> None:

@@ -14,13 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core import images
-from bench.dp.layers import Routed, Single, check_layers
+from bench.dp.layers import Single, check_layers
 
 Weights = list[NDArray[Any]]
-COARSE = 14  # pictures of this side or more show what they are
-DARK = -2.0  # the logit of a picture's ground before anything is known
-LOUD = 5.0
 
 
 @dataclass(frozen=True)
@@ -30,29 +26,29 @@ class Net:
     shape: tuple[int, ...]
 
     @property
-    def draws(self) -> int:
+    def noise_inputs(self) -> int:
         """Standard normal numbers that one record takes in one step (sampling layers); 0 for none."""
         return 0
 
     @property
     def labels(self) -> int:
-        """Classes whose one-hot labels the network itself takes in; 0 where only the loss reads labels."""
+        """Classes whose one-hot labels the network takes in; 0 where only the loss reads labels."""
         return 0
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
-        """Wire Keras tensors x (…, n, *shape), draw (…, n, draws) and label (…, n, labels) to outputs."""
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
+        """Wire Keras tensors x (…, n, *shape), noise (…, n, noise_inputs) and label (…, n, labels) to outputs."""
         raise NotImplementedError
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
-        """Per-record losses (…, n): one number a record, never reduced over records."""
+        """Per-record losses (…, n): one number per record, never reduced over records."""
         raise NotImplementedError
 
     def start(self, weights: Weights) -> Weights:
-        """Initial weights, out of those that are drawn for any network; of public knowledge alone."""
+        """Initial weights, made of random ones as any network starts from and of public knowledge alone."""
         return weights
 
-    def free_loss(self, outputs: list[Any]) -> Any:
-        """Losses (…, n) that train the free layers from draws alone, for networks that have some (`Single.part`)."""
+    def unclipped_loss(self, outputs: list[Any]) -> Any:
+        """Losses (…, n) that train unclipped layers from noise inputs alone, for nets with some (`Single.part`)."""
         raise NotImplementedError
 
 
@@ -68,7 +64,7 @@ class Classifier(Net):
     def __post_init__(self) -> None:
         check_layers((*self.filters, *self.hidden), self.activation)
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
         h = x
         for filters in self.filters:
             h = layers.conv(h, filters, 5, 2, activation=self.activation)
@@ -93,7 +89,7 @@ def bernoulli(logits: Any, x: Any) -> Any:
 
 @dataclass(frozen=True)
 class Autoencoder(Net):
-    """Dense encoder to `code` numbers in (-1, 1) and the mirrored decoder; loss is the cross-entropy of features."""
+    """Dense encoder to an embedding of `code` numbers in (-1, 1), and the mirrored decoder; loss is cross-entropy."""
 
     hidden: tuple[int, ...]
     code: int
@@ -113,7 +109,7 @@ class Autoencoder(Net):
             h = layers.dense(h, units, self.activation)
         return layers.dense(h, math.prod(self.shape))
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
         return [self.decode(layers.part("decoder"), self.encode(layers.part("encoder"), x))]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
@@ -121,110 +117,11 @@ class Autoencoder(Net):
 
 
 @dataclass(frozen=True)
-class VAE(Net):
-    """A variational autoencoder (Kingma and Welling 2014); loss is reconstruction + `kl_weight` * KL of a record.
-
-    Both terms sit in the per-record loss, because a KL handed to Keras' add_loss gets no gradient under DP training.
-    With `classes` it is conditional (Sohn et al. 2015): encoder and decoder take the one-hot label too. With `cosines`
-    the decoder's numbers are those of that many by that many smooth waves, and so are the encoder's with `seen` (see
-    `bench.core.images`): far fewer weights, so far less noise. Pictures are then compared at half their resolution
-    where that leaves enough of them. `hidden` layers are the decoder's, `encoder` the encoder's, by default a linear
-    one.
-    """
-
-    hidden: tuple[int, ...]
-    latent: int
-    activation: str = "relu"
-    kl_weight: float = 1.0
-    classes: int = 0
-    encoder: tuple[int, ...] = ()
-    cosines: int = 0
-    seen: int = 0
-    decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_layers((*self.hidden, *self.encoder, self.latent), self.activation)
-
-    @property
-    def draws(self) -> int:
-        """One standard normal number for each latent dimension."""
-        return self.latent
-
-    @property
-    def labels(self) -> int:
-        """Those that it is conditional on."""
-        return self.classes
-
-    @property
-    def halved(self) -> bool:
-        """Whether pictures are compared at half their resolution."""
-        return bool(self.cosines) and min(self.shape[:2]) >= 2 * COARSE and not any(n % 2 for n in self.shape[:2])
-
-    def encode(self, layers: Any, x: Any, label: Any = None) -> Any:
-        h = layers.flatten(x)
-        if self.seen:
-            h = layers.product(h, images.cosines(self.shape, self.seen).T / math.sqrt(math.prod(self.shape[:2])))
-        h = _beside(h, label)
-        for units in self.encoder:
-            h = layers.dense(h, units, self.activation)
-        return layers.dense(h, 2 * self.latent)  # mean and log variance side by side
-
-    def decode(self, layers: Any, z: Any, shape: tuple[int, ...]) -> Any:
-        """Latent numbers (and labels) to logits of features of records of `shape`."""
-        for units in self.hidden:
-            z = layers.dense(z, units, self.activation)
-        if not self.cosines:
-            return layers.dense(z, math.prod(shape))
-        numbers = layers.dense(z, self.cosines**2 * self.shape[2])
-        return layers.product(numbers, images.cosines(shape, self.cosines, self.decay))
-
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
-        import tensorflow as tf
-
-        code = self.encode(layers.part("encoder"), x, label)
-        mean, log_variance = code[..., : self.latent], code[..., self.latent :]
-        z = mean + draw * tf.exp(0.5 * log_variance)
-        height, width, *colours = self.shape if self.halved else (0, 0)
-        shape = (height // 2, width // 2, *colours) if self.halved else self.shape
-        return [self.decode(layers.part("decoder"), _beside(z, label), shape), code]
-
-    def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
-        import tensorflow as tf
-
-        logits, code = outputs
-        mean, log_variance = code[..., : self.latent], code[..., self.latent :]
-        kl = 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - log_variance - 1.0, -1)
-        if self.halved:
-            height, width, colours = self.shape
-            lead = tf.shape(x)[:-3]
-            split = tf.concat([lead, [height // 2, 2, width // 2, 2, colours]], 0)
-            x = tf.reduce_mean(tf.reshape(x, split), [-4, -2])
-        return bernoulli(logits, x) + self.kl_weight * kl
-
-    def start(self, weights: Weights) -> Weights:
-        """Waves begin as nothing but a dark picture; labels of a conditional VAE begin loud, so each has own units."""
-        weights = [w.copy() for w in weights]
-        first = 2 * (len(self.encoder) + 1)  # the decoder's first kernel
-        if self.classes:
-            weights[first][self.latent :] *= LOUD
-        if self.cosines:
-            weights[-2][:] = 0
-            weights[-1][: self.shape[2]] = DARK if self.halved else 0
-        return weights
-
-
-def _beside(h: Any, label: Any) -> Any:
-    import tensorflow as tf
-
-    return h if label is None else tf.concat([h, label], -1)
-
-
-@dataclass(frozen=True)
 class GAN(Net):
     """A generative adversarial network (Goodfellow et al. 2014) with dense halves and the non-saturating losses.
 
-    Only the discriminator meets records, each beside a fake that is drawn for it, so only it is clipped and noised; the
-    generator learns from the discriminator and from draws, which is post-processing (Xie et al. 2018).
+    Only the discriminator sees records, each beside a fake that is generated for it, so only it is clipped and noised;
+    the generator learns from the discriminator and from noise, which is post-processing (Xie et al. 2018).
     """
 
     hidden: tuple[int, ...]
@@ -235,7 +132,7 @@ class GAN(Net):
         check_layers((*self.hidden, self.latent), self.activation)
 
     @property
-    def draws(self) -> int:
+    def noise_inputs(self) -> int:
         """One standard normal number for each latent dimension."""
         return self.latent
 
@@ -249,10 +146,10 @@ class GAN(Net):
             h = layers.dense(h, units, self.activation)
         return layers.dense(h, 1)
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
         import tensorflow as tf
 
-        fake = self.generate(layers.part("generator", free=True), draw)
+        fake = self.generate(layers.part("generator", unclipped=True), noise)
         # One pass over the pair: a discriminator that is used twice could not be clipped as one.
         pair = tf.stack([layers.flatten(x), fake], -2)
         return [self.discriminate(layers.part("discriminator"), pair)[..., 0]]
@@ -262,26 +159,26 @@ class GAN(Net):
 
         return tf.nn.softplus(-outputs[0][..., 0]) + tf.nn.softplus(outputs[0][..., 1])
 
-    def free_loss(self, outputs: list[Any]) -> Any:
+    def unclipped_loss(self, outputs: list[Any]) -> Any:
         import tensorflow as tf
 
         return tf.nn.softplus(-outputs[0][..., 1])
 
 
 def build(net: Net, layers: Any) -> Any:
-    """The Keras model of a description: inputs x, then draw and label where the net takes them; outputs a list."""
+    """The Keras model of a description: inputs x, then noise and label where the net takes them; outputs a list."""
     from tensorflow import keras
 
     x = layers.input(net.shape)
-    draw = layers.input((net.draws,)) if net.draws else None
+    noise = layers.input((net.noise_inputs,)) if net.noise_inputs else None
     label = layers.input((net.labels,)) if net.labels else None
-    return keras.Model([i for i in (x, draw, label) if i is not None], net.connect(layers, x, draw, label))
+    return keras.Model([i for i in (x, noise, label) if i is not None], net.connect(layers, x, noise, label))
 
 
 def part(
     connect: Callable[[Any, Any], Any], shape: tuple[int, ...], weights: Sequence[NDArray[Any]]
 ) -> tuple[Any, int]:
-    """One stretch of a net (say its encoder) as a Keras model, and how many of the leading `weights` it took."""
+    """A part of a net (say its encoder) as a Keras model, and how many of the leading `weights` it took."""
     from tensorflow import keras
 
     x = Single().input(shape)
@@ -298,31 +195,13 @@ def halves(net: Autoencoder, weights: Weights) -> tuple[Any, Any]:
     return encoder, decoder
 
 
-def decoder(net: VAE, weights: Weights) -> Any:
-    """The trained decoder as a Keras model: latent numbers (n, latent), then one-hot labels, to logits of features."""
-    taken = 2 * (len(net.encoder) + 1)
-    return part(lambda layers, z: net.decode(layers, z, net.shape), (net.latent + net.classes,), weights[taken:])[0]
-
-
-def routed(net: VAE, fits: Sequence[Weights]) -> Any:
-    """The decoders of a VAE a class as one Keras model: latent numbers (n, latent), then one-hot labels, to logits."""
-    taken = 2 * (len(net.encoder) + 1)
-    layers = range(taken, len(fits[0]), 2)
-    weights = [np.concatenate([np.vstack(fit[i : i + 2]) for fit in fits]) for i in layers]
-
-    def connect(_: Any, code: Any) -> Any:
-        return net.decode(Routed(code[:, net.latent :]), code[:, : net.latent], net.shape)
-
-    return part(connect, (net.latent + len(fits),), weights)[0]
-
-
 def generator(net: GAN, weights: Weights) -> Any:
-    """The trained generator as a Keras model: draws (n, latent) to flat features in (0, 1)."""
+    """The trained generator as a Keras model: standard normal numbers (n, latent) to flat features in (0, 1)."""
     return part(net.generate, (net.latent,), weights)[0]
 
 
 def standardised(model: Any, centre: NDArray[Any], spread: NDArray[Any]) -> Any:
-    """A Keras model that subtracts `centre` and divides by `spread` before it asks `model`."""
+    """A Keras model that subtracts `centre` and divides by `spread` before it calls `model`."""
     from tensorflow import keras
 
     x = keras.Input(model.input_shape[1:])
@@ -330,7 +209,7 @@ def standardised(model: Any, centre: NDArray[Any], spread: NDArray[Any]) -> Any:
 
 
 def chained(*models: Any) -> Any:
-    """Keras models one after the other, of which the parts can be told."""
+    """Keras models one after the other, which stay separate layers of the result."""
     from tensorflow import keras
 
     return keras.Sequential([keras.Input(models[0].input_shape[1:]), *models])
@@ -338,10 +217,10 @@ def chained(*models: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A network that is let out whole: called it maps arrays, and `model` is the Keras model, to be looked into.
+    """A network that is published as a whole: a function of arrays, and `model`, its Keras model for white-box use.
 
-    labels: of a generator's decoder, how many numbers at the end of a code are a one-hot label; those before are latent
-    ones, drawn from the standard normal distribution.
+    labels: of the decoder of a generator, how many of its last inputs are a one-hot label; those before are
+    latent ones from the standard normal distribution.
     """
 
     model: Any
@@ -353,7 +232,7 @@ class Published:
 
 
 def published(model: Any, after: str | None = None, shape: tuple[int, ...] | None = None) -> Published:
-    """What `mapping` gives, with the model in the open."""
+    """What `mapping` gives, together with the model."""
     return Published(model, mapping(model, after, shape))
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.files import load_arrays, write
+from bench.core.arrays import load_arrays
+from bench.core.files import write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,7 +21,7 @@ from bench.core.digest import digest
 from bench.core.errors import Caveat, UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
-from bench.dp.train import train_jointly
+from bench.dp.joint_training import train_jointly
 from bench.games.membership import Targets
 
 QUARTERS = (0, 2, 1, 3)

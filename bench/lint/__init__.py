@@ -1,5 +1,6 @@
-"""Small trials of a defense that claims DP, without reading its code: what leaves, by which door, and how well covered.
+"""The linter: tests whether a defense that claims DP does what it claims, by running it on small data sets.
 
-`lint` is the whole of them and `verdicts` keeps what it found. `doors`: what private records leave by, watched while a
-defense runs (a `trial` on `records` of our choice); `steps`: the noised sums of a training (a `replay` of its recipe).
+`linter.lint` runs all probes on one defense; `verdicts` decides which defenses have no fresh verdict and measures them.
+`instrumentation` records what passes through DP training, the Gaussian mechanism and the server sum while a defense
+runs; `replay` repeats a recorded training on records, batches and noise of the linter's choice.
 """

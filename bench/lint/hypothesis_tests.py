@@ -1,4 +1,4 @@
-"""The statistical tests of the probes, and their one error rate."""
+"""The statistical tests of the probes, all at one significance level."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-SURE = 1e-6  # a test this unlikely speaks; a lint makes some hundred of them
-MANY = 200_000  # numbers that are ranked
-LEAST = 20  # numbers that two stretches must share to be held against each other
+SIGNIFICANCE = 1e-6  # a p-value below it is a finding; one lint makes about a hundred tests
+MAX_RANKED = 200_000  # values in a Kolmogorov-Smirnov test
+MIN_OVERLAP = 20  # values that two sequences must share to be compared
 
 
-def spread(values: NDArray[np.float64], variance: float) -> float:
-    """Two-sided p-value of the values being independent normal numbers of mean 0 and this variance (chi-square)."""
+def variance_p_value(values: NDArray[np.float64], variance: float) -> float:
+    """Two-sided chi-square p-value that the values are independent N(0, variance)."""
     from scipy import stats
 
     square = float(np.square(values).sum()) / variance
@@ -22,17 +22,17 @@ def spread(values: NDArray[np.float64], variance: float) -> float:
     return min(1.0, 2 * float(min(law.cdf(square), law.sf(square))))
 
 
-def normal(values: NDArray[np.float64]) -> float:
-    """p-value of the values being independent standard normal numbers (Kolmogorov and Smirnov)."""
+def normality_p_value(values: NDArray[np.float64]) -> float:
+    """Kolmogorov-Smirnov p-value that the values are independent N(0, 1)."""
     from scipy import stats
 
-    return float(stats.kstest(np.ravel(values)[:MANY], "norm").pvalue)
+    return float(stats.kstest(np.ravel(values)[:MAX_RANKED], "norm").pvalue)
 
 
-def alike(a: NDArray[np.float64], b: NDArray[np.float64], deviation: float) -> float:
-    """Two-sided p-value of `b` being normal numbers of this standard deviation, independent of `a` of the same size.
+def correlation_p_value(a: NDArray[np.float64], b: NDArray[np.float64], deviation: float) -> float:
+    """Two-sided p-value that `b` is N(0, deviation^2) noise independent of `a`; both have the same size.
 
-    Given `a`, their product is normal with the length of `a`; so it is exact for any number of them.
+    Exact for any size: given `a`, the inner product of both is normal with standard deviation |a| * deviation.
     """
     from scipy import stats
 
@@ -42,42 +42,44 @@ def alike(a: NDArray[np.float64], b: NDArray[np.float64], deviation: float) -> f
     return 2 * float(stats.norm.sf(abs(float(np.vdot(a, b))) / (length * deviation)))
 
 
-def tail(values: NDArray[np.float64]) -> float:
-    """Two-sided p-value of the largest of independent standard normal numbers: not cut off, nor far too large."""
+def maximum_p_value(values: NDArray[np.float64]) -> float:
+    """Two-sided p-value of the largest absolute value of independent N(0, 1): neither truncated nor heavy-tailed."""
     from scipy import stats
 
-    beyond = 2 * float(stats.norm.sf(np.abs(values).max()))
-    below = math.exp(values.size * math.log1p(-beyond)) if beyond < 1 else 0.0  # that all are nearer
-    return min(1.0, 2 * min(below, -math.expm1(values.size * math.log1p(-beyond)) if beyond < 1 else 1.0))
+    exceeds = 2 * float(stats.norm.sf(np.abs(values).max()))
+    all_smaller = math.exp(values.size * math.log1p(-exceeds)) if exceeds < 1 else 0.0
+    any_larger = -math.expm1(values.size * math.log1p(-exceeds)) if exceeds < 1 else 1.0
+    return min(1.0, 2 * min(all_smaller, any_larger))
 
 
-def echo(pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
-    """p-value of the second of each pair being independent standard normal numbers, laid anywhere along the first.
+def lagged_correlation_p_value(pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
+    """p-value that the second of each pair is N(0, 1) noise independent of the first at every lag.
 
-    All pairs are laid alike, and have one size. A vector paired with itself is laid beside itself. Given the numbers
-    before it each product is normal, and so are their sums, nearly; of all places the most unlikely one counts.
+    All pairs have the same size, and a lag applies to all of them. A vector paired with itself is tested at non-zero
+    lags only. Given the earlier values each product is nearly normal; the smallest p-value over all lags is corrected
+    by their number (Bonferroni).
     """
     from scipy import signal, stats
 
     if not pairs:
         return 1.0
     itself, size = pairs[0][0] is pairs[0][1], len(pairs[0][0])
-    if size <= LEAST:
+    if size <= MIN_OVERLAP:
         return 1.0
     total, energy = np.zeros(2 * size - 1), np.zeros(2 * size - 1)
     for a, b in pairs:
         total += signal.correlate(b, a, method="fft")
         energy += signal.correlate(np.ones(size), a * a, method="fft")
-    places = np.arange(-size + 1, size)
-    tried = (np.abs(places) <= size - LEAST) & ((places > 0) | (not itself))
-    z = np.abs(total[tried]) / np.sqrt(np.maximum(energy[tried], 1e-9))
+    lags = np.arange(-size + 1, size)
+    tested = (np.abs(lags) <= size - MIN_OVERLAP) & ((lags > 0) | (not itself))
+    z = np.abs(total[tested]) / np.sqrt(np.maximum(energy[tested], 1e-9))
     return float(min(1.0, 2 * stats.norm.sf(z.max()) * z.size))
 
 
-def dispersion(counts: NDArray[np.float64], mean: float, variance: float, kurtosis: float) -> float:
-    """Two-sided p-value of independent counts having this variance about their mean; `kurtosis` is the excess one.
+def dispersion_p_value(counts: NDArray[np.float64], mean: float, variance: float, kurtosis: float) -> float:
+    """Two-sided p-value that independent counts have this mean and variance; `kurtosis` is their excess kurtosis.
 
-    The mean of squared deviations is taken to be gamma distributed, with its exact mean and variance.
+    The mean squared deviation is approximated by a gamma distribution with its exact mean and variance.
     """
     from scipy import stats
 

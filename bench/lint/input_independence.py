@@ -1,58 +1,69 @@
-"""What leaves beside the doors: with nothing private let through them, no release may depend on the records at all."""
+"""The input-independence test: what reaches a release outside of DP.
+
+With all private inputs of DP replaced by constants, two different data sets must yield bit-identical releases.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bench.lint.instrumentation import Seen
-from bench.lint.probe_run import Run, Trial
-from bench.lint.release_outputs import Arrays, differing, same
+from bench.lint.probe_run import ProbeRun, ProbeSetup
+from bench.lint.release_outputs import Arrays, differing, equal
 from bench.store.lint_verdicts import LintFinding
 
+PROBE = "input independence"
 
-def blindfold(one: Run, other: Run, trial: Trial) -> list[LintFinding]:
-    """Compare two blindfolded runs with one seed on records that share their number alone."""
-    told = [name for name in ("training", "mechanism", "server") if _told(one.seen)[name] != _told(other.seen)[name]]
-    leaks = sorted(differing(one.let_out, other.let_out))
+
+def input_independence(one: ProbeRun, other: ProbeRun, setup: ProbeSetup) -> list[LintFinding]:
+    """Compare two runs with constant inputs and the same seed, on data sets that share nothing but their size."""
+    received = [
+        name
+        for name in ("training", "mechanism", "server")
+        if _received_arguments(one.seen)[name] != _received_arguments(other.seen)[name]
+    ]
+    leaks = sorted(differing(one.outputs, other.outputs))
     dp_event = one.release.dp_event != other.release.dp_event
-    kept = _kept(one.held, other.held)
-    if not (told or leaks or dp_event or kept):
+    reachable = _differing_paths(one.reachable, other.reachable)
+    if not (received or leaks or dp_event or reachable):
         return []
-    again = trial.run(one.private)
-    if differing(one.let_out, again.let_out):
-        what = ", ".join(sorted(differing(one.let_out, again.let_out)))
-        return [LintFinding("fresh", f"two runs with one seed differ in {what}: draw all that is random from the seed")]
+    again = setup.run(one.private)
+    if differing(one.outputs, again.outputs):
+        what = ", ".join(sorted(differing(one.outputs, again.outputs)))
+        sentence = f"two runs with the same seed differ in {what}: draw all that is random from the seed"
+        return [LintFinding("noise reuse", sentence)]
     found = []
     if leaks:
         found.append(
-            f"{', '.join(leaks)} depends on private records beside DP training and the Gaussian mechanism: take from "
-            "public records what you can, train with bench.dp.train.train, and let other private numbers out through "
-            "bench.dp.gaussian_mechanism.gaussian, called by that name"
+            f"{', '.join(leaks)} depends on private records outside of DP training and the Gaussian mechanism: compute "
+            "from public records what you can, train with bench.train, and release other private statistics through "
+            "bench.gaussian, called by that name"
         )
-    elif paths := sorted(kept - _kept(one.held, again.held)):
+    elif paths := sorted(reachable - _differing_paths(one.reachable, again.reachable)):
         names = ", ".join(dict.fromkeys(path.split()[0] for path in paths))
         found.append(
-            f"{names} depends on private records in what it is made of ({paths[0]}), though its answers here do not "
-            "show it: let out functions of what was trained, and keep no record or figure of records in them"
+            f"{names} holds objects that depend on private records ({paths[0]}), though its outputs here do not: "
+            "release functions of trained models, and keep no record and no private statistic in them"
         )
-    if told:
+    if received:
         found.append(
-            f"what the {' and the '.join(told)} is told (rate, batch_size, clip, noise, seed, how many parts) "
-            "depends on private records: take it from options, public records, their number or what noise was added to"
+            f"the arguments that the {' and the '.join(received)} receives (rate, batch_size, clip, noise, seed, "
+            "number of data sets) depend on private records: derive them from options, public records, the number of "
+            "records or noised values"
         )
     if dp_event:
-        found.append("what it says that it spent depends on private records: spent may depend on options and n alone")
-    return [LintFinding("blindfold", sentence) for sentence in found]
+        found.append("dp_event depends on private records: it may depend on options and the number of records alone")
+    return [LintFinding(PROBE, sentence) for sentence in found]
 
 
-def _kept(one: Arrays, other: Arrays) -> set[str]:
-    """The paths by which two releases hold different things."""
+def _differing_paths(one: Arrays, other: Arrays) -> set[str]:
+    """The paths at which two releases hold different objects."""
     paths = one.keys() | other.keys()
-    return {path for path in paths if path not in one or path not in other or not same(one[path], other[path])}
+    return {path for path in paths if path not in one or path not in other or not equal(one[path], other[path])}
 
 
-def _told(seen: Seen) -> dict[str, list[Any]]:
-    """All that a door is told besides the private values themselves."""
+def _received_arguments(seen: Seen) -> dict[str, list[Any]]:
+    """The arguments of each use of DP, but the private values themselves."""
     return {
         "training": [(list(one.recipes), list(one.seeds), [p.shape for p in one.parts]) for one in seen.trained],
         "mechanism": [(one.values.shape, one.l2_sensitivity, one.noise_multiplier) for one in seen.summed],

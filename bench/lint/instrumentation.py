@@ -1,37 +1,35 @@
-"""What private records may leave by: DP training, the Gaussian mechanism, the noised sum of a server; watched.
+"""Observes the three mechanisms that may release private records: DP training, Gaussian mechanism, noised server sums.
 
-The doors are replaced for as long as somebody watches, and know nothing of it, so what is tried is the code that runs.
-TensorFlow is imported inside the functions.
+It observes through `bench.dp.instrumentation`, so what is tested is the code that ships.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
+from bench.dp.instrumentation import observing
 
 if TYPE_CHECKING:
     from bench.dp.networks import Weights
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
     from bench.models.federated.server import Policy
 
-BLANKS = 50  # drawn records of a part that a blindfolded training meets
-# And what it is trained with in place of what may follow from the number of records.
+BLANKS = 50  # random records of a data set that replace the private ones
+# And what replaces the numbers of a recipe that may follow from the number of records.
 BLIND: dict[str, float] = {"rate": 0.5, "batch_size": 25.0}
 BLIND_NOISE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A private training as it was asked for, of one model a part, and how many steps have run so far (`steps()`)."""
+    """A private training as it was requested, of one model per data set, and how many steps have run (`steps()`)."""
 
     recipes: Sequence[Recipe]
     parts: Sequence[Examples]
@@ -41,7 +39,7 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Summed:
-    """One use of the Gaussian mechanism: the numbers before and after its noise, and what it was told of them."""
+    """One use of the Gaussian mechanism: the numbers before and after its noise, and its stated parameters."""
 
     values: NDArray[Any]
     l2_sensitivity: float
@@ -62,7 +60,7 @@ class Averaged:
 
 @dataclass
 class Seen:
-    """What went through the doors, in order; plain trainings and servers without noise are not among it."""
+    """What the mechanisms released, in order; plain trainings and servers without noise are not among it."""
 
     trained: list[Trained] = field(default_factory=list)
     summed: list[Summed] = field(default_factory=list)
@@ -71,72 +69,75 @@ class Seen:
 
 @contextmanager
 def watching(*, blindfold: bool = False, like: Seen | None = None) -> Iterator[Seen]:
-    """Watch the doors within this block.
+    """Observe the mechanisms within this block.
 
-    blindfold: let nothing private through. Training meets the same drawn records a part whatever it is handed, a server
-    adds up no update, and the Gaussian mechanism gives its noise alone; so whatever else differs between two sets of
-    private records left beside the doors. like: where the mechanism is used as it was there, it gives what it gave
-    there, so that sets of another size, whose noise is another, differ in nothing else. Raises RuntimeError where
-    somebody watches already.
+    blindfold: replace all private inputs. Training gets the same random records whatever its data set, a server adds
+    up no update, and the Gaussian mechanism returns its noise alone; so whatever else differs between two sets of
+    private records was released by other means. like: where the mechanism is used as it was there, it returns what it
+    returned there, so that sets of another size, whose noise differs, differ in nothing else. Raises RuntimeError where
+    another observer is active.
     """
-    from bench.dp import gaussian_mechanism, training_loop
-    from bench.models.federated import server as aggregation
-
-    if not _alone.acquire(blocking=False):
-        raise RuntimeError("the doors are watched already: end the other watch first")
     seen = Seen()
-    plain, close, gaussian = training_loop.Training, aggregation.Server.close, gaussian_mechanism.gaussian
+    with observing(_Watch(seen, blindfold, like)):
+        yield seen
 
-    def training(recipes: Any, parts: Any, seeds: Any) -> Any:
-        if recipes[0].privacy is None:
-            return plain(recipes, parts, seeds)
-        if blindfold:
-            made = plain([_blind(one) for one in recipes], [_blank(part) for part in parts], seeds)
-        else:
-            made = plain(recipes, parts, seeds)
-        seen.trained.append(Trained(recipes, parts, seeds, lambda: made.steps))
-        return made
 
-    def closed(server: Any) -> None:
-        before, noisy = server.parameters, server.policy.noise_multiplier
-        updates = [update for update, _ in server._taken]
-        if blindfold and noisy:
-            server._taken = []
-        close(server)
-        if noisy:
-            clients = len(server.clients)
-            seen.averaged.append(Averaged(server.policy, clients, updates, before, server.parameters))
+@dataclass(frozen=True, eq=False)
+class _Watch:
+    """The observer of `watching`."""
 
-    def summed(values: Any, l2_sensitivity: float, noise_multiplier: float, rng: np.random.Generator) -> NDArray[Any]:
-        hidden = np.zeros_like(values) if blindfold else values
-        noised = gaussian(hidden, l2_sensitivity, noise_multiplier, rng)
-        before = like.summed[len(seen.summed)] if like and len(like.summed) > len(seen.summed) else None
+    seen: Seen
+    blindfold: bool
+    like: Seen | None
+
+    def training_inputs(
+        self, recipes: Sequence[Recipe], datasets: Sequence[Examples]
+    ) -> tuple[Sequence[Recipe], Sequence[Examples]]:
+        if recipes[0].privacy is None or not self.blindfold:
+            return recipes, datasets
+        return [_blind(one) for one in recipes], [_blank(dataset) for dataset in datasets]
+
+    def training_started(
+        self, training: Any, recipes: Sequence[Recipe], datasets: Sequence[Examples], seeds: Sequence[int]
+    ) -> None:
+        if recipes[0].privacy is not None:
+            self.seen.trained.append(Trained(recipes, datasets, seeds, lambda: training.steps))
+
+    def gaussian(
+        self,
+        add_noise: Callable[..., NDArray[np.float64]],
+        values: NDArray[Any],
+        l2_sensitivity: float,
+        noise_multiplier: float,
+        rng: np.random.Generator,
+    ) -> NDArray[np.float64]:
+        summed, like = self.seen.summed, self.like
+        hidden = np.zeros_like(values) if self.blindfold else values
+        noised = add_noise(hidden, l2_sensitivity, noise_multiplier, rng)
+        before = like.summed[len(summed)] if like and len(like.summed) > len(summed) else None
         if before and before.noised.shape == noised.shape:
             noised = before.noised
-        seen.summed.append(Summed(np.array(values), l2_sensitivity, noise_multiplier, noised))
+        summed.append(Summed(np.array(values), l2_sensitivity, noise_multiplier, noised))
         return noised
 
-    try:
-        with (
-            patch.object(training_loop, "Training", training),
-            patch.object(aggregation.Server, "close", closed),
-            patch.object(gaussian_mechanism, "gaussian", summed),
-        ):
-            yield seen
-    finally:
-        _alone.release()
-
-
-_alone = threading.Lock()
+    def server_round(self, server: Any, average: Callable[[], None]) -> None:
+        before, noisy = server.parameters, server.policy.noise_multiplier
+        updates = [update for update, _ in server.taken]
+        if self.blindfold and noisy:
+            server.taken = []
+        average()
+        if noisy:
+            clients = len(server.clients)
+            self.seen.averaged.append(Averaged(server.policy, clients, updates, before, server.parameters))
 
 
 def _blind(recipe: Recipe) -> Recipe:
-    """Public numbers that may follow from how many records there are are the same for all."""
+    """The recipe with public numbers that may follow from how many records there are replaced by constants."""
     assert recipe.privacy
     return replace(recipe, **BLIND, privacy=replace(recipe.privacy, noise_multiplier=BLIND_NOISE))  # type: ignore[arg-type]
 
 
-def _blank(part: Examples) -> Examples:
+def _blank(dataset: Examples) -> Examples:
     # Of all labels, so that what was trained tells records apart, and a choice among trainings by private ones shows.
     rng = np.random.default_rng(0)
-    return Examples(rng.random((BLANKS, *part.shape)), rng.integers(0, part.classes, BLANKS), part.classes)
+    return Examples(rng.random((BLANKS, *dataset.shape)), rng.integers(0, dataset.classes, BLANKS), dataset.classes)

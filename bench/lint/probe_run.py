@@ -1,4 +1,4 @@
-"""A defense run on records of our choice, with the doors watched, and all that it let out looked at."""
+"""Runs a defense on records of the linter's choice, records what passes through DP, and collects all outputs."""
 
 from __future__ import annotations
 
@@ -19,82 +19,96 @@ from bench.core.randomness import derive
 from bench.core.release import ACCESS, GIVEN, Release
 from bench.lint import neighbouring_datasets
 from bench.lint.instrumentation import Seen, watching
-from bench.lint.release_contents import held
+from bench.lint.release_contents import reachable_objects
 from bench.lint.release_outputs import Arrays, outputs
 from bench.lint.short_options import SIZES
 
-LIMIT = 900.0  # seconds of one run, which takes a few
-PROTOCOLS = ("join", "updates")  # of which one run is covered, this or that
-Defend = Callable[[Examples, Examples, int], Release]
+TIME_LIMIT = 900.0  # seconds of one run, which usually takes a few
+PROTOCOLS = ("join", "updates")  # accesses of which `dp_event` covers one run, of either
+Train = Callable[[Examples, Examples, int], Release]
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One run: what it was given, what went through the doors meanwhile and in what was asked of the release later.
+class ProbeRun:
+    """One run: its private records, what passed through DP in training (`seen`) and when outputs were requested.
 
-    held: what its accesses are made of. later: by what was asked: each of the PROTOCOLS that it publishes, or "rest".
+    reachable: the objects reachable from its accesses. later: by request, each of the PROTOCOLS that it publishes or
+    "rest" for all other accesses.
     """
 
     private: Examples
     seen: Seen
     release: Release
-    held: Arrays
-    let_out: Arrays
+    reachable: Arrays
+    outputs: Arrays
     later: dict[str, Seen]
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """A defense, and the records that all of its runs share; a run is blindfolded where nothing private may pass."""
+class ProbeSetup:
+    """A defense, and what all of its runs share. queries: the records (n, *shape) that releases are queried with.
 
-    defend: Defend
-    plain: Examples
+    reset: restores the module state of the defense before each run.
+    """
+
+    train: Train
+    base: Examples
     public: Examples
-    probes: NDArray[np.float32]
+    queries: NDArray[np.float32]
     seed: int
-    forget: Callable[[], None] = lambda: None
+    reset: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, choice: Choice, data: Data, seed: int) -> Trial:
-        """On at most as many records as a trial needs."""
-        plain, public = neighbouring_datasets.plain(data.private, SIZES["private"]), data.public[: SIZES["public"]]
-        some = [neighbouring_datasets.extreme(plain, kind, seed).x for kind in neighbouring_datasets.NEIGHBOURS[:3]]
-        probes = np.concatenate(
-            [plain.x, neighbouring_datasets.others(plain).x, data.holdout.x[: SIZES["holdout"]], *some]
+    def of(cls, choice: Choice, data: Data, seed: int) -> ProbeSetup:
+        """A defense with its options, on at most `SIZES` records."""
+        base, public = (
+            neighbouring_datasets.base_records(data.private, SIZES["private"]),
+            data.public[: SIZES["public"]],
+        )
+        some = [neighbouring_datasets.extreme_record(base, kind, seed).x for kind in neighbouring_datasets.EXTREMES[:3]]
+        queries = np.concatenate(
+            [base.x, neighbouring_datasets.disjoint_records(base).x, data.holdout.x[: SIZES["holdout"]], *some]
         )
 
-        def defend(private: Examples, public: Examples, seed: int) -> Release:
+        def train(private: Examples, public: Examples, seed: int) -> Release:
             found: Release = choice.component.function(private, public, seed=seed, **choice.settings)
             return found
 
-        return cls(defend, plain, public, probes, derive(seed, "probes"), forgetting(choice.component.function))
+        return cls(train, base, public, queries, derive(seed, "probes"), module_reset(choice.component.function))
 
-    def run(self, private: Examples, *, blindfold: bool = True, again: str = "", like: Run | None = None) -> Run:
-        """Train on `private`, and ask for everything. again: names another seed; like: see `watching`."""
-        self.forget()
-        seed = derive(self.seed, again) if again else self.seed
-        with _limited(), watching(blindfold=blindfold, like=like.seen if like else None) as seen:
-            release = self.defend(private, self.public, seed)
-        check(release)
-        kept = held(release.only(sorted(ACCESS - GIVEN - set(PROTOCOLS))))
-        let_out: Arrays = {}
-        later: dict[str, Seen] = {}
-        for what in ("rest", *sorted(set(PROTOCOLS) & release.published())):
-            names: Sequence[str] = sorted(ACCESS - GIVEN - set(PROTOCOLS)) if what == "rest" else [what]
-            with _limited(), watching(blindfold=blindfold) as then:
-                let_out |= outputs(release.only(names), self.probes)
-            later[what] = then
-        return Run(private, seen, release, kept, let_out, later)
+    def run(
+        self, private: Examples, *, blank_inputs: bool = True, seed_name: str = "", noise_of: ProbeRun | None = None
+    ) -> ProbeRun:
+        """Train on `private`, and request every output.
 
-    def against(self, run: Run) -> list[Examples]:
-        """As many private records each that share nothing with those of `run`, chosen by what it let out.
-
-        First the records that it generates, where it does: who drops what is near a private record drops them all.
-        Their labels are the least likely ones to its predictor, so that another model looks better on them. Then, where
-        it does either, records unlike all that it generates, with the labels that it predicts, so that it looks perfect
-        to whoever trains until it does.
+        blank_inputs: replace all private inputs of DP by constants. seed_name: derives another seed. noise_of: a run
+        whose noise the Gaussian mechanism repeats.
         """
-        other, made = neighbouring_datasets.others(self.plain), run.release.synthetic
+        self.reset()
+        seed = derive(self.seed, seed_name) if seed_name else self.seed
+        with _limited(), watching(blindfold=blank_inputs, like=noise_of.seen if noise_of else None) as seen:
+            release = self.train(private, self.public, seed)
+        check_release(release)
+        reachable = reachable_objects(release.only(sorted(ACCESS - GIVEN - set(PROTOCOLS))))
+        found: Arrays = {}
+        later: dict[str, Seen] = {}
+        for request in ("rest", *sorted(set(PROTOCOLS) & release.published())):
+            names: Sequence[str] = sorted(ACCESS - GIVEN - set(PROTOCOLS)) if request == "rest" else [request]
+            with _limited(), watching(blindfold=blank_inputs) as then:
+                found |= outputs(release.only(names), self.queries)
+            later[request] = then
+        return ProbeRun(private, seen, release, reachable, found, later)
+
+    def adversarial_records(self, run: ProbeRun) -> list[Examples]:
+        """Data sets of as many records that share nothing with those of `run`, chosen by its outputs.
+
+        The first one holds records that it generates, if it does, with the labels that its predictor finds least
+        likely: a defense that discards samples close to private records will discard all of these, and one that
+        selects models by private records will select another model. The second one, if it generates or predicts,
+        holds records unlike all generated ones with the labels that it predicts: a defense that trains until private
+        records are classified correctly will stop at once.
+        """
+        other, made = neighbouring_datasets.disjoint_records(self.base), run.release.synthetic
         with watching(blindfold=True):
             if run.release.generate:
                 made = run.release.generate(len(other), 5)
@@ -108,13 +122,16 @@ class Trial:
         return found if run.release.predict or sets[0] is not other.x else found[:1]
 
 
-def forgetting(function: Callable[..., Any]) -> Callable[[], None]:
-    """What makes the module of a function as it is now: what it kept of one run would stand for the records of all."""
+def module_reset(function: Callable[..., Any]) -> Callable[[], None]:
+    """A function that restores the globals of the function's module to their present state.
+
+    Without it a value that the module caches in one run would be reused for other private records.
+    """
     module: dict[str, Any] = getattr(function, "__globals__", {})
     then = {name: value for name, value in module.items() if not name.startswith("__")}
     content: dict[str, Any] = {k: copy.copy(v) for k, v in then.items() if type(v) in (dict, set, list)}
 
-    def forget() -> None:
+    def reset() -> None:
         for name in [name for name in module if not name.startswith("__") and name not in then]:
             del module[name]
         module.update(then)
@@ -127,33 +144,36 @@ def forgetting(function: Callable[..., Any]) -> Callable[[], None]:
             elif hasattr(value, "cache_clear") and getattr(value, "__module__", None) == module["__name__"]:
                 value.cache_clear()
 
-    return forget
+    return reset
 
 
-def check(release: object) -> None:
-    """Raises TypeError where it is none, or says nothing that could be accounted."""
+def check_release(release: object) -> None:
+    """Raise TypeError where it is no Release, or its `dp_event` is no DpEvent."""
     from dp_accounting import DpEvent
 
     if not isinstance(release, Release):
-        raise TypeError(f"it returned a {type(release).__name__}, where a bench.core.release.Release is asked for")
+        raise TypeError(f"it returned a {type(release).__name__}, where a bench.Release is required")
     dp_event: object = release.dp_event
     if not isinstance(dp_event, DpEvent):
-        raise TypeError(f"spent is a {type(dp_event).__name__}, where a dp_accounting.DpEvent is asked for")
+        raise TypeError(f"dp_event is a {type(dp_event).__name__}, where a dp_accounting.DpEvent is required")
 
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Raise TimeoutError in a block that does not end; only where the system has a clock that nobody else uses."""
-    alone = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
-    if not alone or signal.getitimer(signal.ITIMER_REAL)[0]:
+    """Raise TimeoutError in a block that runs longer than TIME_LIMIT.
+
+    Only in the main thread, where the system has an interval timer and nobody else has set it.
+    """
+    usable = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    if not usable or signal.getitimer(signal.ITIMER_REAL)[0]:
         yield
         return
 
     def late(*_: object) -> None:
-        raise TimeoutError(f"it did not end within {LIMIT:g} s")
+        raise TimeoutError(f"it did not end within {TIME_LIMIT:g} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What the accesses of a release are made of, be it ever asked for: whoever has the release has that, too."""
+"""Inspects the objects reachable from a release (closures, attributes, weights): an adversary can read them."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ from bench.core.dataset import Examples
 from bench.core.release import ACCESS, Release
 from bench.lint.release_outputs import Arrays
 
-MOST = 20_000  # things that are looked at
+MAX_OBJECTS = 20_000  # inspected
 LIBRARIES = ("tensorflow", "keras", "numpy", "scipy", "sklearn", "dp_accounting", "builtins")
 SCALARS = (bool, int, float, str, bytes, np.generic)
 
 
-def held(release: Release) -> Arrays:
-    """Every number, text and array that hangs on an access, by its path through attributes, closures and lists."""
+def reachable_objects(release: Release) -> Arrays:
+    """Every number, text and array reachable from an access, by its path of attributes, closure variables and items."""
     found: Arrays = {}
     waiting = [(name, getattr(release, name)) for name in sorted(ACCESS)]
-    seen: dict[int, Any] = {}  # what was looked at is kept alive, for another thing may get its number
-    while waiting and len(seen) < MOST:
+    visited: dict[int, Any] = {}  # keeps visited objects alive, since a new object may reuse the id of a freed one
+    while waiting and len(visited) < MAX_OBJECTS:
         path, thing = waiting.pop()
         if isinstance(thing, SCALARS) or thing is None:
             found[path] = np.array(repr(thing))
-        elif id(thing) not in seen:
-            seen[id(thing)] = thing
+        elif id(thing) not in visited:
+            visited[id(thing)] = thing
             if isinstance(thing, np.ndarray) and thing.dtype != object:
                 found[path] = thing.copy()
             else:
-                waiting += [(f"{path} {name}", part) for name, part in _parts(thing)]
+                waiting += [(f"{path} {name}", part) for name, part in _children(thing)]
     return found
 
 
-def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """What hangs on a thing, by name; nothing of modules, classes and libraries, but the weights of networks."""
+def _children(thing: Any) -> Iterator[tuple[str, Any]]:
+    """The objects that an object refers to, by name; of networks the weights, of modules and library objects none."""
     if isinstance(thing, (type, types.ModuleType)):
         return
     if isinstance(thing, types.MethodType):
         yield from (("self", thing.__self__), ("function", thing.__func__))
     elif isinstance(thing, types.FunctionType):
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
-            # A function that asks records for the number of their classes holds all of them, and does no harm.
-            if not _empty(cell) and not (isinstance(cell.cell_contents, Examples) and _schema(thing.__code__, name)):
+            # A function that only reads the number of classes keeps a reference to all records: that is no leak.
+            if not _empty(cell) and not (
+                isinstance(cell.cell_contents, Examples) and _reads_schema_only(thing.__code__, name)
+            ):
                 yield name, cell.cell_contents
         yield "defaults", (thing.__defaults__, thing.__kwdefaults__)
         yield "attributes", vars(thing)
@@ -65,19 +67,19 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
         yield from sorted(vars(thing).items())
 
 
-def _schema(code: types.CodeType, name: str) -> bool:
-    """Whether a function takes of the records that it knows by this name what is public of them, and nothing else."""
+def _reads_schema_only(code: types.CodeType, name: str) -> bool:
+    """Whether a function reads only `classes`, `shape` and the length of the records in the variable `name`."""
     steps = list(dis.get_instructions(code))
     for i, step in enumerate(steps):
         if "DEREF" in step.opname and step.opname.startswith("LOAD") and step.argval == name:
-            asked = steps[i + 1].argval if steps[i + 1].opname in ("LOAD_ATTR", "LOAD_METHOD") else None
-            if asked not in ("classes", "shape") and steps[i - 1].argval != "len":
+            attribute = steps[i + 1].argval if steps[i + 1].opname in ("LOAD_ATTR", "LOAD_METHOD") else None
+            if attribute not in ("classes", "shape") and steps[i - 1].argval != "len":
                 return False
-    return all(_schema(one, name) for one in code.co_consts if isinstance(one, types.CodeType))
+    return all(_reads_schema_only(one, name) for one in code.co_consts if isinstance(one, types.CodeType))
 
 
 def _empty(cell: Any) -> bool:
     try:
         return cell.cell_contents is None
-    except ValueError:  # not filled yet
+    except ValueError:  # not assigned yet
         return True

@@ -1,4 +1,4 @@
-"""A training that was asked for, tried again on records, lots, clip and noise of our own choice."""
+"""Replays a recorded training on records, batches, clips and noise of the linter's choice."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bench.lint.instrumentation import Trained
 from bench.lint.white_box_steps import Steps
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 STEPS = 1000  # more than any replay takes
-# In place of the recipe's own, so that no chance number (a clip or a deviation of 1) hides a slip.
-CLIPS = 0.37, 0.55, 0.28  # of its clip, for the models in turn
-NOISE = 11.0  # in multiples of the clip
-WIDE = 1e6  # times a clip: what no gradient of an ordinary record reaches
-ORDINARY = 12  # of the canaries, the first, have features in their range
+# They replace the values of the recipe, since with a clip or deviation of 1 a wrong factor would not show.
+CLIPS = 0.37, 0.55, 0.28  # of the clip of the recipe, for the models in turn
+NOISE_MULTIPLIER = 11.0
+WIDE = 1e6  # factor of the clip that no gradient of an ordinary record reaches
+ORDINARY = 12  # of the replay records, the first ones, have features in the range
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One of the distinct recipes that a defense trains with, how many models side by side, and some of its records."""
+class ReplayedTraining:
+    """One recipe that a defense trains with, the number of models side by side, and records to replay it on."""
 
     recipe: Recipe
     models: int
@@ -35,40 +35,40 @@ class Asked:
 
     @property
     def clips(self) -> NDArray[np.float64]:
-        """Those of the replays, one a model."""
+        """The clips of the replay, one per model."""
         assert self.recipe.privacy
         return np.array(CLIPS[: self.models]) * self.recipe.privacy.l2_norm_clip
 
     def recipes(self, noise: float, steps: int = STEPS, *, wide: float = 1.0) -> list[Recipe]:
-        """One a model, with this noise multiplier, plain but for what decides the sums; wide: a factor of the clips."""
-        from bench.dp.train import Privacy
+        """One recipe per model with this noise multiplier, no schedule and no averaging; wide: factor of the clips."""
+        from bench.dp.recipe import Privacy
 
-        held: dict[str, Any] = {"steps": steps, "schedule": "constant", "ema": 0.0}
-        if self.recipe.optimizer == "sgd":  # weights then move by the sums themselves, which float32 holds best
-            held["learning_rate"] = self.recipe.batch_size
-        return [replace(self.recipe, privacy=Privacy(float(clip), noise), **held) for clip in wide * self.clips]
+        changes: dict[str, Any] = {"steps": steps, "schedule": "constant", "ema": 0.0}
+        if self.recipe.optimizer == "sgd":  # weights then move by the sums themselves, which float32 resolves best
+            changes["learning_rate"] = self.recipe.batch_size
+        return [replace(self.recipe, privacy=Privacy(float(clip), noise), **changes) for clip in wide * self.clips]
 
     def seeds(self, seed: int) -> list[int]:
-        """One a model."""
+        """One seed per model."""
         return [seed + k for k in range(self.models)]
 
     def steps(self, noise: float, seed: int, *, wide: float = 1.0) -> Steps:
-        """Replay with this noise multiplier, on the same records for every model."""
+        """The steps of the replay with this noise multiplier, on the same records for every model."""
         return Steps(self.recipes(noise, wide=wide), [self.records] * self.models, self.seeds(seed))
 
 
-def distinct(trained: Sequence[Trained]) -> list[Asked]:
-    """The trainings that were asked for, each recipe once."""
-    found: dict[object, Asked] = {}
+def distinct_trainings(trained: Sequence[Trained]) -> list[ReplayedTraining]:
+    """The recorded trainings, each recipe once."""
+    found: dict[object, ReplayedTraining] = {}
     for one in trained:
         models = min(len(one.parts), len(CLIPS))
         for recipe in dict.fromkeys(one.recipes):
-            found.setdefault((recipe, models), Asked(recipe, models, canaries(one.parts)))
+            found.setdefault((recipe, models), ReplayedTraining(recipe, models, replay_records(one.parts)))
     return list(found.values())
 
 
-def canaries(parts: Sequence[Examples]) -> Examples:
-    """Records to try a training with: a few of its own, and some that pull as hard as records can, of all labels."""
+def replay_records(parts: Sequence[Examples]) -> Examples:
+    """A few of the recorded records, and some of all labels whose gradients are as long as possible or overflow."""
     largest = max(parts, key=len)
     rng = np.random.default_rng(2)
     shape, classes = largest.shape, largest.classes
@@ -82,7 +82,7 @@ def canaries(parts: Sequence[Examples]) -> Examples:
     return Examples(x, y, classes)
 
 
-def sharp(weights: Weights, seed: int) -> Weights:
-    """Weights moved away from where they started, the same way for every model: what starts at 0 shows no gradient."""
+def perturbed(weights: Weights, seed: int) -> Weights:
+    """Weights away from their initial values, the same for every model: weights of 0 have no gradient."""
     rng = np.random.default_rng(seed)
     return [w[:1] + rng.normal(0, 0.3, w[:1].shape).astype(np.float32) + np.zeros_like(w) for w in weights]

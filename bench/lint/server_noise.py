@@ -1,4 +1,4 @@
-"""What a noised server does with updates, tried on updates of our own: each is clipped, and the sum gets its noise."""
+"""Tests the noised server on chosen updates: each update is clipped, and the sum gets the promised noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.randomness import derive
-from bench.lint.hypothesis_tests import SURE, spread
+from bench.lint.hypothesis_tests import SIGNIFICANCE, variance_p_value
 from bench.lint.instrumentation import Averaged, Seen
 from bench.store.lint_verdicts import LintFinding
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from bench.dp.networks import Weights
     from bench.models.federated.server import Policy
 
+PROBE = "server noise"
 TOLERANCE = 1e-3
 SIZES = (1500, 40, 450, 10)  # parameters of the arrays of the replay
 Vector = NDArray[np.float64]
 
 
-def noise(one: Averaged, *, alone: bool) -> Vector:
-    """The noise of a round in units of its standard deviation; alone: no update was added up."""
+def round_noise(one: Averaged, *, alone: bool) -> Vector:
+    """The noise of a round in units of its standard deviation; alone: no update was added."""
     moved = _vector(one.after) - _vector(one.before)
     if not alone:
         for update in one.updates:
-            moved -= _clipped(_vector(update), one.policy) / _expected(one)
-    return np.asarray(moved * _expected(one) / _deviation(one.policy))
+            moved -= _clipped(_vector(update), one.policy) / _expected_clients(one)
+    return np.asarray(moved * _expected_clients(one) / _deviation(one.policy))
 
 
-def server(seen: Seen, seed: int) -> list[LintFinding]:
-    """Try each policy that was seen on few and on large updates, with and without its noise."""
+def server_noise(seen: Seen, seed: int) -> list[LintFinding]:
+    """Test each policy that was used on short and long updates, with and without its noise."""
     found = []
     for policy in {one.policy for one in seen.averaged}:
         drawn = np.random.default_rng(seed).normal(size=(3, sum(SIZES)))
@@ -44,26 +45,26 @@ def server(seen: Seen, seed: int) -> list[LintFinding]:
         far = np.linalg.norm(_round(quiet, updates, seed) - zero)
         if far > policy.clip * (1 + TOLERANCE):
             what = (
-                f"one update moves the server's sum by {far / policy.clip:.3g} times the clip: clip each of them first"
+                f"one update changes the server sum by {far / policy.clip:.3g} times the clip: clip each update first"
             )
-            found.append(LintFinding("server", what))
+            found.append(LintFinding(PROBE, what))
         noisy = replace(quiet, noise_multiplier=policy.noise_multiplier)
         answered: list[list[Vector]] = [updates, updates[:1], []]
-        kept = np.array([_round(noisy, some, seed) - _round(quiet, some, seed) for some in answered])
-        if any(spread(one, _deviation(noisy) ** 2) < SURE for one in kept):
-            share = np.sqrt(np.mean(kept**2)) / _deviation(noisy)
+        noise = np.array([_round(noisy, some, seed) - _round(quiet, some, seed) for some in answered])
+        if any(variance_p_value(one, _deviation(noisy) ** 2) < SIGNIFICANCE for one in noise):
+            share = np.sqrt(np.mean(noise**2)) / _deviation(noisy)
             found.append(
                 LintFinding(
-                    "server",
-                    f"the server's noise has {share:.3g} times the promised standard deviation: add noise of "
-                    "noise_multiplier * 2 * clip to the sum of clipped updates, whoever answered",
+                    PROBE,
+                    f"the noise of the server has {share:.3g} times the promised standard deviation: add noise of "
+                    "noise_multiplier * 2 * clip to the sum of clipped updates, however many clients answered",
                 )
             )
     return found
 
 
 def _round(policy: Policy, updates: Sequence[Vector], seed: int) -> Vector:
-    """How far three clients' server moves when these of them answer, times the number of clients."""
+    """The change of the parameters of a server of three clients when these updates arrive, times three."""
     from bench.models.federated.server import Message, Server
 
     names = ("a", "b", "c")
@@ -81,11 +82,11 @@ def _clipped(update: Vector, policy: Policy) -> Vector:
 
 
 def _deviation(policy: Policy) -> float:
-    """Of the noise on the sum: an update changes at will, from one vector of length `clip` to another."""
+    """Of the noise on the sum: replacing an update can change it from one vector of length `clip` to its opposite."""
     return 2 * policy.clip * policy.noise_multiplier
 
 
-def _expected(one: Averaged) -> float:
+def _expected_clients(one: Averaged) -> float:
     return one.policy.client_rate * one.clients
 
 

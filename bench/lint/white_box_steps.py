@@ -1,6 +1,6 @@
-"""The noised sums of a private training, step by step, as somebody sees them who watches it from within (white box).
+"""The noised sums of a private training, step by step, as an adversary with white-box access sees them.
 
-They are read off what the optimizer remembers, so the code that runs is the one that ships. TensorFlow is imported
+They are computed from the state of the optimizer, so the code that runs is the one that ships. TensorFlow is imported
 inside the functions.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from bench.core.dataset import Examples
 from bench.dp.networks import Weights
 
 if TYPE_CHECKING:
-    from bench.dp.train import Recipe
+    from bench.dp.recipe import Recipe
 
 Sums = NDArray[np.float64]
 
@@ -26,33 +25,23 @@ Sums = NDArray[np.float64]
 class Steps:
     """A private training of which each step gives what its optimizer was handed.
 
-    A model a part, as in `bench.dp.train.train`: recipes differ in rate, batch_size and privacy alone. Sums are the
-    noised ones of clipped gradients, before they were divided, (models, parameters). alike: a seed from which every
-    model has its first weights, lots and draws; only noise then comes from a seed of its own.
+    A model per data set, as in `bench.dp.train.train`: recipes differ in rate, batch_size and privacy alone. Sums are
+    the noised ones of clipped gradients, before they were divided, (models, parameters). alike: a seed from which every
+    model has its first weights, batches and noise inputs; only noise then comes from the seed of the model.
     """
 
     def __init__(
         self, recipes: Sequence[Recipe], parts: Sequence[Examples], seeds: Sequence[int], alike: int | None = None
     ) -> None:
-        from bench.dp import training_loop
-        from bench.dp.clipping import private_layers
+        from bench.dp.sampling import streams
+        from bench.dp.training_loop import Training
 
-        made: list[Any] = []
-        build = training_loop._optimizer
-
-        def kept(*asked: Any) -> Any:
-            made.append(build(*asked))
-            return made[-1]
-
-        own = training_loop.streams
-
-        def streams(seed: int) -> Any:
-            return own(seed) if alike is None else replace(own(alike), noise=own(seed).noise)
-
-        with patch.object(training_loop, "_optimizer", kept), patch.object(training_loop, "streams", streams):
-            self._training = training_loop.Training(recipes, parts, seeds)
-        self._optimizer, self._recipe = made[0], recipes[0]
-        self._variables = [w for layer in private_layers(self._training._model) for w in layer.trainable_weights]
+        each = [streams(seed) for seed in seeds]
+        if alike is not None:
+            each = [replace(streams(alike), noise=one.noise) for one in each]
+        self._training = Training(recipes, parts, seeds, each)
+        self._recipe = recipes[0]
+        self._variables = self._training.variables
         self._divisors = np.array([recipe.batch_size for recipe in recipes], np.float64)[:, None]
         self._begun = False
         self.begun = self._training.weights  # before any step
@@ -61,38 +50,33 @@ class Steps:
         self.shapes = [tuple(w.shape[1:] if models > 1 else w.shape) for w in self._variables]
 
     def step(self) -> Sums:
-        """Take one step on its lots."""
+        """Take one step on the next Poisson batches."""
         [sums] = self.run(1)
         return np.asarray(sums)
 
     def run(self, steps: int, held: Weights | None = None) -> NDArray[np.float64]:
         """Take several in one go: the sums (steps, models, parameters). held: the weights at which each is taken."""
-        plain, found = self._training._run, []
-
-        def apart(rows: NDArray[Any]) -> None:
-            for lot in rows:
-                if held:
-                    self._training.set_weights(held)
-                found.append(self._sum(lambda lot=lot: plain(lot[None])))
-
+        found = []
         if held:
-            self._training._iterations.assign(0)
-        with patch.object(self._training, "_run", apart):
-            self._training.run(steps)
+            self._training.set_steps(0)
+        for rows in self._training.draw(steps):
+            if held:
+                self._training.set_weights(held)
+            found.append(self._sum(rows))
         return np.array(found)
 
     def lot(self, rows: Sequence[Sequence[int]], weights: Weights, number: int = 0) -> Sums:
-        """The sums of the lots that hold these rows of each part, at these weights, were they the lots of a step."""
+        """The sums of batches with these rows of each data set, at these weights, were they those of step `number`."""
         width = max(1, *map(len, rows))
-        padded = np.array([[*own, *[-1] * (width - len(own))] for own in rows], np.int32)
+        padded = np.array([[*one, *[-1] * (width - len(one))] for one in rows], np.int32)
         self._training.set_weights(weights)
-        self._training._iterations.assign(number)
-        return self._sum(lambda: self._training._run(padded[None]))
+        self._training.set_steps(number)
+        return self._sum(padded)
 
-    def _sum(self, step: Any) -> Sums:
-        rate = float(self._optimizer._decayed_lr("float32").numpy())
+    def _sum(self, rows: NDArray[Any]) -> Sums:
+        rate = float(self._training.optimizer._decayed_lr("float32").numpy())
         old = self._read()
-        step()
+        self._training.take(rows[None])
         self._begun = True
         new = self._read()
         momentum = self._recipe.momentum
@@ -110,15 +94,15 @@ class Steps:
 
     @property
     def variables(self) -> Sums:
-        """Of what records train all numbers, (models, parameters), in the order of the sums."""
+        """All numbers that records train, (models, parameters), in the order of the sums."""
         return self._flat([v.numpy() for v in self._variables])
 
     def set_weights(self, weights: Weights) -> None:
-        """Take the next step from these, each with a leading model axis; noise and draws go on."""
+        """Take the next step from these, each with a leading model axis; noise and noise inputs go on."""
         self._training.set_weights(weights)
 
     def _read(self) -> Sums:
-        """What the optimizer remembers of each variable, or the variable itself, (models, parameters)."""
+        """The optimizer's first moments of each variable, or the variable itself, (models, parameters)."""
         if self._recipe.optimizer == "adam":
             held = [self._slot(v, "m") for v in self._variables]
         elif self._recipe.momentum:
@@ -134,5 +118,5 @@ class Steps:
     def _slot(self, variable: Any, name: str) -> NDArray[Any]:
         if not self._begun:
             return np.zeros(variable.shape)
-        found: NDArray[Any] = self._optimizer.get_slot(variable, name).numpy()
+        found: NDArray[Any] = self._training.optimizer.get_slot(variable, name).numpy()
         return found

@@ -1,4 +1,4 @@
-"""What a missing attribute most likely is, judged by the rest of the record and by other people's records alone."""
+"""Imputes a missing attribute from the rest of the record and from the records of others."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
 
-EVEN = 1e-6  # of the largest probability: what a value keeps that nothing speaks for
+EVEN = 1e-6  # of the largest probability: the least that a value keeps
 
 
 def impute(
-    known: Examples, value: NDArray[Any], asked: Examples, values: int, seed: int, *, labels: bool = True
+    known: Examples, value: NDArray[Any], targets: Examples, values: int, seed: int, *, labels: bool = True
 ) -> NDArray[Any]:
-    """How much likelier each of `values` is for `asked` records than for anybody: (n, values), rows that sum to 1.
+    """How much likelier each of `values` is for `targets` than for an average record: (n, values), rows that sum to 1.
 
     known: records without the attribute, value: which one each has (len(known),). labels: whether the class of a
-    record is told too. Probabilities are divided by how frequent a value is among the known, so that the largest is
+    record is used too. Probabilities are divided by how frequent a value is among the known, so that the largest is
     the guess that is right most often over values, not over records. The mean of a linear and a forest classifier.
     """
     from sklearn.ensemble import RandomForestClassifier
@@ -28,11 +28,11 @@ def impute(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, held = _plain(known, labels), _plain(asked, labels)
-    found = np.zeros((len(asked), values))
+    x, x_targets = _plain(known, labels), _plain(targets, labels)
+    found = np.zeros((len(targets), values))
     present, count = np.unique(value, return_counts=True)
     if len(present) < 2:
-        return np.full((len(asked), values), 1 / values)
+        return np.full((len(targets), values), 1 / values)
     for model in (
         make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)),
         RandomForestClassifier(200, min_samples_leaf=5, random_state=seed % 2**32, n_jobs=-1),
@@ -42,7 +42,7 @@ def impute(
             model.fit(x, value)
         if isinstance(model, RandomForestClassifier):
             model.n_jobs = 1  # trees grow alike on any number of cores, but are added up in the order they come
-        found[:, present] += even(model.predict_proba(held) / count)
+        found[:, present] += even(model.predict_proba(x_targets) / count)
     return even(found)
 
 

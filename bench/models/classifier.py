@@ -1,4 +1,4 @@
-"""The standard classifier: what everybody downstream trains, on private, public, encoded or synthetic records."""
+"""The standard classifier, trained on private, public, encoded or synthetic records."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.component import Option
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.release import Map
 from bench.dp import networks
 from bench.dp.layers import Single
-from bench.dp.train import Fit, Recipe, train
+from bench.dp.recipe import Fit, Recipe
+from bench.dp.train import train
+
+CLASSIFIER_STEPS = Option("training steps of the classifier", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def classify(examples: Examples, seed: int, recipe: Recipe | None = None, what: 
 
 
 def uniform(classes: int) -> Any:
-    """A predictor that says the same to everyone: every class equally likely."""
+    """A predictor that ignores its input: every class equally likely."""
     return lambda x: np.full((len(x), classes), 1 / classes, np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The way back through a published encoder: a decoder that anybody can train who has the encoder and some records.
+"""Inverts a published encoder: a decoder that anyone with the encoder and some records can train.
 
 Dosovitskiy and Brox 2016 ("Inverting Visual Representations with Convolutional Networks"); against a model, Yang et
 al. 2019. TensorFlow is imported inside the functions.
@@ -18,17 +18,18 @@ from bench.core.release import Map
 from bench.dp import networks
 from bench.dp.layers import check_layers
 from bench.dp.networks import Net, Published
-from bench.dp.train import Recipe, train
+from bench.dp.recipe import Recipe
+from bench.dp.train import train
 from bench.models.classifier import batch_rate
 
-FLAT = 1e-6  # a code's number that varies less than this over public records is not stretched: it says nothing
+FLAT = 1e-6  # numbers of embeddings that vary less than this over public records are not scaled
 
 
 @dataclass(frozen=True)
 class Decoder(Net):
-    """Dense layers from codes to logits of features in [0, 1]; loss is the cross-entropy of one record's features.
+    """Dense layers from embeddings to logits of features in [0, 1]; loss is the cross-entropy of a record.
 
-    One row of `shape` is a pair, side by side: `code` numbers, then the record that they stand for.
+    One row of `shape` is a pair, side by side: an embedding of `code` numbers, then its record.
     """
 
     code: int
@@ -43,7 +44,7 @@ class Decoder(Net):
             h = layers.dense(h, units, self.activation)
         return layers.dense(h, self.shape[0] - self.code)
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
         return [self.decode(layers, x[..., : self.code])]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
@@ -53,12 +54,12 @@ class Decoder(Net):
 def trained_decoder(
     encode: Map, public: Examples, seed: int, *, hidden: tuple[int, ...] = (256,), steps: int = 2000
 ) -> Published:
-    """Codes -> records in (0, 1), trained plainly on what `encode` makes of the public records.
+    """Embeddings -> records in (0, 1), trained plainly on what `encode` makes of the public records.
 
     The Keras model ends in logits of flat features; called on arrays (n, d) it gives records (n, *shape).
     """
     codes = encode(public.x)
-    # A noisy encoder can squeeze its codes into a narrow range, from which no network learns.
+    # A noisy encoder can map to a narrow range, from which no network learns.
     spread = codes.std(0)
     spread = np.where(spread > FLAT, spread, 1).astype(np.float32)
     centre = codes.mean(0)

@@ -1,4 +1,4 @@
-"""The evaluation network: it says what a picture shows, and was trained on records that nothing it judges has seen."""
+"""The evaluation network: classifies pictures that attacks find, and is trained on records that no attack has seen."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SHIFT, NOISE = 2, 0.4  # pixels of 28 that a copy is moved by, and the most nois
 def evaluation_network(examples: Examples, seed: int, *, steps: int = 1000) -> Map:
     """Records (n, *shape) -> probabilities (n, classes), of a small convolutional network trained on `examples`.
 
-    It sees copies of pictures too, moved and with noise of many strengths: one that is fooled by a trained network's
-    blind spots would say of an inversion what that network says, and recognition would be no evidence.
+    It sees copies of pictures too, moved and with noise of many strengths: one with the
+    blind spots of other networks would agree with them on an inversion, and recognition would be no evidence.
     """
     seen = _varied(examples, stream(seed, "copies"))
     filters = (16, 32) if is_picture(examples.shape) else ()

@@ -1,4 +1,4 @@
-"""What pictures in general look like, learnt from an adversary's own records: a generator to search in."""
+"""A prior of pictures, learnt from the records of an adversary: a generator in which attacks search."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
 from bench.core.randomness import stream
-from bench.dp import networks
-from bench.dp.train import Recipe, train
+from bench.dp import networks, vae
+from bench.dp.recipe import Recipe
+from bench.dp.train import train
 from bench.models.classifier import batch_rate
 
 LATENT = 16
@@ -27,15 +28,15 @@ class Prior:
     shape: tuple[int, ...]
 
     def sample(self, n: int, seed: int) -> NDArray[Any]:
-        """n pictures as they come."""
+        """n random pictures."""
         z = stream(seed, "prior").standard_normal((n, self.latent), np.float32)
         return networks.mapping(self.model, "sigmoid", self.shape)(z)
 
 
-def prior(own: Examples, seed: int, *, steps: int = 2000, batch_size: int = 128) -> Prior:
-    """A variational autoencoder of `own` records (Kingma and Welling 2014), of which the decoder is kept."""
-    net = networks.VAE(own.shape, HIDDEN, LATENT, encoder=HIDDEN)
-    rate = batch_rate(len(own), batch_size)
-    recipe = Recipe(net, steps, rate, max(1.0, rate * len(own)), 2e-3, schedule="cosine")
-    [fit] = train(recipe, [own], [seed], "prior of own records")
-    return Prior(networks.decoder(net, fit.weights), LATENT, own.shape)
+def prior(records: Examples, seed: int, *, steps: int = 2000, batch_size: int = 128) -> Prior:
+    """A variational autoencoder of the adversary's `records` (Kingma and Welling 2014); its decoder is kept."""
+    net = vae.VAE(records.shape, HIDDEN, LATENT, encoder=HIDDEN)
+    rate = batch_rate(len(records), batch_size)
+    recipe = Recipe(net, steps, rate, max(1.0, rate * len(records)), 2e-3, schedule="cosine")
+    [fit] = train(recipe, [records], [seed], "prior of own records")
+    return Prior(vae.decoder(net, fit.weights), LATENT, records.shape)

@@ -1,4 +1,4 @@
-"""The search behind the inversion attacks: Adam from several starts at once, for pictures, latent numbers or codes.
+"""The search behind the inversion attacks: Adam from several starts, for pictures, latent numbers or embeddings.
 
 TensorFlow is imported inside the functions.
 """
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from bench.core.errors import Caveat, UserError
 from bench.core.images import cosines, is_picture
 from bench.core.release import Map
-from bench.dp.training_loop import tensorflow
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.training_program import apply_gradients
 
 Decode = Callable[[Any], Any]
-COSINES = 14  # a side that pictures are put together from: fine enough for what they show, too coarse for noise
+COSINES = 14  # per side of which pictures are sums: fine enough for what they show, too coarse for noise
 DECAY = 1.0
 SURE = 0.5
 
@@ -48,7 +49,7 @@ def search(
         for step in tf.range(steps):
             with tf.GradientTape() as tape:
                 losses = loss(decode(numbers), numbers, step)
-            optimizer.apply_gradients([(tape.gradient(losses, numbers), numbers)])
+            apply_gradients(optimizer, [tape.gradient(losses, numbers)], [numbers])
         points = decode(numbers)
         return points, loss(points, numbers, steps)
 
@@ -59,7 +60,7 @@ def search(
 
 
 def check_search(starts: int, steps: int, learning_rate: float) -> None:
-    """Raise UserError where there is nothing to search with."""
+    """Raise UserError for options with which no search is possible."""
     if starts < 1 or steps < 1 or not 0 < learning_rate < math.inf:
         raise UserError(
             f"starts and steps must be at least 1 and learning_rate above 0, not {starts}, {steps} and "
@@ -70,8 +71,8 @@ def check_search(starts: int, steps: int, learning_rate: float) -> None:
 def canvas(public: NDArray[Any], frequencies: int = COSINES) -> tuple[int, Decode]:
     """How many numbers make a picture like those of `public`, and the function from numbers to pictures in (0, 1).
 
-    They weigh smooth waves on the logits of the mean public record; all 0 gives that mean. What is no picture is put
-    together from its features.
+    They are coefficients of smooth cosines, added to the logits of the mean public record; all 0 gives that mean. Of
+    records that are no pictures they are added to the logits of the features.
     """
     import tensorflow as tf
 
@@ -102,8 +103,8 @@ def wanted_loss(
 ) -> Callable[[Any, Any], Any]:
     """Cross-entropy of the wanted labels (k,) at (points, step), where `starts` points in a row want the same.
 
-    model: to logits. noise: standard deviation of what is added to the points, afresh in every step: what the model
-    sees of a class in spite of it is no accident of its weights.
+    model: to logits. noise: standard deviation of what is added to the points, anew in every step: points that
+    the model assigns to a class in spite of it are no artefacts of its weights.
     """
     import tensorflow as tf
 
@@ -118,7 +119,7 @@ def wanted_loss(
 
 
 def doubt_unsure(predict: Map, points: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Warn where the attacked model itself does not see the wanted classes: then the search failed, not the leak."""
+    """Warn where the attacked model does not assign the target classes: then the search failed."""
     sure = float(predict(points)[np.arange(len(labels)), labels].mean())
     if not sure >= SURE:
         caveat = f"the attacked model gives its wanted class only {sure:.2f} on average: the search did not arrive"

@@ -17,13 +17,14 @@ from bench.core import images
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.randomness import stream
-from bench.dp.networks import DARK, LOUD, VAE, Net, Weights, part
-from bench.dp.train import Recipe, private_training
+from bench.dp.networks import Net, Weights, part
+from bench.dp.recipe import Recipe, private_training
+from bench.dp.vae import DARK, LOUD, VAE
 
-LENGTH = 3.0  # of every record's features; beside it stands the 1 by which records of a class are counted
-NORM = math.sqrt(LENGTH**2 + 1)  # of the whole of what one record adds
+LENGTH = 3.0  # norm of the features of every record, without the 1 that counts the records of a class
+NORM = math.sqrt(LENGTH**2 + 1)  # of everything that one record adds
 BANDWIDTH = {True: 0.5, False: 1.0}  # median distances of pictures, and of other records
-LEAST = 0.1  # of an equal share: what noise leaves to a class at least
+LEAST = 0.1  # of an equal share: the least share of a class after noise
 LOGISTIC = 1.7  # standard deviation of the normal distribution that is nearly the standard logistic one
 SHARP = 3.0  # inverse temperature of the coins
 
@@ -32,8 +33,8 @@ SHARP = 3.0  # inverse temperature of the coins
 class Kernel:
     """A Gaussian kernel exp(-|a - b|^2 / (2 bandwidth^2)), as `frequencies` random ones (Rahimi and Recht 2007).
 
-    Of pictures a and b are the numbers of their `cosines` by `cosines` smoothest waves, 0: the records themselves. The
-    frequencies are drawn once for everybody, so they are public and cost nothing.
+    Of pictures a and b are the coefficients of their `cosines` by `cosines` smoothest cosines, 0: the records
+    themselves. The frequencies are drawn from a public seed, so they cost nothing.
     """
 
     shape: tuple[int, ...]
@@ -65,7 +66,7 @@ def _matrix(kernel: Kernel) -> NDArray[Any]:
 
 
 def projection(shape: tuple[int, ...], cosines: int) -> NDArray[Any]:
-    """What a kernel sees of flat records, as columns (d, seen): their smooth waves, or all of them."""
+    """The projection of flat records to cosine coefficients, or the identity: columns (d, inputs of the kernel)."""
     if not cosines:
         return np.eye(math.prod(shape), dtype=np.float32)
     return images.cosines(shape, cosines).T / math.sqrt(math.prod(shape[:2]))
@@ -94,7 +95,7 @@ class ClassSums(Net):
     kernel: Kernel
     classes: int
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
         return [layers.dense(self.kernel.features(layers, layers.flatten(x)), self.classes)]
 
     def loss(self, outputs: list[Any], x: Any, y: Any) -> Any:
@@ -103,7 +104,7 @@ class ClassSums(Net):
         return -tf.gather(outputs[0], y, batch_dims=y.shape.rank)
 
     def start(self, weights: Weights) -> Weights:
-        """Nothing has been added up."""
+        """Zeros: nothing has been added up."""
         return [np.zeros_like(w) for w in weights]
 
 
@@ -139,8 +140,8 @@ class Matched(Net):
     binary: tuple[int, ...] = ()
 
     @property
-    def draws(self) -> int:
-        """Of all that is drawn for a class in a step: latent numbers, and one for each binary feature."""
+    def noise_inputs(self) -> int:
+        """Of all records that are generated for a class in a step: latent numbers, and one for each binary feature."""
         return self.drawn * (self.decoder.latent + len(self.binary))
 
     @property
@@ -156,15 +157,15 @@ class Matched(Net):
         """The trained generator as a Keras model: latent numbers (n, latent), then one-hot labels, to logits."""
         return part(self.decode, (self.decoder.latent + self.labels,), weights)[0]
 
-    def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
+    def connect(self, layers: Any, x: Any, noise: Any, label: Any) -> list[Any]:
         import tensorflow as tf
 
         latent, flat = self.decoder.latent, math.prod(self.decoder.shape)
-        draw = tf.reshape(draw, (*draw.shape[:-2], -1, self.drawn, latent + len(self.binary)))
-        code = tf.concat([draw[..., :latent], tf.repeat(label[..., None, :], self.drawn, -2)], -1)
+        noise = tf.reshape(noise, (*noise.shape[:-2], -1, self.drawn, latent + len(self.binary)))
+        code = tf.concat([noise[..., :latent], tf.repeat(label[..., None, :], self.drawn, -2)], -1)
         logits = self.decode(layers, code)
         if self.binary:
-            coins = layers.product(draw[..., latent:], np.eye(flat, dtype=np.float32)[list(self.binary)])
+            coins = layers.product(noise[..., latent:], np.eye(flat, dtype=np.float32)[list(self.binary)])
             sharp = np.ones(flat, np.float32)
             sharp[list(self.binary)] = SHARP
             logits = (logits + LOGISTIC * coins) * sharp
@@ -182,7 +183,8 @@ class Matched(Net):
         return share * square - 2 * product
 
     def start(self, weights: Weights) -> Weights:
-        """Labels begin loud, as in a conditional VAE, and pictures dark: from afar a narrow kernel shows no way."""
+        """Weights of labels start large, as in a conditional VAE, and pictures dark: a narrow kernel has no gradient
+        far from the records."""
         weights = [w.copy() for w in weights]
         weights[0][self.decoder.latent :] *= LOUD
         if self.decoder.cosines:

@@ -1,4 +1,4 @@
-"""The undefended classifier whose answers are changed before anybody sees them: defenses of the output alone."""
+"""The undefended classifier with perturbed outputs: what defenses of the output have in common."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bench.models.classifier import classify, standard
 def answering(
     private: Examples, seed: int, change: Callable[[NDArray[Any]], NDArray[Any]], what: str, *, steps: int
 ) -> Release:
-    """The classifier of the defense "none", whose probabilities (n, classes) leave as `change` makes them.
+    """The classifier of the defense "none", whose probabilities (n, classes) are published after `change`.
 
-    What leaves is brought to a sum of 1 again; where nothing is left of an answer, every class is equally likely.
+    They are scaled to a sum of 1; where all of an answer are 0, every class is equally likely.
     """
     predict = classify(private, seed, standard(private, steps=steps), what).predict
 

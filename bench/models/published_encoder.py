@@ -1,4 +1,4 @@
-"""Encoders that are published, as DP-AuGM's is, and what everybody makes of one (Chen et al. 2018, section 4.1)."""
+"""Published encoders, as that of DP-AuGM, and the classifier that follows one (Chen et al. 2018, section 4.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from bench.core.randomness import derive, stream
 from bench.core.release import Release
 from bench.dp import networks
 from bench.dp.networks import Autoencoder, Published
-from bench.dp.train import Recipe, train
+from bench.dp.recipe import Recipe
+from bench.dp.train import train
 from bench.dp.training_loop import build
 from bench.models.classifier import classify, standard
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def trained(recipe: Recipe, private: Examples, seed: int, what: str) -> tuple[Published, DpEvent]:
-    """The encoder half of an autoencoder that `recipe` trains: records (n, *shape) to codes (n, code), and its cost."""
+    """The encoder of the autoencoder that `recipe` trains, records (n, *shape) to embeddings (n, code); its cost."""
     net = recipe.net
     assert isinstance(net, Autoencoder)
     [fit] = train(recipe, [private], [derive(seed, "autoencoder")], what)
@@ -30,25 +31,25 @@ def trained(recipe: Recipe, private: Examples, seed: int, what: str) -> tuple[Pu
 
 
 def untrained(net: Autoencoder, seed: int) -> Published:
-    """The same half as it starts, which no record has touched."""
+    """The same encoder with its initial weights, which depend on no record."""
     start = stream(derive(seed, "autoencoder"), "start")
     half, _ = networks.halves(net, build(net, [start]).get_weights())
     return networks.published(half)
 
 
 def spread(encode: Published, public: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean (code,) of the codes of public records, and one standard deviation for all of them.
+    """Mean (code,) of the embeddings of public records, and one standard deviation for all their numbers.
 
-    A noisy encoder can squeeze its codes into a narrow range, from which no network learns; what it takes to spread
-    them out again is public. A code's share of the whole is left as it is: with each on a scale of its own those that
-    hold next to nothing would count as much as the others (with 100 public pictures that costs 10 points and more).
+    A noisy encoder can map to a narrow range, from which no network learns; scaling by public statistics costs nothing.
+    All numbers are scaled alike: scaled one by one, those without information would count as much as the others (with
+    100 public pictures that costs 10 points of accuracy and more).
     """
-    codes = encode(public.x)
-    return codes.mean(0), np.sqrt(codes.var(0).mean()) + 1e-6
+    embeddings = encode(public.x)
+    return embeddings.mean(0), np.sqrt(embeddings.var(0).mean()) + 1e-6
 
 
 def downstream(encode: Published, dp_event: DpEvent, public: Examples, seed: int, *, steps: int, what: str) -> Release:
-    """The encoder, and the classifier that everybody can train on public records that it encoded.
+    """The encoder, and the classifier that any recipient can train on encoded public records.
 
     `predict` and `model` take raw records and encode them first. The classifier sees private records through the
     encoder alone, so it is post-processing and costs no more than the `dp_event` of the encoder (Theorem 1).

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.component import Option
 from bench.core.dataset import Examples
 from bench.core.errors import UserError, suggest
 from bench.dp.networks import mapping
 
-FEATURES = ("auto", "scattering", "none")
+CHOICES = ("auto", "scattering", "none")
+FEATURES = Option("what a classifier sees: scattering, the record itself, or scattering where it fits", one_of=CHOICES)
 ANGLES = 8  # of the wavelets, over half a turn
 SMALL = 16  # shorter sides take one scale only: with two an 8x8 picture would keep 2x2 places
 PIECE = 64  # pictures at a time: whole arrays at once take twice as long and gigabytes
@@ -46,8 +48,8 @@ def fits(shape: tuple[int, ...]) -> bool:
 
 def chosen(features: str, shape: tuple[int, ...]) -> bool:
     """Whether records of `shape` are to be scattered: "scattering" yes, "none" no, "auto" where they can be."""
-    if features not in FEATURES:
-        raise UserError(f"there are no features {features!r}: {suggest(features, FEATURES)}")
+    if features not in CHOICES:
+        raise UserError(f"there are no features {features!r}: {suggest(features, CHOICES)}")
     return features == "scattering" or (features == "auto" and fits(shape))
 
 

@@ -1,27 +1,37 @@
-"""What the defenses that release generators have in common: their VAEs, decoders, and the classifier on what they make.
+"""What the defenses that release generators have in common: VAEs, decoders, and the classifier on synthetic records.
 
 TensorFlow is imported inside the functions.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.component import Option
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
 from bench.core.images import augmented, is_picture
 from bench.core.randomness import derive, stream
+from bench.core.release import Release
 from bench.dp import networks
-from bench.dp.networks import VAE, Published
+from bench.dp.networks import Published
+from bench.dp.vae import VAE
 from bench.models.classifier import Classified, classify, standard
 
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
 STEPS = {True: 8000, False: 300}  # of a classifier of pictures, and of other records, which it soon over-fits
-SEEN = 8  # waves a side that the encoder of a picture looks at
+SEEN = 8  # cosines per side that the encoder of a picture sees
+# Options that defenses have in common.
+LATENT_DIM = Option("latent numbers of a record", at_least=1)
+COSINES = Option("pictures are sums of so many by so many smooth cosines; 0 generates pixels", at_least=0)
 
 
 def vae(
@@ -34,12 +44,12 @@ def vae(
     decay: float,
     classes: int = 0,
 ) -> VAE:
-    """A VAE of records of `shape`; of pictures with at most `cosines` smooth waves a side, 0 for plain pixels."""
+    """A VAE of records of `shape`; of pictures with at most `cosines` cosines per side, 0 for plain pixels."""
     if cosines < 0:
         raise UserError(f"cosines must be 0 (plain pixels) or more, not {cosines}.")
     if not (cosines and is_picture(shape)):
         return VAE(shape, hidden, latent, activation, classes=classes)
-    most = 3 * min(shape[:2]) // 4  # shorter waves than these are no shapes any more
+    most = 3 * min(shape[:2]) // 4  # cosines of higher frequency show no shapes
     return VAE(
         shape,
         hidden,
@@ -53,7 +63,7 @@ def vae(
 
 
 def decoder(logits: Any, shape: tuple[int, ...], classes: int) -> Published:
-    """A generator's decoder, let out whole: latent numbers, then a one-hot label, to a record of `shape` in (0, 1)."""
+    """The decoder of a generator, as published: latent numbers, then a one-hot label, to a record of `shape`."""
     from tensorflow import keras
 
     model = keras.Sequential([logits, keras.layers.Activation("sigmoid"), keras.layers.Reshape(shape)])
@@ -61,25 +71,25 @@ def decoder(logits: Any, shape: tuple[int, ...], classes: int) -> Published:
 
 
 def generator(decode: Published, shares: NDArray[Any]) -> Callable[[int, int], Examples]:
-    """What draws codes for a decoder: (n, seed) -> n synthetic records, of each class its share, (classes,).
+    """A sampler of a decoder: (n, seed) -> n synthetic records, of each class its share, (classes,).
 
-    Labels are not drawn but take turns (see `turns`), and the picture of a record is the decoder's mean.
+    Labels are not random but interleaved (see `interleaved_labels`); a record is the mean of the decoder.
     """
     classes = decode.labels
     latent = decode.model.input_shape[-1] - classes
 
     def generate(n: int, seed: int) -> Examples:
-        y = turns(shares, n)
+        y = interleaved_labels(shares, n)
         z = stream(seed, "latent").standard_normal((n, latent), np.float32)
         return Examples(decode(np.concatenate([z, np.eye(classes, dtype=np.float32)[y]], axis=1)), y, classes)
 
     return generate
 
 
-def turns(shares: NDArray[Any], n: int) -> NDArray[np.int64]:
-    """n labels of which any first ones hold each class according to its share: equal shares take turns.
+def interleaved_labels(shares: NDArray[Any], n: int) -> NDArray[np.int64]:
+    """n labels of which any first ones hold each class according to its share: equal shares alternate.
 
-    The one that is due next comes next: the k-th record of a class (from 0) at (k + 1/2) / share.
+    The k-th record of a class (from 0) is due at (k + 1/2) / share.
     """
     counts = np.ceil(n * shares).astype(np.int64) + 1
     y = np.repeat(np.arange(len(shares)), counts)
@@ -122,12 +132,49 @@ def downstream(
 
     steps: 0 for those of `STEPS`. Public records tell which features are drawn as 0 or 1 (see `binary_features`).
     """
-    if samples < 1:
-        raise UserError(f"classifier_samples must be at least 1, not {samples}.")
-    if not (shift >= 0 and 0 <= noise < float("inf")):
-        raise UserError(f"shift and pixel_noise must be numbers from 0, not {shift} and {noise:g}.")
     made = generate(samples, derive(seed, "downstream"))
     made = augmented(made, stream(seed, "rough"), shift=shift, noise=noise, binary=binary_features(public))
     steps = steps or STEPS[is_picture(made.shape)]
     recipe = replace(standard(made, steps=steps, learning_rate=2e-3), schedule="cosine")
     return classify(made, derive(seed, "classifier"), recipe, what)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """The options of what a defense makes of its generator: synthetic records, and a classifier of such records."""
+
+    samples: Annotated[int, Option("synthetic records that are published", at_least=1)] = 2000
+    classifier_steps: Annotated[
+        int, Option("training steps of the classifier; 0: 8,000 of pictures, 300 of other records", at_least=0)
+    ] = 0
+    classifier_samples: Annotated[int, Option("synthetic records that the classifier sees", at_least=1)] = 120000
+    shift: Annotated[int, Option("its pictures are moved by up to so many pixels of 28", at_least=0)] = 2
+    pixel_noise: Annotated[
+        float, Option("largest standard deviation of the noise on its pictures", at_least=0, below=math.inf)
+    ] = 0.4
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.classifier_samples < 1:
+            given = f"{self.samples} and {self.classifier_samples}"
+            raise UserError(f"samples and classifier_samples must be at least 1, not {given}.")
+        if not (self.classifier_steps >= 0 and self.shift >= 0 and 0 <= self.pixel_noise < math.inf):
+            given = f"{self.classifier_steps}, {self.shift} and {self.pixel_noise:g}"
+            raise UserError(f"classifier_steps, shift and pixel_noise must be numbers from 0, not {given}.")
+
+    def release(
+        self, dp_event: DpEvent, decode: Published, shares: NDArray[Any], public: Examples, seed: int, name: str
+    ) -> Release:
+        """Everything that follows from a decoder and the shares of the classes (classes,); `name` is the defense's."""
+        generate = generator(decode, shares)
+        trained = downstream(
+            generate,
+            public,
+            seed,
+            samples=self.classifier_samples,
+            steps=self.classifier_steps,
+            shift=self.shift,
+            noise=self.pixel_noise,
+            what=f"{name}: classifier",
+        )
+        synthetic = generate(self.samples, derive(seed, "synthetic"))
+        return Release(dp_event, predict=trained.predict, decode=decode, generate=generate, synthetic=synthetic)

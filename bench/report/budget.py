@@ -1,4 +1,4 @@
-"""What to measure first where time is short."""
+"""Which cells to measure first when time is limited."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Pair = tuple[str, str, str]
 
 
 class Budget:
-    """Turns at measuring for so many seconds from now on: those that narrow the board most for the time.
+    """Yields the cells to measure next, in order of expected reduction in uncertainty, until the time budget is spent.
 
-    First comes one seed of every defense against every attack that has no number yet: the baseline attack of each game
-    before the others, undefended rows before the others, cheap before dear. Then come further seeds of the rows that
-    the board cannot yet tell from another row, the widest interval first, and at last those of the others. What by
-    estimate would not end in time is passed over; what no past cell tells the cost of may begin while there is time.
+    First comes one seed of every defense against every attack without a number: each game's reference attack before the
+    others, undefended rows before the others, cheap before expensive. Then come further seeds of the rows whose
+    intervals overlap another row's, the widest interval first, then those of the other rows. Cells that by estimate
+    would not end in time are skipped; cells of unknown cost may start while there is time.
     """
 
     def __init__(
@@ -38,72 +38,73 @@ class Budget:
         self._store, self._fresh, self._clock = store, fresh, clock
         self._end = clock() + seconds
         self._costs: dict[tuple[str, str, str, int], float] = {}
-        self._caveat: dict[tuple[str, str], float] | None = None  # of the board as it is, until a cell is measured
+        self._overlapping: dict[tuple[str, str], float] | None = None  # of the leaderboard, until a cell is measured
 
-    def turns(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-        """Cells of one training at a time, each at most once; what one turn measured decides the next."""
+    def batches(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+        """Cells that share one training, each at most once; the results of a batch decide the next one."""
         past = Past(self._store)
         stored = self._store.results()
         numbered = {(result.data, result.defense, result.attack) for result in stored if self._fresh(result)}
         left = list(cells)
         while left:
             ahead = itertools.chain(_first(left, numbered, past), self._further(left, past))
-            turn = next((turn for group in ahead if (turn := self._in_time(group))), None)
-            if turn is None:
+            batch = next((batch for group in ahead if (batch := self._in_time(group))), None)
+            if batch is None:
                 return
-            yield turn
-            left = [cell for cell in left if cell not in turn]
-            numbered |= {_pair(cell) for cell in turn}
-            for cell in turn:
+            yield batch
+            measured = {cell.name for cell in batch}
+            left = [cell for cell in left if cell.name not in measured]
+            numbered |= {_pair(cell) for cell in batch}
+            for cell in batch:
                 if result := self._store.load(*cell.name):
                     past.add(result)
                     if self._fresh(result):
-                        self._caveat = None
+                        self._overlapping = None
 
     def allows(self, cell: Cell) -> bool:
-        """Whether a cell of the last turn will still end in time; its training is paid for."""
+        """Whether a cell of the last batch will still end in time, now that its model is trained."""
         return self._costs[cell.name] <= self._end - self._clock()
 
     def _in_time(self, group: Group) -> list[Cell]:
-        """Those cells of a group that will end in time, with their training."""
+        """The cells of a group that will end in time, their training included."""
         time_left = self._end - self._clock() - (group.training.seconds or 0.0)
-        turn = []
+        batch = []
         for cell, cost in zip(group.cells, group.costs, strict=True):
             self._costs[cell.name] = cost.seconds or 0.0
             time_left -= self._costs[cell.name]
             if time_left > 0:
-                turn.append(cell)
-        return turn
+                batch.append(cell)
+        return batch
 
     def _further(self, left: Sequence[Cell], past: Past) -> Iterator[Group]:
-        """Groups of all that is left, those of undecided rows first."""
-        if self._caveat is None:
-            self._caveat = _caveat(self._store, self._fresh)
-        caveat = self._caveat
+        """Groups of all cells that are left, those of rows that overlap another one first."""
+        if self._overlapping is None:
+            self._overlapping = _overlapping(self._store, self._fresh)
+        width = self._overlapping
         groups = [_cheap_first(cells, past) for cells in _by(left, lambda cell: (*_pair(cell)[:2], cell.seed))]
         yield from sorted(
-            groups, key=lambda group: (-caveat.get(_pair(group.cells[0])[:2], 0.0), bool(group.unknown), group.seconds)
+            groups, key=lambda group: (-width.get(_pair(group.cells[0])[:2], 0.0), bool(group.unknown), group.seconds)
         )
 
 
-def foreseen(seconds: float, cells: Sequence[Cell], store: Store, fresh: Callable[[CellResult], bool]) -> list[Cell]:
-    """What a run would take in that time, were every estimate right; what it finds on the way may change the order."""
-    past, dp_event = Past(store), [0.0]
+def within(seconds: float, cells: Sequence[Cell], store: Store, fresh: Callable[[CellResult], bool]) -> list[Cell]:
+    """The cells that a run would measure in that time if all estimates were right; its results may change the order."""
+    past, elapsed = Past(store), [0.0]
     found: list[Cell] = []
-    for turn in Budget(seconds, store, fresh, lambda: sum(dp_event)).turns(cells):
-        found += turn
-        dp_event.append(past.group(turn).seconds)
+    for batch in Budget(seconds, store, fresh, lambda: sum(elapsed)).batches(cells):
+        found += batch
+        elapsed.append(past.group(batch).seconds)
     return found
 
 
 def _first(left: Sequence[Cell], numbered: set[Pair], past: Past) -> list[Group]:
-    """Groups of one seed of each pair without a number."""
+    """Groups of one seed of each pair (defense, attack) without a number."""
     firsts = list({_pair(cell): cell for cell in reversed(left) if _pair(cell) not in numbered}.values())[::-1]
-    groups = _by(firsts, lambda cell: (*_pair(cell)[:2], cell.seed, _is_baseline(cell)))
+    groups = _by(firsts, lambda cell: (*_pair(cell)[:2], cell.seed, _is_reference(cell)))
     return sorted(
         (_cheap_first(cells, past) for cells in groups),
         key=lambda group: (
-            not _is_baseline(group.cells[0]),
+            not _is_reference(group.cells[0]),
             group.cells[0].defense.name not in UNDEFENDED,
             bool(group.unknown),
             group.seconds,
@@ -114,7 +115,7 @@ def _first(left: Sequence[Cell], numbered: set[Pair], past: Past) -> list[Group]
 def _cheap_first(cells: Sequence[Cell], past: Past) -> Group:
     group = past.group(cells)
     cost = {cell.name: cost.seconds for cell, cost in zip(cells, group.costs, strict=True)}
-    # Once more in the new order, for the first of those that share shadow models pays for them.
+    # again in the new order, for the first cell that shares shadow models is charged for them
     return past.group(sorted(cells, key=lambda cell: (cost[cell.name] is None, cost[cell.name] or 0.0)))
 
 
@@ -129,13 +130,13 @@ def _pair(cell: Cell) -> Pair:
     return cell.name[:3]
 
 
-def _is_baseline(cell: Cell) -> bool:
+def _is_reference(cell: Cell) -> bool:
     game = cell.attack.component.game
     return bool(game and cell.attack.name == game.reference_attack)
 
 
-def _caveat(store: Store, fresh: Callable[[CellResult], bool]) -> dict[tuple[str, str], float]:
-    """By data and defense the width of the interval of the worst attack, where it overlaps that of another row."""
+def _overlapping(store: Store, fresh: Callable[[CellResult], bool]) -> dict[tuple[str, str], float]:
+    """By data and defense the width of the worst attack's interval, where it overlaps that of another row."""
     found: dict[tuple[str, str], float] = {}
     for section in build(store, None, fresh=fresh).sections:
         for row in section.rows:
@@ -146,10 +147,10 @@ def _caveat(store: Store, fresh: Callable[[CellResult], bool]) -> dict[tuple[str
 
 
 def _width(row: Row) -> float:
-    worst = row.worst.found if row.worst else None
+    worst = row.worst_headline
     return worst.high - worst.low if worst else 0.0
 
 
 def _overlap(one: Row, other: Row) -> bool:
-    mine, theirs = (row.worst.found if row.worst else None for row in (one, other))
-    return bool(mine and theirs and mine.low < theirs.high and theirs.low < mine.high)
+    first, second = one.worst_headline, other.worst_headline
+    return bool(first and second and first.low < second.high and second.low < first.high)

@@ -1,23 +1,28 @@
-"""What there is to choose from: tables on a terminal, plain lines in a pipe or a narrow window."""
+"""What there is to choose from: lists of it, and a page on each component and game."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.core.component import Component
-from bench.data.card import card
+from bench.core.component import Choice, Component, OptionValue, text
+from bench.core.game import Game
+from bench.data.card import card, prose
 from bench.runner.registry import Registry
-from bench.runner.selection import describe
+from bench.runner.selection import describe, documented
 
 NARROW = 100  # columns below which a table would fold single letters
 Rows = Sequence[Sequence[str]]
 
 
 def show(registry: Registry, parts: Sequence[str], console: Console | None = None) -> None:
-    """Print the parts asked for (defenses, attacks, games, data, figures), then what could not be loaded."""
+    """Print these parts (defenses, attacks, games, data, figures), then what could not be loaded.
+
+    As tables on a wide terminal, else as plain lines.
+    """
     console = console or Console(highlight=False, soft_wrap=True)
     for part in parts:
         columns, rows = _part(registry, part)
@@ -34,12 +39,71 @@ def show(registry: Registry, parts: Sequence[str], console: Console | None = Non
         console.print(f"broken: {line}", markup=False)
 
 
-def show_card(name: str, component: Component, console: Console | None = None) -> None:
-    """Print all that is known of one data set: what it is, its card and its options."""
+def show_component(choice: Choice, console: Console | None = None) -> None:
+    """Print a page on one component: what it is, what it takes and gives, and each option."""
     console = console or Console(highlight=False, soft_wrap=True)
-    console.print(f"{name}: {component.summary}", markup=False)
-    for field, words in (*card(component).items(), ("Options", describe(component))):
-        console.print(f"  {field}: {words or 'none stated'}", markup=False)
+    component = choice.component
+    _head(console, f"{choice.name}: {component.summary}", prose(component))
+    for field, value in _facts(component):
+        console.print(f"  {field}: {value}", markup=False)
+    declared = documented(component)
+    console.print("  Options:" if component.options else "  Options: none", markup=False)
+    for name, default in component.options.items():
+        option = declared.get(name)
+        limits = (option.limits if option else "") or _values(default)
+        meaning = option.meaning if option else "not documented"
+        console.print(f"    {name}={text(default)}: {meaning} ({limits})", markup=False)
+
+
+def show_game(registry: Registry, game: Game, console: Console | None = None) -> None:
+    """Print a page on one game: what it asks, of which data, about whose records, and its attacks."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    _head(console, f"{game.name}: {game.summary}", "")
+    console.print(f"  Needs data with: {', '.join(sorted(game.requires)) or 'nothing in particular'}", markup=False)
+    console.print(f"  Asks about records of: {', '.join(game.challenges)}", markup=False)
+    if game.options:
+        console.print(f"  Option of each attack: of={game.options['of']} selects whose records", markup=False)
+    console.print(f"  Reference attack: {game.reference_attack or 'none'}", markup=False)
+    console.print("  Attacks:", markup=False)
+    for name, attack in sorted(registry.attacks.items()):
+        if attack.game == game:
+            needs = ", ".join(sorted(attack.needs))
+            console.print(f"    {name}: {attack.summary} Needs {needs}.", markup=False)
+
+
+def _head(console: Console, title: str, more: str) -> None:
+    console.print(title, markup=False)
+    if more:
+        console.print(f"\n{more}\n", markup=False)
+
+
+def _facts(component: Component) -> list[tuple[str, str]]:
+    """What is declared of a component beside its options."""
+    if component.kind == "data":
+        facts = [(field, value or "none stated") for field, value in card(component).items()]
+        return [*facts, ("Has", ", ".join(sorted(component.has)) or "features")]
+    background = " ".join((sys.modules[component.function.__module__].__doc__ or "none stated").split())
+    if component.kind == "attack":
+        required = "at least" if component.required_score is not None else "more than chance"
+        required += f" {component.required_score:g}" if component.required_score is not None else ""
+        return [
+            ("Background", background),
+            ("Game", component.game.name if component.game else "none"),
+            ("Needs", ", ".join(sorted(component.needs)) or "nothing"),
+            ("Score required against an undefended model", required),
+        ]
+    return [
+        ("Background", background),
+        ("Publishes", ", ".join(sorted(component.publishes)) or "nothing"),
+        ("Claims privacy", "yes" if component.private else "no"),
+        ("Takes for public", ", ".join(component.public_knowledge) or "nothing"),
+    ]
+
+
+def _values(default: OptionValue) -> str:
+    """The values that an option takes by the type of its default."""
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return kinds.get(type(default), "whole numbers as in 64x32")
 
 
 def _part(registry: Registry, part: str) -> tuple[Sequence[str], Rows]:

@@ -1,8 +1,8 @@
-"""Is one figure larger than another beyond noise, asked about the same targets?
+"""Is one figure larger than another beyond noise, on the same targets? Paired differences, and ranks with ties.
 
-Two cells of one data set, game and seed were asked about the same targets, so their difference is a paired one, and
-much surer than two intervals side by side. What it is made of (`Store.load_answers`) stays with the checkout that
-measured the cells; what comes out is kept in comparisons.csv, under a digest of the cells.
+Two cells of one data set, game and seed were judged on the same targets, so their difference is a paired one, and
+much surer than two intervals side by side. The units that it is computed from (`Store.load_answers`) stay with the
+checkout that measured the cells; the difference is kept in comparisons.csv, under a digest of the cells.
 """
 
 from __future__ import annotations
@@ -11,48 +11,38 @@ import csv
 import io
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import astuple
+
 from bench.core.digest import digest
-from bench.core.files import write
+from bench.core.errors import Caveat
+from bench.core.files import read_regular, write_if_changed
 from bench.games.intervals import Z
 from bench.games.paired import is_made_of, standard_error
+from bench.store.differences import PairedDifference, two_sided
+from bench.store.figures import TINY
+from bench.store.read_write import SEAL, Damaged, difference, seal_of
 
 if TYPE_CHECKING:
     from bench.store.records import CellResult
     from bench.store.store import Store
 
 FILE = "comparisons.csv"
+SLACK = 1.5  # intervals are not symmetric, and so the error that is read off them is a rough one
+MOST = 1 << 28  # bytes of the file
+_FIELDS = PairedDifference.__struct_fields__
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The figure of `first` less that of `second` (labels of defense and attack), over the seeds that both have.
-
-    what: "leakage", or "accuracy" of the release. se: the larger of the one within seeds and the one between them; p:
-    two-sided, by the normal distribution. paired: on the same targets, in every seed. unmatched: in what the two claims
-    differ, empty where they are alike. of: stands for the cells that were compared.
-    """
-
-    what: str
-    data: str
-    first: str
-    second: str
-    seeds: int
-    value: float
-    low: float
-    high: float
-    p: float
-    paired: bool
-    unmatched: str
-    of: str
+Difference = PairedDifference
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared: cells of one defense and attack, one a seed."""
+    """What is compared: cells of one defense and attack, one per seed."""
 
     results: Sequence[CellResult]
 
@@ -63,7 +53,7 @@ class Side:
 
 
 class Comparisons:
-    """Differences as they are asked for: from the file where its cells are still these, else worked out."""
+    """Differences on request: from the file where it has them for these very cells, else computed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -71,7 +61,7 @@ class Comparisons:
         self._used: dict[tuple[str, str], Difference] = {}
 
     def leakage(self, first: Side, second: Side) -> Difference | None:
-        """Of the headline figures; None where the two share no seed that was measured."""
+        """Of the headline figures; None where the two share no measured seed."""
         return self._between("leakage", first, second, _headline, _units)
 
     def accuracy(self, first: Side, second: Side) -> Difference | None:
@@ -79,15 +69,22 @@ class Comparisons:
         return self._between("accuracy", first, second, _accuracy, _correct)
 
     def save(self) -> None:
-        """Keep what was asked for since, and nothing else."""
+        """Write the differences that were requested since, and nothing else. A Caveat counts those not paired.
+
+        Without that Caveat a line deleted from the file would move ranks silently.
+        """
         used = sorted(self._used.values(), key=lambda one: (one.what, one.data, one.first, one.second))
+        if apart := sum(not one.paired for one in used):
+            what = f"{apart} of {len(used)} differences rest on separate intervals in place of the same targets"
+            warnings.warn(
+                f"{what}: what they need is in no file here, so more rows share a rank.", Caveat, stacklevel=2
+            )
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
-        lines.writerow([field.name for field in fields(Difference)])
-        lines.writerows(map(astuple, used))
-        path, data = self._store.root / FILE, text.getvalue().encode()
-        if used and (not path.exists() or path.read_bytes() != data):
-            write(path, data)
+        lines.writerow([*_FIELDS, SEAL])
+        lines.writerows((*astuple(one), seal_of(one)) for one in used)
+        if used:
+            write_if_changed(self._store.root / FILE, text.getvalue().encode())
 
     def _between(
         self, what: str, first: Side, second: Side, figure: Callable[[CellResult], Any], units: Callable[[Any], Any]
@@ -98,9 +95,12 @@ class Comparisons:
         if not pairs:
             return None
         of = digest([(one.defense, one.attack, one.digest, figure(one)["value"]) for pair in pairs for one in pair])
+        names = what, first.results[0].data, first.label, second.label
         known = self._known.get((what, of))
+        if known and not _follows(known, names, pairs, figure):
+            _left_out(self._store, f"the difference of {first.label} and {second.label} is not that of their cells")
+            known = None
         if known is None or not known.paired:
-            names = what, first.results[0].data, first.label, second.label
             known = _difference(names, of, pairs, figure, lambda result: units(self._store.load_answers(_key(result))))
         self._used[what, of] = known
         return known
@@ -120,14 +120,45 @@ def _difference(
         whole = all(is_made_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
         se = _paired(*made_of) if whole else None
         on_the_same &= se is not None
-        alone = math.hypot(*((figure(one)["high"] - figure(one)["low"]) / (2 * Z) for one in pair))
+        alone = math.hypot(*(_error(figure(one)) for one in pair))
         variances.append((alone if se is None else se) ** 2)
     k, value = len(values), statistics.fmean(values)
-    within, between = math.sqrt(sum(variances)) / k, statistics.stdev(values) / math.sqrt(k) if k > 1 else 0.0
-    se = max(within, between)
-    p = math.erfc(abs(value) / se / math.sqrt(2)) if se else float(value == 0)
-    unmatched = _unmatched(*pairs[0])
+    se = max(math.sqrt(sum(variances)) / k, _between_seeds(values))
+    p, unmatched = two_sided(value, se), _unmatched(*pairs[0])
     return Difference(*names, k, value, value - Z * se, value + Z * se, p, on_the_same, unmatched, of)
+
+
+def _error(figure: Any) -> float:
+    """The standard error of a figure, read off its interval."""
+    return float((figure["high"] - figure["low"]) / (2 * Z))
+
+
+def _between_seeds(values: Sequence[float]) -> float:
+    """The standard error of a mean over seeds, by what they differ."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def _follows(
+    known: Difference,
+    names: tuple[str, str, str, str],
+    pairs: Sequence[tuple[CellResult, CellResult]],
+    figure: Callable[[CellResult], Any],
+) -> bool:
+    """Whether a stored difference is that of these cells: names, seeds, value, claims, and an error that can be theirs.
+
+    Of its error only bounds are known here, for the units that it was computed from may be in another checkout: at
+    least what the seeds differ by, at most that of figures that err in opposite directions.
+    """
+    values = [figure(one)["value"] - figure(other)["value"] for one, other in pairs]
+    least = _between_seeds(values)
+    most = math.hypot(*(_error(figure(one)) + _error(figure(other)) for one, other in pairs)) / len(pairs)
+    return (
+        (known.what, known.data, known.first, known.second) == names
+        and known.seeds == len(pairs)
+        and math.isclose(known.value, statistics.fmean(values), abs_tol=TINY)
+        and least - TINY <= known.se <= SLACK * max(least, most) + TINY
+        and known.unmatched == _unmatched(*pairs[0])
+    )
 
 
 def _paired(first: Any, second: Any) -> float | None:
@@ -138,7 +169,7 @@ def _paired(first: Any, second: Any) -> float | None:
 
 
 def _unmatched(first: CellResult, second: CellResult) -> str:
-    """In what two claims differ that must agree before utilities are compared at equal privacy."""
+    """The parts in which two claims differ, all of which must agree before utilities are compared at equal privacy."""
     differing = []
     for word in ("epsilon", "delta", "relation"):
         one, other = first.privacy[word], second.privacy[word]
@@ -173,11 +204,41 @@ def _key(result: CellResult) -> tuple[str, str, str, int]:
 
 
 def _read(store: Store) -> list[Difference]:
-    """What the file holds; one that cannot be read is made anew."""
-    kinds: dict[str, Callable[[str], Any]] = {"seeds": int, "paired": "True".__eq__}
-    kinds |= dict.fromkeys(("value", "low", "high", "p"), float)
+    """The differences in the file. What is damaged is left out with a Caveat, and computed again."""
+    path = store.root / FILE
     try:
-        rows = list(csv.DictReader(io.StringIO((store.root / FILE).read_text("utf-8"))))
-        return [Difference(**{name: kinds.get(name, str)(text) for name, text in row.items()}) for row in rows]
-    except (OSError, ValueError, TypeError):
+        text = read_regular(path, MOST).decode()
+        lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if lines.fieldnames != [*_FIELDS, SEAL]:
+            raise ValueError("its first line does not name the columns of differences with their seals")
+        rows = list(lines)
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError, csv.Error) as error:
+        _left_out(store, "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error))
+        return []
+    found, why = [], ""
+    for row in rows:
+        try:
+            found.append(_of_row(row))
+        except Damaged as error:
+            why = str(error)
+    if why:
+        _left_out(store, f"{len(rows) - len(found)} of its {len(rows)} lines are damaged, one because {why}")
+    return found
+
+
+def _of_row(row: dict[str, Any]) -> Difference:
+    """The difference in a line. Raises Damaged where it is none, or another than was written."""
+    if row.keys() != {*_FIELDS, SEAL} or None in row.values():
+        raise Damaged("it has fewer or more cells than there are columns")
+    seal = row.pop(SEAL)
+    found = difference(row)
+    if seal_of(found) != seal:
+        raise Damaged("its seal is not that of its figures: it was edited")
+    return found
+
+
+def _left_out(store: Store, why: str) -> None:
+    what = f"{store.root / FILE}: left out, and computed again as far as this checkout can ({why})."
+    warnings.warn(what, Caveat, stacklevel=2)

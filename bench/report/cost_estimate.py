@@ -1,4 +1,4 @@
-"""What a run would do and cost, as past cells tell: read before anything is paid for, and by a run with a budget."""
+"""Estimates the cost of a run from the timings of stored cells: for `bench plan`, and for a run with a time budget."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bench.report.leaderboard import name_of
+from bench.core.text import one_line
+from bench.report.leaderboard import component_name
 from bench.runner.cell import Cell, is_stored, playable
 
 if TYPE_CHECKING:
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
     from bench.store.records import CellResult
     from bench.store.store import Store
 
-# Of which cell a past one tells the cost, nearest first.
+# The stored cell that an estimate is based on, nearest first.
 ITSELF, SEED, OPTIONS, DATA, UNKNOWN = BASES = (
-    "the same cell", "another seed", "other options", "other data (by private records)", "no past cell",
+    "the same cell", "another seed", "other options", "other data (scaled by private records)", "no stored cell",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that something will take and its peak in MiB; None and 0 where `basis` is that no past cell is near.
+    """Estimated seconds and peak memory in MiB; None and 0 where no stored cell is near (`basis` is UNKNOWN).
 
-    fits: the trainings within, by key, with the seconds of each; elsewhere: the past cell came from another machine.
+    fits: the trainings within, by key, with the seconds of each; elsewhere: the stored cell is from another machine.
     """
 
     basis: str = UNKNOWN
@@ -35,27 +36,27 @@ class Cost:
     elsewhere: bool = False
 
     def without(self, fits: Iterable[str]) -> Cost:
-        """The same where these fits are remembered."""
+        """The same cost where these fits are cached."""
         saved = sum(self.fits.get(key, 0.0) for key in fits)
         return self if self.seconds is None else replace(self, seconds=max(0.0, self.seconds - saved))
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that share one training, and what is left to pay for it and for each of them.
+    """Cells that share one training, and the cost of what is left of it and of each of them.
 
-    remembered: whether the training is stored; fits: how many the attacks ask for besides, as far as notes here tell.
+    cached: whether the training is stored; fits: how many more the attacks need, as far as notes in this store say.
     """
 
     cells: tuple[Cell, ...]
     training: Cost
     costs: tuple[Cost, ...]
-    remembered: bool
+    cached: bool
     fits: int
 
     @property
     def seconds(self) -> float:
-        """All that is known of what is left to pay."""
+        """The sum of all known costs."""
         return sum(cost.seconds or 0.0 for cost in (self.training, *self.costs))
 
     @property
@@ -65,12 +66,12 @@ class Group:
 
     @property
     def unknown(self) -> int:
-        """Cells of which no past cell tells the cost."""
+        """The number of cells of unknown cost."""
         return sum(cost.seconds is None for cost in self.costs)
 
 
 class Past:
-    """Stored cells, stale ones as well as fresh, and what they tell of the cost of others."""
+    """Stored cells, stale ones as well as fresh, and the costs that they predict of others."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._machine = store, store.known_machine
@@ -82,26 +83,26 @@ class Past:
     def add(self, result: CellResult) -> None:
         """Take one more cell into account, or a newer state of one."""
         name = result.data, result.defense, result.attack, result.seed
-        for attack in ("", result.attack):  # "" for the training, which every attack tells of
+        for attack in ("", result.attack):  # "" for the training, which is part of the cells of every attack
             self._rows.setdefault((result.data, result.defense, attack), {})[name[2:]] = result
-            self._alike.setdefault((name_of(result.defense), name_of(attack)), {})[name] = result
+            self._alike.setdefault((component_name(result.defense), component_name(attack)), {})[name] = result
 
     def group(self, cells: Sequence[Cell]) -> Group:
-        """What is left to pay for cells that share one training, in their order."""
-        asked_for = self._store.load_asked(cells[0].training_digest()) or {}
-        there = {key for key in asked_for if self._store.weights.has(key)}
-        training = replace(self._cost(cells[0], "defense"), fits=asked_for).without(there)
-        costs, shared = [], set[str]()  # attacks of one group share shadow models: the first pays
+        """The cost of cells that share one training, in their order."""
+        needed = self._store.load_asked(cells[0].training_digest()) or {}
+        cached = {key for key in needed if self._store.weights.has(key)}
+        training = replace(self._cost(cells[0], "defense"), fits=needed).without(cached)
+        costs, shared = [], set[str]()  # attacks of one group share shadow models: the first is charged for them
         for cell in cells:
             cost = self._cost(cell, "attack")
             costs.append(cost.without(shared))
             shared |= cost.fits.keys()
-        return Group(tuple(cells), training, tuple(costs), bool(there) and len(there) == len(asked_for), len(shared))
+        return Group(tuple(cells), training, tuple(costs), bool(cached) and len(cached) == len(needed), len(shared))
 
     def _cost(self, cell: Cell, part: str) -> Cost:
         attack = cell.attack.label if part == "attack" else ""
         past = self._rows.get((cell.data.label, cell.defense.label, attack)) or self._alike.get(
-            (cell.defense.name, name_of(attack)), {}
+            (cell.defense.name, component_name(attack)), {}
         )
         if not past:
             return Cost()
@@ -131,25 +132,25 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
 
 
 def _records(wanted: Mapping[str, Any], past: Mapping[str, Any]) -> float:
-    """How many times as many private records, 1 where that is not said."""
+    """The ratio of the numbers of private records, 1 where one is not given."""
     sizes = wanted.get("private"), past.get("private")
     return sizes[0] / sizes[1] if all(isinstance(size, int) and size > 0 for size in sizes) else 1.0  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A defense on a data set: cells asked for and stored, and what is left as one group a seed."""
+    """A defense on a data set: the numbers of requested and of stored cells; the others as one group per seed."""
 
     data: str
     defense: str
-    asked: int
+    requested: int
     stored: int
     groups: tuple[Group, ...]
 
 
 def make(request: Request, store: Store, within: Callable[[list[Cell]], list[Cell]] = list) -> list[Row]:
-    """What `bench run` would do; what cannot be played is left out. within: which of these cells a budget gets to."""
-    past, machine = Past(store), None if request.accept_published else store.known_machine
+    """What `bench run` would do, without cells that cannot be played. within: which of the cells fit into a budget."""
+    past, machine = Past(store), None if request.reuse_committed else store.known_machine
     every = playable(request.grids)
     todo = [cell for cell in every if not is_stored(cell, store, machine)]
     missing, taken = ({cell.name for cell in cells} for cells in (todo, within(todo)))
@@ -167,55 +168,57 @@ def make(request: Request, store: Store, within: Callable[[list[Cell]], list[Cel
     return found
 
 
-HEAD = ("data", "defense", "asked", "stored", "to measure", "trainings", "minutes", "MiB")
+HEAD = ("data", "defense", "requested", "stored", "to measure", "trainings", "minutes", "MiB")
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
-    """The plan as a table and a few sentences on how the estimate was made."""
-    table = [HEAD, *((row.data, row.defense, *_words([row])) for row in rows), ("total", "", *_words(rows))]
+    """The plan as a table, and a few sentences on how the estimate was made."""
+    names = [(one_line(row.data), one_line(row.defense)) for row in rows]
+    words = [(*name, *_words([row])) for name, row in zip(names, rows, strict=True)]
+    table = [HEAD, *words, ("total", "", *_words(rows))]
     widths = [max(len(line[i]) for line in table) for i in range(len(HEAD))]
     left, right = slice(0, 2), slice(2, None)
-    said = []
+    printed = []
     for line in table:
-        words = [word.ljust(width) for word, width in zip(line[left], widths[left], strict=True)]
-        words += [word.rjust(width) for word, width in zip(line[right], widths[right], strict=True)]
-        said.append("  ".join(words).rstrip())
+        columns = [word.ljust(width) for word, width in zip(line[left], widths[left], strict=True)]
+        columns += [word.rjust(width) for word, width in zip(line[right], widths[right], strict=True)]
+        printed.append("  ".join(columns).rstrip())
     groups = [group for row in rows for group in row.groups]
-    beyond = sum(row.asked - row.stored for row in rows) - sum(len(group.cells) for group in groups)
-    return [*said, *_how(groups, beyond)]
+    beyond = sum(row.requested - row.stored for row in rows) - sum(len(group.cells) for group in groups)
+    return [*printed, *_basis(groups, beyond)]
 
 
 def _words(rows: Sequence[Row]) -> tuple[str, ...]:
     groups = [group for row in rows for group in row.groups]
-    counts = sum(row.asked for row in rows), sum(row.stored for row in rows), sum(len(g.cells) for g in groups)
-    trainings = sum(not group.remembered for group in groups)
+    counts = sum(row.requested for row in rows), sum(row.stored for row in rows), sum(len(g.cells) for g in groups)
+    trainings = sum(not group.cached for group in groups)
     peak = max((group.peak for group in groups), default=0.0)
     return (*map(str, counts), str(trainings), minutes(groups), f"{peak:.0f}" if peak else "unknown" if groups else "0")
 
 
 def minutes(groups: Sequence[Group]) -> str:
-    """What is left to pay: "unknown" where no past cell tells, "at least" where some do not."""
+    """The estimated time: "unknown" where no cell has an estimate, "at least" where some have none."""
     known = f"{sum(group.seconds for group in groups) / 60:.1f}"
     unknown, cells = sum(group.unknown for group in groups), sum(len(group.cells) for group in groups)
     return known if not unknown else "unknown" if unknown == cells else f"at least {known}"
 
 
-def _how(groups: Sequence[Group], beyond: int) -> list[str]:
+def _basis(groups: Sequence[Group], beyond: int) -> list[str]:
     if not groups:
         return [f"None of {beyond} cells ends within the budget." if beyond else "Nothing is left to measure."]
     costs = [cost for group in groups for cost in group.costs]
     bases = Counter(cost.basis for cost in costs)
-    told = ", ".join(f"{bases[basis]} by {basis}" for basis in BASES if bases[basis])
-    found = [f"Estimates of cells: {told}."]
+    counts = ", ".join(f"{bases[basis]} by {basis}" for basis in BASES if bases[basis])
+    found = [f"Estimates of cells: {counts}."]
     if beyond:
-        found.append(f"The budget leaves {beyond} more cells; what is found on the way may change which these are.")
+        found.append(f"The budget leaves {beyond} more cells; results may change which cells these are.")
     if elsewhere := sum(cost.elsewhere for cost in costs):
-        found.append(f"{elsewhere} of these past cells come from another machine, which may be faster or slower.")
+        found.append(f"{elsewhere} of these stored cells come from another machine, which may be faster or slower.")
     if any(cost.basis == ITSELF and not cost.elsewhere for cost in costs):
-        found.append("Stale cells may find their trainings still remembered, and take less.")
-    if remembered := sum(group.remembered for group in groups):
-        found.append(f"{remembered} more trainings are remembered.")
+        found.append("The trainings of stale cells may still be cached; then they take less.")
+    if cached := sum(group.cached for group in groups):
+        found.append(f"{cached} more trainings are cached.")
     if fits := sum(group.fits for group in groups):
-        found.append(f"Attacks ask for {fits} trainings of their own, as past cells did; their time is counted.")
-    found.append("Starting TensorFlow, loading data, blind answers and judging come on top.")
+        found.append(f"Attacks need {fits} more trainings, as the stored cells did; their time is counted.")
+    found.append("Starting TensorFlow, loading data, release-free baselines and judging are not counted.")
     return found

@@ -1,4 +1,4 @@
-"""What every picture is made with: panels that no window shows, strips, and files of the same bytes each time."""
+"""What all plots share: panels that no window shows, strips and grids of pictures, files with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.files import write
+from bench.core.files import write_if_changed
 from bench.core.notices import SEEDED
 
 if TYPE_CHECKING:
@@ -23,23 +23,17 @@ MARKERS = "osD^vP*Xp<>h"
 
 
 def save(path: Path, picture: Picture) -> Path:
-    """Write a picture as PNG, where it is not there already, which says that noise was seeded; returns the path."""
+    """Write a plot, labelled with the notice on seeded noise, as PNG where it changed; returns the path."""
     from matplotlib.font_manager import FontProperties
 
-    if picture.legends:  # below the panels; a line of its own there would lie across it
+    if picture.legends:  # it stands below the panels, where another line would lie across it
         picture.legends[0].set_title(SEEDED, FontProperties(size=6))
     else:
         picture.supxlabel(SEEDED, fontsize=6)
     data = io.BytesIO()
-    # no version of the library inside: the same figures give the same bytes
+    # without the library's version: the same numbers give the same bytes
     picture.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": SEEDED})
-    return put(path, data.getvalue())
-
-
-def put(path: Path, data: bytes) -> Path:
-    """Write a file unless it says this already; returns the path."""
-    if not path.exists() or path.read_bytes() != data:
-        write(path, data)
+    write_if_changed(path, data.getvalue())
     return path
 
 
@@ -52,9 +46,9 @@ def panels(
     size: tuple[float, float] | None = None,
     heights: Sequence[float] | None = None,
 ) -> tuple[Picture, list[Axes]]:
-    """A picture with `count` panels, at most three side by side (or in `down` rows), that no window ever shows.
+    """A plot with `count` panels, at most three side by side (or in `down` rows), that no window ever shows.
 
-    heights: of the rows, in proportion to one another.
+    heights: relative heights of the rows.
     """
     import seaborn as sns
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -72,7 +66,7 @@ def panels(
 
 
 def legend(picture: Picture, axes: Sequence[Axes], characters: int) -> None:
-    """One legend below all panels, of what any of them names, as wide as so many characters."""
+    """One legend below all panels, with every label that any of them has, at most so many characters wide."""
     found = {label: handle for ax in axes[::-1] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     labels = list(dict.fromkeys(label for ax in axes for label in ax.get_legend_handles_labels()[1]))
     across = max(1, min(len(labels), characters // (6 + max(map(len, labels), default=1))))
@@ -86,7 +80,7 @@ def side_by_side(pictures: NDArray[Any]) -> NDArray[Any]:
 
 
 def show(ax: Axes, picture: NDArray[Any]) -> None:
-    """One picture (height, width, colours) from 0 to 255 in a panel of its own."""
+    """Show one picture (height, width, colours) with values from 0 to 255 in a panel."""
     ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
@@ -104,7 +98,7 @@ def strips(title: str, rows: Mapping[str, NDArray[Any]], most: int) -> Picture:
 
 
 def grid(rows: Sequence[str], columns: Sequence[str], at: Mapping[tuple[str, str], NDArray[Any]]) -> Picture:
-    """Pictures (height, width, colours) at rows and columns, whose names stand at the edge; other places are empty."""
+    """Pictures (height, width, colours) by row and column, whose names stand at the edge; other places are empty."""
     height, width = (max(picture.shape[side] for picture in at.values()) / 110 for side in (0, 1))  # inches, legible
     names, titles = (0.085 * max(map(len, words)) for words in (rows, columns))
     size = (names + (max(width, titles) + 0.15) * len(columns), 0.5 + (height + 0.12) * len(rows))

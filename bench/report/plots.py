@@ -1,4 +1,4 @@
-"""The pictures: privacy against utility, what an attack finds at each rate of false alarms, what it reconstructs."""
+"""The plots: utility over claimed epsilon, ROC curves, and contact sheets of reconstructed images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from bench.core.errors import UserError
 from bench.report.aggregate import build
 from bench.report.drawing import MARKERS, legend, panels, save, strips
-from bench.report.leaderboard import Cell, Figure, Row, Section
+from bench.report.leaderboard import Cell, Estimate, Row, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from bench.store.store import Store
 
 GRID = 200
-SHEET = 20  # pictures in a row of a contact sheet
-RARE = 10  # fewer false alarms than this say nothing about a rate
+SHEET = 20  # images in a row of a contact sheet
+RARE = 10  # a rate with fewer false positives than this is not measurable
 
 
 def draw(store: Store, fresh: Callable[[CellResult], bool] | None = None) -> list[Path]:
     """Write plots/privacy_utility.png, roc_<data>.png and contact sheets into the store's folder; returns their paths.
 
-    A contact sheet is drawn where this checkout measured the cell, for the pictures are not among the results.
+    A contact sheet is drawn where this checkout measured the cell: the images are not among the committed results.
     Raises UserError where no result is stored (or none is fresh).
     """
     board = build(store, None, fresh=fresh)
@@ -41,7 +41,7 @@ def draw(store: Store, fresh: Callable[[CellResult], bool] | None = None) -> lis
     folder = store.root / "plots"
     paths = [save(folder / "privacy_utility.png", _privacy_utility(sections))]
     for section in sections:
-        # the store knows how a label becomes a file name
+        # the store turns labels into file names
         name = store.path(section.data, "-", "-", 0).relative_to(store.root).parts[0]
         suffix = "." + section.game.replace(" ", "_") if several else ""
         if any(_curves(row, attack) for row in section.rows for attack in section.attacks):
@@ -57,7 +57,7 @@ def draw(store: Store, fresh: Callable[[CellResult], bool] | None = None) -> lis
 def _privacy_utility(sections: Sequence[Section]) -> Picture:
     from matplotlib.colors import Normalize
 
-    drawn = [(section, [row for row in section.rows if isinstance(row.utility, Figure)]) for section in sections]
+    drawn = [(section, [row for row in section.rows if isinstance(row.utility, Estimate)]) for section in sections]
     drawn = [(section, rows) for section, rows in drawn if rows] or [(sections[0], [])]
     shades = [shade for section, rows in drawn for row in rows if (shade := _above_chance(section, row)) is not None]
     colours = Normalize(0, max([0.2, *shades]))
@@ -71,14 +71,19 @@ def _privacy_utility(sections: Sequence[Section]) -> Picture:
     return picture
 
 
+def _epsilon(row: Row) -> float:
+    """The claim of a row that was measured."""
+    return math.inf if row.epsilon is None else row.epsilon
+
+
 def _kind(defense: str) -> str:
-    """A label without its epsilon, which the x axis shows already."""
+    """A label without its epsilon, which the x axis shows."""
     return ",".join(part for part in defense.split(",") if not part.startswith("epsilon="))
 
 
 def _scatter(ax: Axes, section: Section, rows: Sequence[Row], markers: dict[str, str], colours: Any) -> None:
-    """Zero and infinity have no place on a log axis: each gets one, behind a dotted line, at its end."""
-    epsilons = [float(row.epsilon) for row in rows]
+    """Zero and infinity have no place on a log axis: each stands at an end of it, behind a dotted line."""
+    epsilons = [_epsilon(row) for row in rows]
     finite = [math.log10(epsilon) for epsilon in epsilons if 0 < epsilon < math.inf]
     first, last = math.floor(min(finite, default=0.0)), math.ceil(max(finite, default=1.0) + 1e-9)
     at = {0.0: first - 0.5, math.inf: last + 0.5}
@@ -91,11 +96,11 @@ def _scatter(ax: Axes, section: Section, rows: Sequence[Row], markers: dict[str,
             ax.axvline(x + math.copysign(0.25, 1 - epsilon), color="0.6", linestyle=":", linewidth=1)
     groups: dict[float, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.defense):
-        epsilon = float(row.epsilon)
+        epsilon = _epsilon(row)
         groups.setdefault(at[epsilon] if epsilon in at else round(math.log10(epsilon), 2), []).append(row)
     for x, group in groups.items():
         for i, row in enumerate(group):
-            # rows with (nearly) one epsilon stand side by side, or they would hide one another
+            # rows with (nearly) the same epsilon stand side by side, else they would hide one another
             _point(ax, x + min(0.065, 0.4 / len(group)) * (i - (len(group) - 1) / 2), section, row, markers, colours)
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.set_xlim(min(ticks) - 0.3, max(ticks) + 0.3)
@@ -105,15 +110,15 @@ def _scatter(ax: Axes, section: Section, rows: Sequence[Row], markers: dict[str,
 
 
 def _above_chance(section: Section, row: Row) -> float | None:
-    """How far the worst attack gets: 0 is luck, 1 is certainty, whatever the game counts."""
-    found = row.worst.found if row.worst else None
+    """How far the worst attack gets between chance (0) and certainty (1), whatever the game measures."""
+    found = row.worst_headline
     return max(0.0, (found.value - section.chance) / (1 - section.chance)) if found else None
 
 
 def _point(ax: Axes, x: float, section: Section, row: Row, markers: dict[str, str], colours: Any) -> None:
     import seaborn as sns
 
-    if not isinstance(row.utility, Figure):
+    if not isinstance(row.utility, Estimate):
         return
     above = _above_chance(section, row)
     shade = "white" if above is None else sns.color_palette("flare", as_cmap=True)(colours(above))
@@ -128,7 +133,7 @@ def _keys(picture: Picture, axes: list[Axes], markers: dict[str, str], colours: 
 
     scale = ScalarMappable(colours, sns.color_palette("flare", as_cmap=True))
     bar = picture.colorbar(scale, ax=axes, pad=0.02)
-    bar.set_label("worst attack: 0 is luck, 1 is certainty")
+    bar.set_label("worst attack: 0 is chance, 1 is certainty")
     keys = [
         Line2D([], [], linestyle="", marker=shape, markersize=7, color="0.75", markeredgecolor="0.2", label=kind)
         for kind, shape in markers.items()
@@ -141,7 +146,7 @@ def _keys(picture: Picture, axes: list[Axes], markers: dict[str, str], colours: 
 
 
 def _roc(section: Section) -> Picture:
-    """A panel an attack, a line a defense."""
+    """One panel per attack, one line per defense."""
     import seaborn as sns
 
     attacks = [name for name in section.attacks if any(_curves(row, name) for row in section.rows)] or ["none"]
@@ -182,7 +187,7 @@ def _roc_panel(ax: Axes, section: Section, attack: str, shades: dict[str, Any]) 
         sns.lineplot(x=grid[shown], y=tpr[shown], ax=ax, label=defense, legend=False, **look)
     ax.plot([1e-9, 1], [1e-9, 1], color="0.5", linewidth=1, linestyle=(0, (1, 2)), label="chance")
     rare = min(1.0, RARE / others)
-    label = f"not measurable (under {RARE} false alarms)"
+    label = f"not measurable (under {RARE} false positives)"
     ax.axvspan(start / 2, rare, color="0.5", alpha=0.15, linewidth=0, label=label)
     ax.set(xscale="log", yscale="log", xlim=(start, 1), ylim=(min(start, 1 / members), 1.1), title=attack)
     ax.set(xlabel="false positive rate", ylabel="true positive rate")
@@ -194,7 +199,7 @@ def mean_roc(curves: Sequence[dict[str, Any]], grid: NDArray[np.float64]) -> NDA
     for curve in curves:
         fp = np.array([0, *curve["roc"]["fp"], curve["non_members"]])
         tp = np.maximum.accumulate([0, *curve["roc"]["tp"], curve["members"]])
-        # a little slack, or rounding of the grid would lose a corner
+        # some slack, else rounding of the grid would lose a corner
         last = np.searchsorted(fp, grid * curve["non_members"] + 1e-6, side="right") - 1
         rates.append(tp[last] / curve["members"])
     mean: NDArray[np.float64] = np.mean(rates, axis=0)
@@ -205,7 +210,7 @@ def mean_roc(curves: Sequence[dict[str, Any]], grid: NDArray[np.float64]) -> NDA
 
 
 def _sheet(store: Store, cell: Cell) -> tuple[str, Picture] | None:
-    """A row of pictures a name (what was there, what the attack made of it, the blind answer), a column a target."""
+    """One row of images per name (true, reconstructed, release-free baseline), one column per target."""
     for result in cell.results:
         name = (result.data, result.defense, result.attack, result.seed)
         rows = store.load_sheet(name)

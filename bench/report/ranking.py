@@ -1,89 +1,130 @@
-"""Where each row of the board stands beside the others: ranks with ties, what it is better than, and by how much."""
+"""Compares the rows of the leaderboard: ranks with ties, reductions against an undefended row, equal claims."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bench.games.paired import ranks
 from bench.report.comparisons import Comparisons, Difference, Side
-from bench.report.leaderboard import UNDEFENDED, Board, Cell, Equals, Figure, Row, Section, name_of
+from bench.report.leaderboard import UNDEFENDED, Cell, EqualClaims, Estimate, Leaderboard, Row, Section, component_name
 from bench.store.records import CellResult
 
-FLOOR = "public_only"  # what anybody has without a single private record
+REFERENCE = "public_only"  # what anybody has without a single private record
+SAME_CLAIM = 0.01  # relative: noise multipliers are found to about as much, and two claims of 8 are rarely one number
 
 
-def compared(board: Board, compare: Comparisons) -> Board:
-    """The board with ranks, the cells beside those of an undefended row, and utility at equal claims."""
+def compared(board: Leaderboard, compare: Comparisons) -> Leaderboard:
+    """The leaderboard with ranks, the reductions against an undefended row, and utility at equal claims."""
     sections = tuple(replace(section, rows=_ranked(section.rows, compare)) for section in board.sections)
-    return replace(board, sections=sections, equals=tuple(_equals(sections, compare)))
+    return replace(board, sections=sections, equal_claims=tuple(_equal_claims(sections, compare)))
 
 
 def _ranked(rows: Sequence[Row], compare: Comparisons) -> tuple[Row, ...]:
-    """Rows in order, which the worst attack decides."""
+    """Rows in the order of their worst attacks, with ranks by these and each cell's reduction."""
     sides = {row.defense: Side(row.worst.results) for row in rows if row.worst}
-    by_label = _ranks(list(sides), lambda one, other: compare.leakage(sides[one], sides[other]))
+    rank = _ranks(list(sides), lambda one, other: compare.leakage(sides[one], sides[other]))
+    undefended = [(row, _attacks(row)) for row in rows if component_name(row.defense) in UNDEFENDED]
     found = []
     for row in rows:
-        bare = _bare(row, rows)
-        cells = tuple(replace(cell, less=_less(bare, cell, compare)) for cell in row.cells) if bare else row.cells
-        found.append(replace(row, rank=by_label.get(row.defense), cells=cells))
+        reference = _reference(row, undefended)
+        cells = row.cells
+        if reference:
+            cells = tuple(replace(cell, reduction=_reduction(reference, cell, compare)) for cell in cells)
+        found.append(replace(row, rank=rank.get(row.defense), cells=cells))
     return tuple(found)
 
 
 def _ranks(labels: Sequence[str], difference: Callable[[str, str], Difference | None]) -> dict[str, int]:
-    def by_luck(first: int, i: int) -> float | None:
+    def p_value(first: int, i: int) -> float | None:
         found = difference(labels[first], labels[i])
         return found.p if found else None
 
-    return dict(zip(labels, ranks(len(labels), by_luck), strict=True))
+    return dict(zip(labels, ranks(len(labels), p_value), strict=True))
 
 
-def _bare(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The undefended row that can be reached in most of the ways in which this one can."""
-    if not row.seeds or name_of(row.defense) in UNDEFENDED:
+def _reference(row: Row, undefended: Sequence[tuple[Row, set[str]]]) -> dict[str, Cell]:
+    """The cells, by attack, of the undefended row that shares the most attacks with this one; empty where none does."""
+    if not row.seeds or component_name(row.defense) in UNDEFENDED:
+        return {}
+    attacks = _attacks(row)
+    shared = [(len(attacks & others), other) for other, others in undefended if attacks & others]
+    if not shared:
+        return {}
+    _, best = max(shared, key=lambda pair: (pair[0], pair[1].defense))
+    return {cell.attack: cell for cell in best.cells}
+
+
+def _attacks(row: Row) -> set[str]:
+    return {cell.attack for cell in row.cells if cell.headline}
+
+
+def _reduction(reference: dict[str, Cell], cell: Cell, compare: Comparisons) -> Estimate | None:
+    other = reference.get(cell.attack)
+    if not (cell.headline and other and other.headline):
         return None
-    met = _met(row)
-    bare = [other for other in rows if name_of(other.defense) in UNDEFENDED and met & _met(other)]
-    return max(bare, key=lambda other: (len(met & _met(other)), other.defense), default=None)
+    return _estimate(compare.leakage(Side(other.results), Side(cell.results)))
 
 
-def _met(row: Row) -> set[str]:
-    return {cell.attack for cell in row.cells if cell.found}
+def _estimate(found: Difference | None) -> Estimate | None:
+    return Estimate(found.value, found.low, found.high) if found else None
 
 
-def _less(bare: Row, cell: Cell, compare: Comparisons) -> Figure | None:
-    [other] = [one for one in bare.cells if one.attack == cell.attack]
-    if not (cell.found and other.found):
-        return None
-    return _figure(compare.leakage(Side(other.results), Side(cell.results)))
-
-
-def _figure(found: Difference | None) -> Figure | None:
-    return Figure(found.value, found.low, found.high) if found else None
-
-
-def _equals(sections: Sequence[Section], compare: Comparisons) -> Iterator[Equals]:
+def _equal_claims(sections: Sequence[Section], compare: Comparisons) -> Iterator[EqualClaims]:
     """Of each data set the groups of two or more defenses with one claim."""
-    for data in dict.fromkeys(section.data for section in sections):
-        every = [row for section in sections if section.data == data for row in section.rows]
-        rows = {row.defense: row for row in reversed(every) if isinstance(row.utility, Figure)}
-        sides = {label: Side(_one_a_seed(row)) for label, row in rows.items()}
-        for epsilon, delta in sorted({(row.epsilon, row.delta) for row in rows.values()}, key=lambda c: float(c[0])):
-            same = [row for row in rows.values() if (row.epsilon, row.delta) == (epsilon, delta)]
-            same.sort(key=lambda row: (-row.utility.value if isinstance(row.utility, Figure) else 0.0, row.defense))
-            if len(same) < 2:
-                continue
-            labels = [row.defense for row in same]
-            place = _ranks(labels, lambda one, other: compare.accuracy(sides[one], sides[other]))  # noqa: B023
-            beyond = tuple(
-                _figure(compare.accuracy(sides[label], sides[FLOOR])) if FLOOR in sides and label != FLOOR else None
-                for label in labels
-            )
-            ranked = tuple(replace(row, rank=place[row.defense]) for row in same)
-            yield Equals(data, epsilon, delta, ranked, FLOOR, beyond)
+    by_data: dict[str, dict[str, Row]] = {}
+    for section in sections:
+        rows = by_data.setdefault(section.data, {})
+        for row in section.rows:
+            if isinstance(row.utility, Estimate):
+                rows.setdefault(row.defense, row)
+    for data, rows in by_data.items():
+        sides = {label: Side(_one_per_seed(row)) for label, row in rows.items()}
+        yield from (
+            _one_claim(data, claim, group, sides, compare)
+            for claim, group in _by_claim(rows.values())
+            if len(group) > 1
+        )
 
 
-def _one_a_seed(row: Row) -> list[CellResult]:
-    """A cell of each seed; every attack met the same release, so any of them knows its utility."""
+def _by_claim(rows: Iterable[Row]) -> list[tuple[tuple[float, float], list[Row]]]:
+    """Rows by claim, smallest first; a group's claim is its largest, from which the others differ by 1 % at most."""
+    groups: list[tuple[tuple[float, float], list[Row]]] = []
+    claims = [(row.epsilon, row.delta, row) for row in rows if row.epsilon is not None and row.delta is not None]
+    for epsilon, delta, row in sorted(claims, key=lambda claim: claim[:2], reverse=True):
+        same = [group for one, group in groups if _alike(one[0], epsilon) and _alike(one[1], delta)]
+        if same:
+            same[0].append(row)
+        else:
+            groups.append(((epsilon, delta), [row]))
+    return groups[::-1]
+
+
+def _alike(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=SAME_CLAIM)
+
+
+def _one_claim(
+    data: str, claim: tuple[float, float], rows: Sequence[Row], sides: dict[str, Side], compare: Comparisons
+) -> EqualClaims:
+    ordered = sorted(rows, key=lambda row: (-_utility(row), row.defense))
+    labels = [row.defense for row in ordered]
+    rank = _ranks(labels, lambda one, other: compare.accuracy(sides[one], sides[other]))
+    gains = tuple(
+        _estimate(compare.accuracy(sides[label], sides[REFERENCE]))
+        if REFERENCE in sides and label != REFERENCE
+        else None
+        for label in labels
+    )
+    ranked = tuple(replace(row, rank=rank[row.defense]) for row in ordered)
+    return EqualClaims(data, *claim, ranked, REFERENCE, gains)
+
+
+def _utility(row: Row) -> float:
+    return row.utility.value if isinstance(row.utility, Estimate) else 0.0
+
+
+def _one_per_seed(row: Row) -> list[CellResult]:
+    """One result per seed; every attack had the same release, so any of them knows its utility."""
     return list({result.seed: result for cell in row.cells for result in cell.results}.values())

@@ -1,11 +1,10 @@
-"""Whether stored cells come back: each is measured again in a folder of its own, and the two are compared.
+"""Whether stored cells can be reproduced: each is measured again in another folder, and the two are compared.
 
-Reading and comparing import no TensorFlow; `bench.cli.run_commands` has the runner measure in between.
+Reading and comparing import no TensorFlow; `bench.cli.reproduce` has the runner measure in between.
 """
 
 from __future__ import annotations
 
-import math
 import random
 import tempfile
 import warnings
@@ -17,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import Caveat, UserError
-from bench.core.markdown import table
+from bench.core.markdown import item, table
 from bench.core.notices import SEEDED
 from bench.core.randomness import stream
+from bench.core.text import interval
+from bench.report.reproduction_verdict import headline, judge, utility
 from bench.runner.cell import Cell, is_stored, playable
 from bench.runner.request import Grid
-from bench.store import staleness as why
+from bench.store import staleness
 from bench.store.records import CellResult
 from bench.store.store import Key, Store
 
@@ -33,18 +34,17 @@ if TYPE_CHECKING:
 
 DRIFT = 4  # the exit code
 VERDICTS = ("equal", "inside", "drift", "failed")
-CLAIM = ("epsilon", "delta", "sampler", "relation", "public_knowledge")
-UNRECORDED = "nothing that is recorded (how many cores the process may use, and their kind, is not)"
-TOLD = 4  # changes named in a row of the table
-LAST_DIGITS = 1e-9  # of an interval without width, or of an epsilon, another machine may round the last ones otherwise
+UNRECORDED = "nothing that is recorded (the number and kind of cores that the process may use are not)"
+NAMED = 4  # changes named in a row of the table
 HEAD = ("data", "defense", "attack", "seed", "stored", "now", "utility", "verdict", "what differs")
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Cells to compare with what is stored of them.
+class Selection:
+    """Stored cells to reproduce.
 
-    missing: cells asked for of which nothing is stored; of: those that are stored; seed: what a sample was drawn by.
+    results: what is stored of them, by cell. missing: the number of requested cells that are not stored; of: the number
+    of those that are; seed: of the sample, None where all are taken.
     """
 
     cells: tuple[Cell, ...]
@@ -56,22 +56,22 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Compared:
-    """One stored cell beside the new one (None where measuring failed) and what changed since it was measured.
+    """One stored cell beside the new one (None where measuring failed), and what changed since it was measured.
 
-    why: of a failure, and of what is wrong besides the figures.
+    reasons: the error of a failure, or what is wrong besides the estimates.
     """
 
     old: CellResult
     new: CellResult | None
     verdict: str
     differs: tuple[str, ...]
-    why: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     @property
     def caveats(self) -> tuple[list[str], list[str]]:
-        """Those that came, and those that went."""
-        was, now = list(self.old.caveats), list(self.new.caveats) if self.new else list(self.old.caveats)
-        return [one for one in now if one not in was], [one for one in was if one not in now]
+        """Those that are new, and those that are gone."""
+        old, new = list(self.old.caveats), list(self.new.caveats) if self.new else list(self.old.caveats)
+        return [one for one in new if one not in old], [one for one in old if one not in new]
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ class Report:
         return DRIFT if "drift" in found else int("failed" in found)
 
 
-def choose(request: Request, store: Store, sample: int | None, seed: int | None) -> Chosen:
-    """The stored ones of the cells asked for, or a sample of so many of them.
+def choose(request: Request, store: Store, sample: int | None, seed: int | None) -> Selection:
+    """The requested cells that are stored, or a sample of so many of them.
 
-    Raises UserError where none is stored, where one cannot be read, and for a sample of nothing or of no size.
+    Raises UserError where none is stored, where one cannot be read, for a sample below 1, for a seed without a sample.
     """
     if sample is not None and sample < 1:
         raise UserError(f"--sample must be at least 1, not {sample}.")
@@ -105,16 +105,16 @@ def choose(request: Request, store: Store, sample: int | None, seed: int | None)
     found = [cell for cell in every if cell.name in results]
     if not found:
         raise UserError(
-            f"of the {len(every)} cells asked for none is stored in {store.root}: name others, or correct --results."
+            f"of the {len(every)} requested cells none is stored in {store.root}: name others, or correct --results."
         )
     if sample is None:
-        return Chosen(tuple(found), results, len(every) - len(found), len(found))
+        return Selection(tuple(found), results, len(every) - len(found), len(found))
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    return Chosen(tuple(spread(found, sample, seed)), results, len(every) - len(found), len(found), seed)
+    return Selection(tuple(spread(found, sample, seed)), results, len(every) - len(found), len(found), seed)
 
 
 def spread(cells: Sequence[Cell], n: int, seed: int) -> list[Cell]:
-    """At most n cells, at random, but always one whose row and attack were taken least often so far."""
+    """At most n random cells, each time one whose row and attack were drawn least often so far."""
     order = stream(seed, "check").permutation(len(cells))
     left, taken = [cells[i] for i in order], Counter[tuple[str, ...]]()
     found: list[Cell] = []
@@ -131,46 +131,47 @@ def _groups(cell: Cell) -> tuple[tuple[str, ...], ...]:
 
 
 def grids(cells: Sequence[Cell]) -> tuple[Grid, ...]:
-    """What asks the runner for these cells and no other."""
+    """A request to the runner for these cells and no other."""
     return tuple(Grid((cell.defense,), (cell.attack,), (cell.data,), (cell.seed,)) for cell in cells)
 
 
 @contextmanager
 def folder(into: Path | None, store: Store) -> Iterator[Store]:
-    """Where cells are measured anew: a folder that goes away afterwards, or `into`, which is resumed.
+    """Where cells are measured again: a temporary folder, or `into`, where an earlier check is resumed.
 
-    Raises UserError for a folder that would read what is stored, cells or weights, instead of measuring it.
+    Raises UserError for a folder in which stored cells or weights would be read instead of measured again.
     """
     if into is None:
-        with tempfile.TemporaryDirectory(prefix="bench-check-") as temporary:
+        with tempfile.TemporaryDirectory(prefix="bench-reproduce-") as temporary:
             yield Store(Path(temporary))
         return
     here, there = into.resolve(), store.root.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise UserError(f"--into {into} and {store.root} share files: give a folder apart from the stored cells.")
-    made = Store(into)
-    if made.known_machine and made.known_machine == store.known_machine:  # random ids: equal ones were copied
+    again = Store(into)
+    if again.known_machine and again.known_machine == store.known_machine:  # random ids: equal ones were copied
         raise UserError(f"--into {into} is a copy of {store.root}, and would be compared with itself: name another.")
-    yield made
+    yield again
 
 
 def reachable(cells: Sequence[Cell], into: Store, where: Where) -> tuple[list[Cell], list[str]]:
-    """The cells whose records are at hand, or which are measured already, and a note on each data set that is not."""
-    ahead = [cell for cell in cells if not is_stored(cell, into, into.machine)]
-    gone = lacking(ahead, where)
-    skipped = Counter(cell.data.label for cell in ahead if cell.data.label in gone)
-    left = [cell for cell in cells if cell not in ahead or cell.data.label not in gone]
-    notes = [f"{n} cells of {label} skipped: {gone[label]}" for label, n in skipped.items()]
-    if not left:
+    """The cells whose data set is available, or which are measured already; a note on each data set that is not."""
+    ahead = {cell.name for cell in cells if not is_stored(cell, into, into.machine)}
+    gone = lacking([cell for cell in cells if cell.name in ahead], where)
+    skipped = [cell for cell in cells if cell.name in ahead and cell.data.label in gone]
+    counts = Counter(cell.data.label for cell in skipped)
+    notes = [f"{n} cells of {label} skipped: {gone[label]}" for label, n in counts.items()]
+    if len(skipped) == len(cells):
         raise UserError(f"nothing can be measured again: {' '.join(gone.values())}")
-    return left, notes
+    names = {cell.name for cell in skipped}
+    return [cell for cell in cells if cell.name not in names], notes
 
 
 def lacking(cells: Sequence[Cell], where: Where) -> dict[str, str]:
-    """Why, by label, the records of each data set that cannot be had are not there."""
+    """By label of each data set that cannot be loaded, why not."""
     found: dict[str, str] = {}
     for data in {cell.data.label: cell.data for cell in cells}.values():
-        # What fails otherwise the runner meets again, and says which cells it fails.
+        # any other error will occur again in the runner, which reports the cells that it fails
         with warnings.catch_warnings(), suppress(Exception):
             warnings.simplefilter("ignore", Caveat)
             try:
@@ -181,88 +182,46 @@ def lacking(cells: Sequence[Cell], where: Where) -> dict[str, str]:
 
 
 def compare(
-    chosen: Chosen, into: Store, failed: Mapping[Key, str], registry: Registry, store: Store, notes: Sequence[str] = ()
+    selection: Selection,
+    into: Store,
+    failed: Mapping[Key, str],
+    registry: Registry,
+    store: Store,
+    notes: Sequence[str] = (),
 ) -> Report:
-    """What came back of the chosen cells; those neither measured nor failed were left by a budget or lack records.
+    """The selected cells beside the new ones; those neither measured nor failed were left by a budget or lack data.
 
     Raises UserError where that is all of them: a check of nothing must not pass.
     """
     compared = []
-    for cell in chosen.cells:
-        old, new = chosen.results[cell.name], into.load(*cell.name)
+    for cell in selection.cells:
+        old, new = selection.results[cell.name], into.load(*cell.name)
         differs = tuple(_since(store, old, registry, store.known_machine))
         if cell.name in failed:
             compared.append(Compared(old, None, "failed", differs, (failed[cell.name],)))
-        elif new and new.digest == cell.digest():  # what an older code left in a folder that is resumed is no answer
+        elif new and new.digest == cell.digest():  # else older code left it in a folder that is resumed
             verdict, reasons = judge(old, new)
             compared.append(Compared(old, new, verdict, differs, reasons))
     if not compared:
-        raise UserError(f"not one of {len(chosen.cells)} cells was measured again: give a larger --budget.")
-    said = list(notes)
-    if chosen.seed is not None:
-        drawn = f"a sample of {len(chosen.cells)} of {chosen.of} stored cells"
-        said.append(f"{drawn}: --sample {len(chosen.cells)} --sample-seed {chosen.seed} draws it again")
-    if chosen.missing:
-        said.append(f"{chosen.missing} cells asked for are not stored, so there is nothing to compare them with")
-    return Report(tuple(compared), tuple(said))
-
-
-def judge(old: CellResult, new: CellResult) -> tuple[str, tuple[str, ...]]:
-    """The verdict on a cell that was measured again, and what is wrong besides its figures.
-
-    Equal: every metric and the utility are the same numbers. Inside: the headline figure and the utility lie in the
-    stored ones' own intervals. Drift: they do not, or the claim is another one.
-    """
-    claims = [name for name in CLAIM if not _same(old.privacy[name], new.privacy[name])]
-    if claims:
-        return "drift", tuple(f"{name}: {old.privacy[name]} -> {new.privacy[name]}" for name in claims)
-    edited = tuple(
-        f"the stored {name} lies outside its own interval"
-        for name, figure in (("figure", _headline(old)), ("utility", _utility(old)))
-        if not _inside(figure, figure)
-    )
-    if edited:
-        return "drift", edited
-    if old.metrics == new.metrics and old.utility == new.utility:
-        return "equal", ()
-    same = old.metrics["headline"] == new.metrics["headline"]
-    inside = same and _inside(_headline(old), _headline(new)) and _inside(_utility(old), _utility(new))
-    return "inside" if inside else "drift", ()
-
-
-def _same(old: Any, new: Any) -> bool:
-    try:
-        return math.isclose(float(old), float(new), rel_tol=LAST_DIGITS)
-    except (TypeError, ValueError):  # words
-        return bool(old == new)
-
-
-def _inside(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a figure lies in the interval of the old one; of two that are not measurable there is none to leave."""
-    if "value" not in old or "value" not in new:
-        return ("value" in old) == ("value" in new)
-    return bool(old["low"] - LAST_DIGITS <= new["value"] <= old["high"] + LAST_DIGITS)
-
-
-def _headline(result: CellResult) -> Mapping[str, Any]:
-    figure: Mapping[str, Any] = result.metrics[str(result.metrics["headline"])]
-    return figure
-
-
-def _utility(result: CellResult) -> Mapping[str, Any]:
-    figure: Mapping[str, Any] = result.utility.get("accuracy", result.utility)
-    return figure
+        raise UserError(f"not one of {len(selection.cells)} cells was measured again: give a larger --budget.")
+    left_out, n = list(notes), len(selection.cells)
+    if selection.seed is not None:
+        sample = f"a sample of {n} of {selection.of} stored cells"
+        left_out.append(f"{sample}: --sample {n} --sample-seed {selection.seed} draws it again")
+    if selection.missing:
+        left_out.append(f"{selection.missing} requested cells are not stored, so there is nothing to compare them with")
+    return Report(tuple(compared), tuple(left_out))
 
 
 def _since(store: Store, old: CellResult, registry: Registry, machine: str) -> list[str]:
-    """What changed since a cell was measured, the machine too; empty where all is as it was."""
-    changes = why.changes(store, old, registry.find, machine)
-    elsewhere = [why.ELSEWHERE] if old.machine != machine and why.ELSEWHERE not in changes else []
+    """What changed since a cell was measured, the machine included; empty where nothing did."""
+    changes = staleness.changes(store, old, registry.find, machine)
+    elsewhere = [staleness.ELSEWHERE] if old.machine != machine and staleness.ELSEWHERE not in changes else []
     return [*changes, *elsewhere]
 
 
 def markdown(report: Report) -> str:
-    """The difference: how many came back how, a row for each cell that is not equal, and doubts that came or went."""
+    """The verdicts counted, a row for each cell that is not equal, and caveats that are new or gone."""
     count = Counter(one.verdict for one in report.compared)
     lines = [
         "# Stored cells, measured again",
@@ -273,31 +232,33 @@ def markdown(report: Report) -> str:
     rows = [_row(one) for one in report.compared if one.verdict != "equal"]
     lines += [*table(HEAD, rows), ""] if rows else []
     for one in report.compared:
-        for word, caveats in zip(("came", "went"), one.caveats, strict=True):
-            lines += [f"- Caveat that {word}, {'/'.join(map(str, _name(one.old)))}: {caveat}" for caveat in caveats]
-    lines += [f"- {note}" for note in report.notes]
+        name = "/".join(map(str, _name(one.old)))
+        for kind, caveats in zip(("New", "Gone"), one.caveats, strict=True):
+            lines += [item(f"{kind} caveat, {name}: {caveat}") for caveat in caveats]
+    lines += map(item, report.notes)
     lines += [
-        "- Equal: every metric and the utility are the same numbers. Inside: the headline figure and the utility lie "
-        "in the 95 % intervals that are stored. Drift: they do not, or the claim is another one.",
+        "- Equal: every metric and the utility are the same numbers. Inside: the headline estimate and the utility lie "
+        "in the stored 95 % intervals. Drift: they do not, or the claim differs.",
         f"- {SEEDED}",
     ]
     return "\n".join([*lines, ""])
 
 
 def _row(one: Compared) -> list[str]:
-    figures = _shown(_headline(one.old), interval=True), _shown(_headline(one.new)) if one.new else "-"
-    utility = _shown(_utility(one.old)) + (f" -> {_shown(_utility(one.new))}" if one.new else "")
-    more = len(one.differs) - TOLD
-    told = [*one.why, *one.differs[:TOLD], *([f"and {more} more: `bench why`"] if more > 0 else [])]
-    return [*map(str, _name(one.old)), *figures, utility, one.verdict, "; ".join(told) or UNRECORDED]
+    old, new = _shown(headline(one.old), with_interval=True), _shown(headline(one.new)) if one.new else "-"
+    accuracy = _shown(utility(one.old)) + (f" -> {_shown(utility(one.new))}" if one.new else "")
+    more = len(one.differs) - NAMED
+    differs = [*one.reasons, *one.differs[:NAMED], *([f"and {more} more: `bench why`"] if more > 0 else [])]
+    return [*map(str, _name(one.old)), old, new, accuracy, one.verdict, "; ".join(differs) or UNRECORDED]
 
 
 def _name(result: CellResult) -> Key:
     return result.data, result.defense, result.attack, result.seed
 
 
-def _shown(figure: Mapping[str, Any], *, interval: bool = False) -> str:
-    if "value" not in figure:
+def _shown(estimate: Mapping[str, Any], *, with_interval: bool = False) -> str:
+    if "value" not in estimate:
         return "not measurable"
-    ends = f" [{figure['low']:.3f}, {figure['high']:.3f}]" if interval else ""
-    return f"{figure['value']:.3f}{ends}"
+    if with_interval:
+        return interval(estimate["value"], estimate["low"], estimate["high"])
+    return f"{estimate['value']:.3f}"

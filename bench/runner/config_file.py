@@ -1,4 +1,4 @@
-"""A board in a YAML file: the same words as the flags of `bench run`, once or, below `parts`, several times."""
+"""The cells of a run in a YAML file: the words of `bench run`'s flags, once or, below `parts`, several times."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 from bench.core.component import text
 from bench.core.errors import UserError, suggest
+from bench.core.files import read_regular
 
 Setting = str | list[str] | bool
-
-
 PARTS = "parts"
+RENAMED = {"accept-published": "reuse-committed"}
+LONGEST = 1 << 20  # bytes
 Settings = dict[str, Setting]
 
 
@@ -26,17 +27,20 @@ def read(path: Path, words: Mapping[str, type], of_parts: Container[str]) -> tup
     import yaml
 
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"the configuration {path} cannot be read ({why}): give the path of a YAML file.") from error
+        loaded = yaml.load(_text(path), Loader=_loader())
+    except RecursionError:
+        raise UserError(f"the configuration {path} is nested too deeply: write `word: value` lines.") from None
+    except OSError as error:
+        raise UserError(
+            f"the configuration {path} cannot be read ({error.strerror}): give the path of a YAML file."
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise UserError(f"the configuration {path} is not valid YAML{where}: {what}.") from error
-    if loaded is None:
-        return {}, [{}]
+    if not loaded:
+        raise UserError(f"the configuration {path} is empty: write `setting: value` lines, as in `seeds: 0-4`.")
     if not isinstance(loaded, dict):
         raise UserError(f"the configuration {path} must hold `word: value` lines, as in `seeds: 0-4`.")
     parts = loaded.pop(PARTS, [{}])
@@ -45,6 +49,15 @@ def read(path: Path, words: Mapping[str, type], of_parts: Container[str]) -> tup
     own = {word: kind for word, kind in words.items() if word in of_parts}
     shared = typed(path, loaded, {**words, PARTS: list})
     return shared, [typed(path, part, own) for part in parts]
+
+
+def _text(path: Path) -> str:
+    """The text of a file of sane size. Raises UserError for any other, OSError where it cannot be read."""
+    try:
+        return read_regular(path, LONGEST).decode()
+    except ValueError as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise UserError(f"the configuration {path} cannot be read ({why}): give the path of a YAML file.") from None
 
 
 def _loader() -> Any:
@@ -69,7 +82,8 @@ def typed(path: Path | str, given: Mapping[Any, object], words: Mapping[str, typ
     found = {}
     for key, value in given.items():
         if not isinstance(key, str) or key not in words:
-            raise UserError(f"the configuration {path} has the unknown word {key!r}: {suggest(str(key), words)}")
+            hint = f"it is now called {RENAMED[key]!r}." if key in RENAMED else suggest(str(key), words)
+            raise UserError(f"the configuration {path} has the unknown word {key!r}: {hint}")
         found[key] = _setting(path, key, value, words[key])
     return found
 

@@ -6,25 +6,24 @@ same release, trained on records that hold nothing about the targets, it must be
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.core.dataset import Data, Where
 from bench.core.errors import Caveat, UserError
-from bench.core.files import write
 from bench.core.randomness import derive, stream
 from bench.games.intervals import Estimate, Z, over_seeds
 from bench.runner.selection import choose
+from bench.store import control_results
 from bench.store.freshness import control_digest
-from bench.store.store import CONTROLS
+from bench.store.read_write import Damaged
+from bench.store.records import ControlResult
 
 if TYPE_CHECKING:
     from bench.core.component import Choice
@@ -72,35 +71,6 @@ CONTROL_SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Control:
-    """What came out for one attack; `red` says in sentences why it should not be trusted, and is empty where it may be.
-
-    positive, null: a mean over seeds with its interval; `floor` and `expected` are what they are held against. blind:
-    the blind answer beside the positive one, for what is not more than that an attack need not be thanked for.
-    """
-
-    attack: str
-    digest: str
-    defense: str
-    data: str
-    metric: str
-    floor: float
-    positive: Mapping[str, float]
-    baseline: Mapping[str, float]
-    expected: float
-    null: Mapping[str, float]
-    p_value: float
-    seeds: int
-    red: tuple[str, ...]
-
-    def __str__(self) -> str:
-        found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends "
-        found += f"(floor {self.floor:.3f}, blindly {self.baseline['value']:.3f}), "
-        found += f"{_spell(self.null)} where there is nothing ({self.expected:.3f})"
-        return "; ".join([found, *(f"RED {why}" for why in self.red)])
-
-
 def _spell(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
@@ -129,7 +99,7 @@ def measure(
     store: Store,
     where: Where = Where(),  # noqa: B008 - frozen
     on_progress: Callable[[str], None] = lambda what: None,
-) -> Control:
+) -> ControlResult:
     """Try one attack in both controls, all seeds together, so that their models are trained jointly."""
     setting, game = control_setting(attack, registry), attack.component.game
     assert game
@@ -158,7 +128,7 @@ def measure(
             f"null control: on records without information about the targets it reaches {null['value']:.3f} in place "
             f"of {expected:.3f}"
         )
-    return Control(
+    return ControlResult(
         attack=attack.label,
         digest=expected_digest(attack, registry),
         defense=setting.defense,
@@ -176,19 +146,21 @@ def measure(
 
 
 def _jointly(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    from bench.dp.train import train_jointly
+    from bench.dp.joint_training import train_jointly
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)  # 40 members and 40 non-members say little, so there are 20 seeds
         return train_jointly(calls)
 
 
-def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress) -> list[Control]:
+def run(
+    attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress
+) -> list[ControlResult]:
     """The controls of each attack: those that are stored and fresh, and the others measured now."""
     from bench.dp import train
 
     store.check_writable()
-    found: list[Control] = []
+    found: list[ControlResult] = []
 
     def on_progress(what: str) -> None:
         progress.step(what, len(found), len(attacks))
@@ -198,10 +170,10 @@ def run(attacks: Sequence[Choice], registry: Registry, store: Store, where: Wher
 
     with train.caching(store.weights, on_training_step):
         for attack in attacks:
-            stored = load(store, attack.label)
+            stored = control_results.load(store, attack.label)
             if stored is None or stored.digest != expected_digest(attack, registry):
                 stored = measure(attack, registry, store, where, on_progress)
-                save(store, stored)
+                control_results.save(store, stored)
             found.append(stored)
     progress.step("done", len(found), len(attacks))
     return found
@@ -273,26 +245,6 @@ def expected_digest(attack: Choice, registry: Registry) -> str:
     return control_digest(attack, defense, data, setting)
 
 
-def path(store: Store, attack: str) -> Path:
-    """Where the controls of an attack are or will be."""
-    return store.root / CONTROLS / f"{store.path('-', '-', attack, 0).parent.name}.json"
-
-
-def save(store: Store, control: Control) -> None:
-    """Write what came out."""
-    text = json.dumps(asdict(control), indent=1, sort_keys=True, allow_nan=False)
-    write(path(store, control.attack), text.encode() + b"\n")
-
-
-def load(store: Store, attack: str) -> Control | None:
-    """What is stored of an attack, or None where there is nothing that can be read."""
-    try:
-        values = json.loads(path(store, attack).read_bytes())
-        return Control(**{**values, "red": tuple(map(str, values["red"]))})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
 def caveat(store: Store, registry: Registry, label: str) -> str | None:
     """What a reader of an attack's column must know about its controls; None where they are fresh and green."""
     try:
@@ -304,8 +256,11 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
         expected = expected_digest(attack, registry)
     except UserError as error:
         return str(error)
-    control = load(store, attack.label)
+    try:
+        control = control_results.read(store, attack.label)
+    except Damaged as error:
+        return f"controls are damaged ({error}); `bench controls` runs them again."
     if control is None or control.digest != expected:
         was = "not run" if control is None else "run with other code or versions"
-        return f"controls were {was}; `bench control` runs them."
+        return f"controls were {was}; `bench controls` runs them."
     return f"{'; '.join(control.red)}." if control.red else None

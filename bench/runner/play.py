@@ -109,7 +109,7 @@ def train(data: Data, defense: Choice, seed: int) -> Trained:
         start = time.perf_counter()
         with recording_trainings() as fits:
             released = release(data, defense, seed)
-        seconds = time.perf_counter() - start + fits.recalled  # cached trainings count as if they were made now
+        seconds = time.perf_counter() - start + fits.seconds_cached  # cached trainings count as if they were made now
         correct = _correct(released, data, seed)
         utility: dict[str, Any] = {"not_measurable": "neither a predictor nor synthetic records are published"}
         if len(correct):
@@ -180,7 +180,7 @@ def measure(data: Data, cell: Cell, trained: Trained, challenge: Challenge, cach
             seed = derive(cell.seed, "attack", cell.attack.name)
             targets = game.targets_visible(challenge, allowed)
             answer = cell.attack.component.function(allowed, targets, challenge.public, seed=seed, **options)
-        seconds = time.perf_counter() - start + fits.recalled
+        seconds = time.perf_counter() - start + fits.seconds_cached
         baseline = baseline_answer(game, challenge, derive(cell.seed, "blind", game.name, of), cache)
         judged = dict(game.judge(answer, baseline, challenge, stream(cell.seed, "judge", game.name)))
     answers = {**judged.pop("answers", {}), "correct": trained.correct}

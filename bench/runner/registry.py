@@ -1,4 +1,4 @@
-"""What could be found and loaded: components are functions that declare themselves (`bench.core.component`)."""
+"""Finds and loads components: functions that declare themselves (`bench.core.component`)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-from bench.core.component import (
-    Component,
-    Kind,
-)
+from bench.core.component import Component, Kind
 from bench.core.errors import UserError
 from bench.core.game import Game
-from bench.data import user_file as own
+from bench.data import user_file
 from bench.games import GAMES
-
-if TYPE_CHECKING:
-    pass
+from bench.runner import old_imports
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Registry:
 
     @property
     def games(self) -> dict[str, Game]:
-        """The games of the bench and those that a foreign attack brings, by name."""
+        """The games of bench and those that attacks of other packages bring, by name."""
         return GAMES | {attack.game.name: attack.game for attack in self.attacks.values() if attack.game}
 
     @property
@@ -54,7 +48,7 @@ class Registry:
     def find(self, kind: Kind, name: str) -> Component | None:
         """The component of this name, None where there is none; a file of records needs no registering."""
         found = self.of(kind).get(name)
-        return own.component(name) if found is None and kind == "data" and own.is_file(name) else found
+        return user_file.component(name) if found is None and kind == "data" and user_file.is_file(name) else found
 
 
 def discover(plugins: Sequence[Path] = ()) -> Registry:
@@ -63,9 +57,7 @@ def discover(plugins: Sequence[Path] = ()) -> Registry:
     Raises UserError for a plugin that is missing, fails to load or declares nothing; other failures go to `broken`.
     """
     registry = Registry({}, {}, {}, [])
-    for shown, load in (*_modules("defenses"), *_modules("attacks"), *_entry_points()):
-        _add(registry, shown, load)
-    for shown, load in _modules("bench.data.sets"):
+    for shown, load in (*_modules("defenses"), *_modules("attacks"), *_entry_points(), *_modules("bench.data.sets")):
         _add(registry, shown, load)
     for path in plugins:
         add(registry, path)
@@ -79,14 +71,17 @@ Load = Callable[[], object]
 
 
 def _modules(package: str) -> Iterator[tuple[str, Load]]:
+    folder = package.replace(".", "/")
     try:
         path = importlib.import_module(package).__path__
-    except Exception:  # noqa: BLE001 - `_add` loads it again and says what is wrong
-        yield f"{package}/__init__.py", lambda: importlib.import_module(package)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - `_add` loads it again and reports what is wrong
+        yield f"{folder}/__init__.py", lambda: importlib.import_module(package)
         return
     for module in sorted(pkgutil.iter_modules(path), key=lambda module: module.name):
         if not module.name.startswith("_"):
-            shown = f"{package}/{module.name}" + ("" if module.ispkg else ".py")
+            shown = f"{folder}/{module.name}" + ("" if module.ispkg else ".py")
             yield shown, lambda name=module.name: importlib.import_module(f"{package}.{name}")  # type: ignore[misc]
 
 
@@ -99,7 +94,9 @@ def _entry_points() -> Iterator[tuple[str, Load]]:
 def _add(registry: Registry, shown: str, load: Load) -> None:
     try:
         found = _components(load())
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign file fails in any way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a file of somebody else may raise anything
         registry.broken.append(f"{shown} could not be loaded: {_sentence(error)}")
         return
     if not found:
@@ -127,7 +124,10 @@ def add(registry: Registry, path: Path) -> list[Component]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        sys.modules.pop(name, None)
+        raise
+    except BaseException as error:
         sys.modules.pop(name, None)
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
@@ -150,7 +150,7 @@ def _put(registry: Registry, component: Component) -> None:
 
 
 def _components(loaded: object) -> list[Component]:
-    """The components that a module itself declares (not those it imports), or the one of a function."""
+    """The components that a module itself declares (not those that it imports), or that of a function."""
     if not isinstance(loaded, ModuleType):
         component = getattr(loaded, "component", None)
         return [component] if isinstance(component, Component) else []
@@ -160,4 +160,9 @@ def _components(loaded: object) -> list[Component]:
 
 
 def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    if advice := old_imports.advice(error):
+        return advice
+    try:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    except Exception:  # noqa: BLE001 - its __str__ is somebody else's code, too
+        return type(error).__name__

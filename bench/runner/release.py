@@ -1,7 +1,7 @@
-"""`bench run --release`: a defense trained once with noise from the system, and what it publishes written to files.
+"""`bench release`: trains a defense once with noise from the system, and writes what it publishes to files.
 
-Noise that a seed gives protects nobody from whoever knows the seed. Here the seed is drawn from the operating system's
-entropy, lives in this process alone and is in no file; no training is remembered. What trains imports TensorFlow.
+Noise from a known seed protects nobody. Here the seed comes from the entropy of the operating system, exists in this
+process alone and is in no file; no training is cached. What trains imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from bench.core.progress import Progress
 
 REFUSED = 3  # the exit code where the linter found something
-SPLIT = 0  # the seed of the public split, that of the board's first seed; of the noise there is none to name
-ELSEWHERE = ("attack", "seeds", "accept-published", "budget", "results")  # words of `bench run` that mean nothing here
+SPLIT = 0  # the seed of the public split: the first one of the leaderboard; the noise has no seed to name
+ELSEWHERE = ("attack", "seeds", "reuse-committed", "budget", "results")  # settings that mean nothing here
 NUMBER = "number of private records"
 
 
@@ -46,27 +46,27 @@ class Lint(Protocol):
 
 @dataclass(frozen=True)
 class Planned:
-    """One release to be made: of which records, by which defense, into which folder."""
+    """One release to make: of which records, by which defense, into which folder."""
 
     data: Choice
     defense: Choice
     target: Path
 
 
-def check_words(parts: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UserError where the words of a run ask for what a release does not do, or name no defense."""
-    for word in ELSEWHERE:
-        if any(part.get(word) for part in parts):
+def check_settings(parts: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError where a configuration sets what a release does not do, or where no defense is named."""
+    for name in ELSEWHERE:
+        if any(part.get(name) for part in parts):
             raise UserError(
-                f"--release does not go with --{word}: each chosen defense is trained once, nothing is attacked and no "
-                "cell is stored; leave it out, or measure with a run of its own."
+                f"`bench release` does not take the setting {name!r}: it trains each defense once, attacks nothing and "
+                "stores no cell; remove it, or measure with `bench run`."
             )
     if not all(part.get("defense") for part in parts):
-        raise UserError("--release publishes what a defense lets out: say which one with --defense NAME.")
+        raise UserError("`bench release` publishes what a defense lets out: select one with --defense NAME.")
 
 
 def plan(grids: Sequence[Grid], folder: Path) -> list[Planned]:
-    """The releases asked for. Raises UserError for what must not or cannot be released, before anything is trained."""
+    """The releases to make. Raises UserError for what must not or cannot be released, before anything is trained."""
     found: dict[Path, Planned] = {}
     for grid in grids:
         for data in grid.data:
@@ -91,22 +91,24 @@ def _check(defense: Choice) -> None:
     if defense.settings.get("epsilon") == float("inf"):
         raise UserError(f"{defense.label} trains without privacy, so it is not released: give it a finite epsilon.")
     if not component.publishes & FILES:
-        said = ", ".join(sorted(component.publishes))
-        raise UserError(f"{defense.name} publishes {said}, of which nothing can be written to a file: choose another.")
+        published = ", ".join(sorted(component.publishes))
+        raise UserError(
+            f"{defense.name} publishes {published}, of which nothing can be written to a file: choose another."
+        )
 
 
 def _check_empty(target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(
-            f"{target} is there already and nothing is overwritten: a further release of the same records spends its "
-            "epsilon once more; give --release another folder if you mean that."
+            f"{target} exists already and nothing is overwritten: a further release of the same records spends its "
+            "epsilon once more; name another folder with --into if you mean that."
         )
 
 
 def _check_writable(folder: Path) -> None:
-    """Raise UserError now rather than after a training; nothing is left, and no folder made."""
-    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-    probe = there / f"{secrets.token_hex(8)}.tmp"
+    """Raise UserError now rather than after a training; nothing is left behind, and no folder is made."""
+    existing = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    probe = existing / f"{secrets.token_hex(8)}.tmp"
     write(probe, bytes(1 << 16))
     probe.unlink()
 
@@ -123,7 +125,7 @@ def _counts(defense: Choice) -> bool:
 
 
 def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint) -> int:
-    """Make each release but those in which the linter finds something, which is said; the exit code.
+    """Make each release but those in which the linter finds something, which is reported; the exit code.
 
     Raises UserError where one cannot be made; those before it are complete.
     """
@@ -142,7 +144,7 @@ def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint
             code = REFUSED
         else:
             _put(one.target, _make(one, data))
-            progress.say(f"{one.target}: {one.defense.label} on {one.data.label}, with card.md")
+            progress.print(f"{one.target}: {one.defense.label} on {one.data.label}, with card.md")
     progress.step("done", len(planned), len(planned))
     return code
 
@@ -157,13 +159,13 @@ def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001
-        # Not its words, nor where it came from: either may hold a seed.
+        # Neither its message nor its traceback: either may hold a seed.
         kind = type(error).__name__
         raise UserError(
-            f"{one.defense.label} failed while it trained ({kind}): `bench run --defense` with a seed shows why."
+            f"{one.defense.label} failed while it trained ({kind}): `bench run` with this defense shows why."
         ) from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Caveat)  # of the cross-check; the card shows both figures
+        warnings.simplefilter("ignore", Caveat)  # of the cross-check; the card shows both values
         claim = accounting.claim(found.dp_event, len(data.private))
     if claim["epsilon"] == float("inf"):
         raise UserError(f"{one.defense.label} spent an infinite epsilon, so it is not released: give finite ones.")
@@ -190,13 +192,13 @@ def _entropy() -> int:
     return secrets.randbits(256)
 
 
-def _options(shown: Choice, asked: Choice) -> dict[str, Any]:
-    hidden = asked.options.keys() - shown.options.keys()
+def _options(shown: Choice, requested: Choice) -> dict[str, Any]:
+    hidden = requested.options.keys() - shown.options.keys()
     return {name: value for name, value in shown.settings.items() if name not in hidden}
 
 
 def _put(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a release whole or not at all: in a folder beside, card last, which then takes the name."""
+    """Write a release whole or not at all: into a folder beside the target, card last, which is then renamed."""
     made = target.parent / f"{secrets.token_hex(8)}.tmp"
     try:
         for name, data in files.items():

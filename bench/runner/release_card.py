@@ -1,4 +1,4 @@
-"""What a release consists of as files: synthetic records, weights, and the card that says what they promise."""
+"""The files of a release: synthetic records, weights, and the card that states what they promise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES = frozenset({"synthetic", *NETWORKS})  # the accesses that can be written
 PLAIN = {"InputLayer", "Dense", "Conv2D", "MaxPooling2D", "Reshape", "Flatten", "Activation", "Rescaling"}
 ABSENT = (
     "No attack was played on it: what an attack finds is a statistic of the private records that epsilon does not "
-    "cover. The board measures the same mechanism with seeded noise (`bench run` with the same defense and data)."
+    "cover. The leaderboard measures the same mechanism with seeded noise (`bench run` with the same defense and data)."
 )
 LIMITS = (
     "This card covers this release alone: every further release of the same records spends its epsilon once more.",
@@ -40,7 +40,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Made:
-    """What the card says beside the files. sizes: of the parts, None where the number of private records is private."""
+    """What the card states beside the files. sizes: of the parts, None where the number of records is private."""
 
     data: str
     options: Mapping[str, Mapping[str, Any]]
@@ -54,7 +54,7 @@ class Made:
 
 
 def contents(found: Release) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files of a release, and of each network how its layers are made."""
+    """The files of a release, and for each network how its layers are made."""
     files, networks = {}, {}
     if found.synthetic is not None:
         files["synthetic.npz"] = _npz({"x": found.synthetic.x, "y": found.synthetic.y})
@@ -101,7 +101,7 @@ def _described(layer: Any) -> str:
 
 
 def _config(network: Any) -> dict[str, Any] | None:
-    """The configuration that Keras builds the network from, without how it once started, where that is data alone."""
+    """The configuration that Keras builds the network from, without initializers, where it is data alone."""
     kinds = {type(layer) for layer in _leaves(network)}
     if any(kind.__name__ not in PLAIN or not kind.__module__.startswith("keras.") for kind in kinds):
         return None
@@ -149,7 +149,7 @@ def card(made: Made, files: Mapping[str, bytes], networks: Mapping[str, Any]) ->
 def _words(values: Mapping[str, Any], made: Made) -> str:
     up = {key: f"{math.ceil(made.claim[key] * 1e4) / 1e4:.4f}" for key in ("epsilon", "epsilon_rdp")}
     claim = {**values["claim"], **up}  # rounded up: nothing is promised that does not hold
-    sizes: Mapping[str, Any] = made.sizes or {"private": "not said: the defense does not take it for public"}
+    sizes: Mapping[str, Any] = made.sizes or {"private": "not stated: the defense does not take it for public"}
     options = {kind: ", ".join(f"{k}={text(v)}" for k, v in made.options[kind].items()) for kind in made.options}
     files = [f"- {name}: {_about(name, values['networks'])}" for name in values["files"]]
     hidden = values["published_without_file"]
@@ -167,7 +167,7 @@ def _words(values: Mapping[str, Any], made: Made) -> str:
         f"- Defense: {made.defense.name} ({options['defense'] or 'no options'}).",
         f"- Records: {values['data']} ({options['data'] or 'no options'}); "
         f"{', '.join(f'{name} {size}' for name, size in sizes.items())}.",
-        f"- Which records are private, held out or public is {values['split']}: the split is no secret, the noise is.",
+        f"- Which records are private, held out or public is {values['split']}: the noise alone is secret.",
         f"- Versions: {', '.join(f'{name} {one}' for name, one in values['versions'].items())}.", "",
         "## What was not done", "", ABSENT, "",
     ]  # fmt: skip
@@ -177,10 +177,10 @@ def _words(values: Mapping[str, Any], made: Made) -> str:
 def _about(name: str, networks: Mapping[str, Any]) -> str:
     stem, _, kind = name.partition(".")
     if stem == "synthetic":
-        return "synthetic records, `x` and `y`" if kind == "npz" else "the same, a line a record"
+        return "synthetic records, `x` and `y`" if kind == "npz" else "the same, one line per record"
     how = (
         "card.json has the Keras configuration"
         if networks[stem]["keras"]
-        else ("no configuration without code tells its fixed layers; bench builds it from the options below")
+        else ("its fixed layers need code, so there is no configuration; bench builds it from the options below")
     )
     return f"weights of `{stem}`, w0, w1, ... in Keras' order ({'; '.join(networks[stem]['layers'])}); {how}"

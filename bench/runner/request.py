@@ -1,4 +1,4 @@
-"""What a run is asked for, after every word of it was read."""
+"""What a run is to measure, read from flags and a configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.core.dataset import Where
 
 @dataclass(frozen=True)
 class Grid:
-    """Every one of these defenses against every one of these attacks, on each data set and seed."""
+    """Each of these defenses against each of these attacks, on each data set and seed."""
 
     defenses: tuple[Choice, ...]
     attacks: tuple[Choice, ...]
@@ -21,10 +21,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Request:
-    """What `bench run` was asked for."""
+    """What `bench run` is to measure. reuse_committed: cells that another machine measured count as done.
+
+    budget: seconds, None for no limit.
+    """
 
     grids: tuple[Grid, ...]
     results: Path
     where: Where
-    accept_published: bool = False
-    budget: float | None = None  # seconds
+    reuse_committed: bool = False
+    budget: float | None = None

@@ -19,6 +19,7 @@ from bench.runner.registry import Registry
 from bench.runner.request import Request
 from bench.store import code_release
 from bench.store.freshness import versions
+from bench.store.read_write import plain_line
 from bench.store.records import CellResult
 from bench.store.store import Store, samples_of
 
@@ -40,7 +41,7 @@ class Outcome:
 class Budget(Protocol):
     """Which cells to measure in a limited time, and in which order (`bench.report.budget`)."""
 
-    def turns(self, cells: Sequence[Cell], /) -> Iterable[list[Cell]]:
+    def batches(self, cells: Sequence[Cell], /) -> Iterable[list[Cell]]:
         """The cells to measure next, until the time is spent."""
         ...
 
@@ -86,7 +87,7 @@ class _Run:
         from bench.dp.train import caching
 
         cells = [cell for group in groups for cell in group]
-        ordered: Iterable[list[Cell]] = self.budget.turns(cells) if self.budget else groups
+        ordered: Iterable[list[Cell]] = self.budget.batches(cells) if self.budget else groups
         splits: dict[tuple[str, int], tuple[Data, tuple[str, ...]]] = {}
 
         def on_training_step(what: str, done: int, steps: int) -> None:
@@ -183,7 +184,7 @@ class _Run:
             metrics=played.metrics,
             seconds={"defense": round(trained.seconds, 3), "attack": round(played.seconds, 3)},
             peak_memory_mib=_peak(),
-            caveats=list(dict.fromkeys((*trained.caveats, *played.caveats))),
+            caveats=list(dict.fromkeys(map(plain_line, (*trained.caveats, *played.caveats)))),
         )
         self.store.save(result)
 
@@ -191,7 +192,7 @@ class _Run:
 def _unstored(request: Request, store: Store, outcome: Outcome) -> list[list[Cell]]:
     """The playable cells without a fresh result, grouped by training."""
     groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}  # by split first, as one is in memory at a time
-    machine = None if request.accept_published else store.machine
+    machine = None if request.reuse_committed else store.machine
     for cell in playable(request.grids):
         if is_stored(cell, store, machine):
             outcome.stored += 1

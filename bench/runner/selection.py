@@ -1,4 +1,4 @@
-"""What a person writes, `dp_vaegm,epsilon=1` or `0-4`, read into typed choices; every mistake is one UserError."""
+"""Reads what a user writes, `dp_vaegm,epsilon=1` or `0-4`, into typed choices; each mistake is one UserError."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.core.component import Choice, Component, Kind, OptionValue, text
+from bench.core.component import Choice, Component, Kind, Option, OptionValue, text
 from bench.core.errors import UserError, suggest
 from bench.data import user_file
 from bench.runner.registry import Registry
 
 MOST_SEEDS = 10_000
+SIZES = ("private", "holdout", "public")
+EPSILON = Option("privacy budget; inf for no privacy", above=0)
 
 
 def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
     """Read `name,option=value,...`; `all` and, for attacks, a game's name stand for several components.
 
     Options of a group go to those of its components that have them. A data set may be the path of a file
-    (`bench.data.user_file`).
+    (`bench.data.user_file`). Raises UserError for an unknown name or option, and for a value that no run could use.
     """
     name, *settings = (word.strip() for word in words.split(","))
     if kind == "data" and user_file.is_file(name):
-        return [user_file.choice(name, _read(f"data {name!r}", user_file.component(name).options, settings))]
+        plain = user_file.component(name)
+        given = _read(f"data {name!r}", plain.options, settings)
+        _check_limits(plain, given)
+        return [_checked(user_file.choice(name, given))]
     known = registry.of(kind)
     if name == "all":
         group = list(known.values())
@@ -36,12 +41,11 @@ def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
         raise UserError(f"no {kind} could be loaded: {' '.join(registry.broken) or 'install the package again.'}")
     every = {option: default for component in group for option, default in component.options.items()}
     _read(f"{name!r}", every, settings)
-    each = ([word for word in settings if word.partition("=")[0].strip() in one.options] for one in group)
-    return [_choice(one, its) for one, its in zip(group, each, strict=True)]
+    return [_choice(one, [word for word in settings if word.partition("=")[0].strip() in one.options]) for one in group]
 
 
 def choose_all(registry: Registry, kind: Kind, several: Sequence[str]) -> list[Choice]:
-    """Read every choice of one kind, each once; nothing chosen means everything, and of data only `digits`."""
+    """Read all choices of one kind, each once; nothing chosen means all of them, and of data only `digits`."""
     default = "digits" if kind == "data" else "all"
     chosen = [choice for words in several or [default] for choice in choose(registry, kind, words)]
     return [choice for i, choice in enumerate(chosen) if choice not in chosen[:i]]
@@ -53,7 +57,7 @@ def distinct(choices: Iterable[Choice]) -> tuple[Choice, ...]:
 
 
 def sweep(choices: Sequence[Choice], epsilons: Sequence[float]) -> list[Choice]:
-    """Repeat each defense that leaves its option `epsilon` open, once a value; the others stay as they are."""
+    """Repeat each defense whose option `epsilon` is not set, once per value; the others stay as they are."""
     if not epsilons:
         return list(choices)
     swept: list[Choice] = []
@@ -61,12 +65,14 @@ def sweep(choices: Sequence[Choice], epsilons: Sequence[float]) -> list[Choice]:
         if _open(choice):
             default = choice.component.options["epsilon"]
             values = (_cast(f"defense {choice.name!r}", "epsilon", text(e), default) for e in epsilons)
-            swept += [Choice(choice.component, {**choice.options, "epsilon": value}) for value in values]
+            swept += [_checked(Choice(choice.component, {**choice.options, "epsilon": value})) for value in values]
         else:
             swept.append(choice)
     if not any(map(_open, choices)):
         names = ", ".join(choice.name for choice in choices)
-        raise UserError(f"--epsilon has nothing to sweep: no chosen defense ({names}) leaves an option epsilon open.")
+        raise UserError(
+            f"--epsilon has nothing to sweep: no selected defense ({names}) has an option epsilon that is not set."
+        )
     return swept
 
 
@@ -75,7 +81,7 @@ def _open(choice: Choice) -> bool:
 
 
 def seeds(words: str) -> tuple[int, ...]:
-    """Read `0-4`, `0,3` or `7` into seeds, each once, in the order given."""
+    """Read `0-4`, `0,3` or `7` into seeds, each once, in their order."""
     found: dict[int, None] = {}
     for word in words.split(","):
         match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word.strip())
@@ -83,7 +89,7 @@ def seeds(words: str) -> tuple[int, ...]:
             raise UserError(f"{word.strip()!r} is no seed: write whole numbers and ranges, as in 0-4 or 0,3.")
         first, last = int(match[1]), int(match[2] or match[1])
         if last - first >= MOST_SEEDS:
-            raise UserError(f"{word.strip()!r} asks for more than {MOST_SEEDS} seeds: give a shorter range.")
+            raise UserError(f"{word.strip()!r} has more than {MOST_SEEDS} seeds: give a shorter range.")
         found.update(dict.fromkeys(range(first, last + 1)))
     return tuple(found)
 
@@ -114,21 +120,51 @@ def duration(words: str) -> float:
 def _unknown(registry: Registry, kind: Kind, name: str) -> str:
     for line in registry.broken:
         if name and f"/{name}.py " in line:
-            return f"the {kind} {name!r} is not there, because {line}"
+            return f"the {kind} {name!r} could not be loaded: {line}"
     known = [*registry.of(kind), *(registry.games if kind == "attack" else ()), "all"]
     return f"there is no {kind} {name!r}: {suggest(name, known)}"
 
 
 def _choice(component: Component, settings: Sequence[str]) -> Choice:
-    """The component with its options; what no defense or game can take is refused here, before anything is trained."""
-    whose = f"{component.kind} {component.name!r}"
-    given = _read(whose, component.options, settings)
-    epsilon, of = given.get("epsilon"), given.get("of")
-    if isinstance(epsilon, float) and not epsilon > 0:
-        raise UserError(f"epsilon={text(epsilon)} of {whose} must be a number above 0, or inf for no privacy.")
-    if component.game and component.game.options and of is not None and of not in component.game.challenges:
-        raise UserError(f"of={of} of {whose} are nobody's records: {suggest(str(of), component.game.challenges)}")
-    return Choice(component, given)
+    """The component with its options, which are checked before anything is trained."""
+    return _checked(Choice(component, _read(f"{component.kind} {component.name!r}", component.options, settings)))
+
+
+def documented(component: Component) -> dict[str, Option]:
+    """What is declared of a component's options: its own, that of its game, and of every epsilon that it is above 0."""
+    found = dict(component.described)
+    if "epsilon" in component.options:
+        found.setdefault("epsilon", EPSILON)
+    if component.game and component.game.options:
+        found["of"] = Option("whose records the game asks about", one_of=tuple(component.game.challenges))
+    return found
+
+
+def _checked(choice: Choice) -> Choice:
+    """The choice. Raises UserError for a value that its component does not take, or for more records than there are."""
+    component = choice.component
+    _check_limits(component, choice.options)
+    sizes = {name: size for name in SIZES if isinstance(size := choice.settings.get(name), int)}
+    if component.records is not None and sum(sizes.values()) > component.records:
+        wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise UserError(
+            f"{component.name} has {component.records} distinct records, but {wanted} need {sum(sizes.values())}: "
+            "choose smaller parts."
+        )
+    return choice
+
+
+def _check_limits(component: Component, options: Mapping[str, OptionValue]) -> None:
+    declared, whose = documented(component), f"{component.kind} {component.name!r}"
+    for name, value in options.items():
+        option = declared.get(name)
+        if option is None or option.allows(value):
+            continue
+        if option.one_of:
+            hint = suggest(text(value), map(str, option.one_of))
+            raise UserError(f"{name}={text(value)} of {whose} is none of its values: {hint}")
+        each = "each number in " if isinstance(value, tuple) else ""
+        raise UserError(f"{each}{name}={text(value)} of {whose} must be {option.limits}.")
 
 
 def _read(whose: str, options: Mapping[str, OptionValue], settings: Sequence[str]) -> dict[str, OptionValue]:
@@ -143,7 +179,7 @@ def _read(whose: str, options: Mapping[str, OptionValue], settings: Sequence[str
             hint = f"{hint} Its options are" if hint.startswith("did") else "its options are"
             raise UserError(f"{whose} has no option {option!r}: {hint} {every}.")
         if option in given:
-            raise UserError(f"{whose} was given the option {option!r} twice: leave one.")
+            raise UserError(f"{whose} has the option {option!r} twice: remove one.")
         given[option] = _cast(whose, option, value, options[option])
     return given
 

@@ -1,48 +1,35 @@
-"""What the linter found of each defense, kept with the results."""
+"""The linter's verdict on each defense, kept with the results: results/probes/<defense>.json."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.core.files import file_name, write
-from bench.store.store import PROBES, Store
+from bench.core.files import file_name
+from bench.store.read_write import Damaged
+from bench.store.records import PROBES, LintFinding, LintVerdict
+from bench.store.store import Store
 
-
-@dataclass(frozen=True)
-class LintFinding:
-    """One thing wrong with a defense. what: a sentence that says what is wrong and what to do."""
-
-    probe: str
-    what: str
-
-
-@dataclass(frozen=True)
-class LintVerdict:
-    """Of a defense with its options (as a label) and a digest of all that it depends on; no findings: it is clean."""
-
-    defense: str
-    digest: str
-    findings: tuple[LintFinding, ...]
+__all__ = ["Damaged", "LintFinding", "LintVerdict", "load", "path", "read", "save"]
 
 
 def path(store: Store, defense: str) -> Path:
     """Where the verdict of a defense is or will be."""
-    return store.root / PROBES / f"{file_name(defense)}.json"
+    return store.root.joinpath(PROBES, f"{file_name(defense)}.json")
 
 
 def save(store: Store, verdict: LintVerdict) -> None:
     """Write what was found."""
-    text = json.dumps(asdict(verdict), indent=1, sort_keys=True, allow_nan=False)
-    write(path(store, verdict.defense), text.encode() + b"\n")
+    store.save(verdict)
 
 
 def load(store: Store, defense: str) -> LintVerdict | None:
-    """What is stored of a defense, or None where there is nothing that can be read."""
+    """The verdict on a defense, or None where there is none or, with a Caveat, a damaged one."""
+    return store.find(LintVerdict, PROBES, f"{file_name(defense)}.json")
+
+
+def read(store: Store, defense: str) -> LintVerdict | None:
+    """The verdict on a defense, or None where there is none. Raises Damaged where it cannot be read."""
     try:
-        values = json.loads(path(store, defense).read_bytes())
-        found = tuple(LintFinding(str(one["probe"]), str(one["what"])) for one in values["findings"])
-        return LintVerdict(str(values["defense"]), str(values["digest"]), found)
-    except (OSError, ValueError, TypeError, KeyError):
+        return store.read(LintVerdict, PROBES, f"{file_name(defense)}.json")
+    except FileNotFoundError:
         return None

@@ -1,169 +1,272 @@
-"""What is stored, as typed records."""
+"""The kinds of stored records: their fields, and the ranges and relations that a stored record must satisfy.
+
+msgspec checks types and ranges while it decodes; `check` of a record checks what holds between its fields.
+`bench.store.read_write` is the only reader and writer. `bench.store.differences` has the sixth kind.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, fields
-from functools import cache
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import numpy as np
+from msgspec import Meta, Struct
 
-SCHEMA = 3
-_NUMBERS = frozenset({int, float})
-_DIGITS = 300  # of whole numbers that every float can hold
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "float": (int, float),
-    "Sequence[str]": (list,),
-    "Mapping[str, Any]": (dict,),
+from bench.core.files import file_name
+from bench.store import figures
+from bench.store.figures import Count, Epsilon, Number, Probability, Rate, Seconds
+
+SCHEMA = 3  # of cells
+# Folders beside those of the data sets.
+CONTROLS, PROBES, SCORES, AUDITS, CODE = "controls", "probes", "scores", "audits", "code"
+AUDIT_KINDS = {"one_step": "one step", "whole": "whole training", "black_box": "black box"}
+SHARED = tuple(range(1, len(AUDIT_KINDS) + 1))  # how many audits of a row may share its 5 % of error
+SEEDED_TRIALS = "every trial is seeded: the noise of none is private to whoever knows the seed"
+SCORE_BOUNDS = {
+    "beta_binomial": "every score is an independent trial",
+    "clopper_pearson": "the same, with two tails in place of one",
+    "gaussian_dp": "the same, and a Gaussian trade-off curve (mechanism='gaussian')",
+    "one_run": "every record was included by a fair coin of its own",
 }
-# The table reads these without asking, so a file edited by hand must not lack one.
-_PARTS: Mapping[str, tuple[set[str], ...]] = {
-    "options": ({"data", "defense", "attack"},),
-    "utility": ({"accuracy", "n"}, {"not_measurable"}),
-    "privacy": ({"epsilon", "epsilon_rdp", "epsilon_selected", "delta", "relation", "sampler", "public_knowledge"},),
-    "seconds": ({"defense", "attack"},),
-}
+FPRS = (0.01, 0.001)
+
+Label = Annotated[str, Meta(min_length=1, max_length=2000)]
+if TYPE_CHECKING:  # what readers see; msgspec checks the types below
+    Figure = dict[str, Any]
+    Bounds = Sequence[float]
+    Sentences = Sequence[str]
+    AuditKind = str
+    Headline = str
+    Schema = int
+else:
+    Figure = dict[str, Number | str]
+    Bounds = Annotated[list[Epsilon], Meta(min_length=len(SHARED), max_length=len(SHARED))]
+    Sentences = list[str]
+    AuditKind = Literal["one_step", "whole", "black_box"]
+    Headline = Literal["beta_binomial", "clopper_pearson", "gaussian_dp", "one_run"]
+    Schema = Literal[3]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellResult:
-    """One cell: what was run, under which code, and what came out. Numbers are finite; an infinite epsilon is "inf"."""
+class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One cell: what was run, by which code, and what came out. Numbers are finite; an infinite epsilon is "inf"."""
 
-    data: str
-    defense: str
-    attack: str
-    game: str
-    seed: int
-    options: Mapping[str, Any]
+    kind: ClassVar[str] = "cell"
+    remedy: ClassVar[str] = "run its cell again"
+
+    data: Label
+    defense: Label
+    attack: Label
+    game: Label
+    seed: Count
+    options: figures.Options
     digest: str
     code: str
-    versions: Mapping[str, Any]
+    versions: figures.Versions
     machine: str
     device: str
-    utility: Mapping[str, Any]
-    privacy: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    seconds: Mapping[str, Any]
-    peak_memory_mib: float
-    caveats: Sequence[str]
+    utility: figures.Utility
+    privacy: figures.Privacy
+    metrics: figures.Metrics
+    seconds: figures.SecondsByPart
+    peak_memory_mib: Seconds
+    caveats: Sentences
     reproducible: bool = True
-    schema: int = SCHEMA
+    schema: Schema = SCHEMA
 
-    def to_json(self) -> bytes:
-        """Strict JSON. Raises ValueError on what from_json would refuse, so that no such file is ever written."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        text = json.dumps(values, sort_keys=True, indent=1, allow_nan=False, default=_plain)
-        data = text.encode() + b"\n"
-        CellResult.from_json(data)
-        return data
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The path of its file below the results."""
+        return file_name(self.data), file_name(self.defense), file_name(self.attack), f"{self.seed}.json"
 
-    @classmethod
-    def from_json(cls, data: bytes) -> CellResult:
-        """The result in a file. Raises ValueError, saying why, unless it has all keys, no other and the right types."""
-        try:
-            values = json.loads(
-                data.decode(),
-                object_pairs_hook=_no_twins,
-                parse_constant=_finite,
-                parse_float=_finite,
-                parse_int=_whole,
-            )
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
-        if not isinstance(values, dict):
-            raise ValueError("it is not an object")
-        if type(values.get("schema")) is not int or values["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {values.get('schema')!r}, not {SCHEMA}")
-        kinds = _fields()
-        _same_keys("it", values, (kinds.keys(),))
-        for name, kind in kinds.items():
-            value = values[name]
-            if type(value) not in _KINDS[kind]:
-                raise ValueError(f"{name} is a {type(value).__name__}, not a {kind}")
-            if name in _PARTS:
-                _same_keys(name, value, _PARTS[name])
-        if not all(values[name] for name in ("data", "defense", "attack")):
-            raise ValueError("it does not name its data, defense and attack")
-        if not all(type(caveat) is str for caveat in values["caveats"]):
-            raise ValueError("doubts holds something else than sentences")
-        _check_figures(values)
-        return cls(**values)
+    def check(self) -> None:
+        """Raise ValueError where what the leaderboard and the plots read contradicts itself."""
+        figures.same_keys("options", self.options, {"data", "defense", "attack"})
+        figures.same_keys("seconds", self.seconds, {"defense", "attack"})
+        figures.check_utility(self.utility)
+        figures.check_privacy(self.privacy)
+        figures.check_metrics(self.metrics)
 
 
-def _number(value: object) -> bool:
-    return type(value) in _NUMBERS
+class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the controls of one attack found; `red` says in sentences why it should not be trusted, empty where it may.
+
+    positive, null: means over seeds with their intervals; `floor` and `expected` are what they are compared with.
+    baseline: the release-free baseline beside the positive control.
+    """
+
+    kind: ClassVar[str] = "control"
+    remedy: ClassVar[str] = "run `bench control` again"
+
+    attack: Label
+    digest: str
+    defense: Label
+    data: Label
+    metric: Label
+    floor: Rate
+    positive: Figure
+    baseline: Figure
+    expected: Rate
+    null: Figure
+    p_value: Probability
+    seeds: Count
+    red: tuple[str, ...]
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The path of its file below the results."""
+        return CONTROLS, f"{file_name(self.attack)}.json"
+
+    def check(self) -> None:
+        """Raise ValueError where a figure lies outside of its interval or was not measured."""
+        for name in ("positive", "baseline", "null"):
+            figures.check_measured(name, getattr(self, name))
+
+    def __str__(self) -> str:
+        found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends "
+        found += f"(floor {self.floor:.3f}, blindly {self.baseline['value']:.3f}), "
+        found += f"{_spell(self.null)} where there is nothing ({self.expected:.3f})"
+        return "; ".join([found, *(f"RED {why}" for why in self.red)])
 
 
-def _check_figures(values: Mapping[str, Any]) -> None:
-    """Raise ValueError where what the board and the pictures read of a cell is not of its kind."""
-    metrics = values["metrics"]
-    if type(metrics.get("headline")) is not str or not _number(metrics.get("chance")):
-        raise ValueError("metrics do not say which of them is the headline, or what it is by chance")
-    figures = {name: figure for name, figure in metrics.items() if isinstance(figure, dict) and name != "roc"}
-    for name in (metrics["headline"], "gain", "baseline"):
-        figures.setdefault(name, metrics.get(name))
-    if "accuracy" in values["utility"]:
-        figures["accuracy"] = values["utility"]["accuracy"]
-    for name, figure in figures.items():
-        parts = (figure.get("value"), figure.get("low"), figure.get("high")) if isinstance(figure, dict) else (None,)
-        measured = _NUMBERS.issuperset(map(type, parts))
-        if not measured and not (isinstance(figure, dict) and type(figure.get("not_measurable")) is str):
-            raise ValueError(f"{name} is neither a figure with its interval nor not_measurable")
-        if measured and not -1 <= figure["value"] <= 1:
-            raise ValueError(f"{name} is {figure['value']}, outside of what a rate can be")
-    roc = metrics.get("roc", {"fp": [], "tp": []})
-    curves = [roc.get(key) for key in ("fp", "tp")] if isinstance(roc, dict) else [None]
-    if not all(isinstance(curve, list) and set(map(type, curve)) <= _NUMBERS for curve in curves):
-        raise ValueError("roc does not hold the counts fp and tp")
-    privacy = values["privacy"]
-    claims = [privacy[name] for name in ("epsilon", "epsilon_selected")]
-    if not all(_number(claim) or claim == "inf" for claim in claims) or not _number(privacy["delta"]):
-        raise ValueError("privacy holds an epsilon or a delta that is no number")
-    public_knowledge = privacy["public_knowledge"]
-    if not (isinstance(public_knowledge, list) and all(type(fact) is str for fact in public_knowledge)):
-        raise ValueError("assumes holds something else than sentences")
+def _spell(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-@cache
-def _fields() -> Mapping[str, str]:
-    return {field.name: str(field.type) for field in fields(CellResult)}
+class LintFinding(Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing wrong with a defense. what: a sentence that says what is wrong and what to do."""
+
+    probe: Label
+    what: str
 
 
-def _same_keys(what: str, values: Mapping[str, Any], allowed: tuple[Set[str], ...]) -> None:
-    if values.keys() not in allowed:
-        wrong = sorted(values.keys() ^ allowed[0])
-        raise ValueError(f"{what} must hold exactly {', '.join(sorted(allowed[0]))}; wrong: {', '.join(wrong)}")
+class LintVerdict(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a defense with its options (as a label) and a digest of all that it depends on; no findings: it is clean."""
+
+    kind: ClassVar[str] = "verdict"
+    remedy: ClassVar[str] = "lint the defense again with `bench run`"
+
+    defense: Label
+    digest: str
+    findings: tuple[LintFinding, ...]
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The path of its file below the results."""
+        return PROBES, f"{file_name(self.defense)}.json"
+
+    def check(self) -> None:
+        """Nothing holds between its fields."""
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key occurs twice")  # json keeps the last one silently
-    return values
+class AuditFinding(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one kind of audit found of a row, claimed `epsilon` ("inf" for infinity) and `delta`.
+
+    lower: bounds on epsilon by how many audits of the row share 5 % of error, 1, 2, ...; most: the same of a perfect
+    attack on as many trials. parts: what was tried; of one step also the account and the least `mu`, as `lower` is.
+    """
+
+    kind: AuditKind
+    epsilon: Epsilon
+    delta: figures.Delta
+    lower: Bounds
+    most: Bounds
+    trials: Annotated[int, Meta(ge=2, le=figures.WHOLE)]
+    parts: figures.Parts
+    seconds: Seconds
+    digest: str
+
+    def violated(self, shared: int) -> bool:
+        """Whether more is proved than is claimed, of the whole or of one step."""
+        steps = (part["mu"][shared - 1] * part["noise_multiplier"] for part in self.parts if "mu" in part)
+        return self.lower[shared - 1] > float(self.epsilon) or any(step > 1 + 1e-9 for step in steps)
+
+    def check(self) -> None:
+        """Raise ValueError where a bound is above what a perfect attack proves, or a part lacks what is read of it."""
+        for low, most in zip(self.lower, self.most, strict=True):
+            if not float(low) <= float(most) + figures.TINY or math.isinf(float(low)):
+                raise ValueError(f"a lower bound is {low}, above the {most} that a perfect attack proves")
+        for part in self.parts:
+            figures.check_part(part, len(SHARED))
 
 
-def _finite(text: str) -> float:
-    value = float(text)  # json takes NaN and Infinity for numbers, and reads 1e400 as inf
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is not a finite number")
-    return value
+class AuditedRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """All findings of a row, by kind."""
+
+    kind: ClassVar[str] = "audit"
+    remedy: ClassVar[str] = "run `bench audit` again"
+
+    defense: Label
+    data: Label
+    findings: dict[str, AuditFinding]
+    reproducible: str = SEEDED_TRIALS
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The path of its file below the results."""
+        return AUDITS, file_name(self.data), f"{file_name(self.defense)}.json"
+
+    def check(self) -> None:
+        """Raise ValueError where a finding does not stand under its kind or contradicts itself."""
+        for kind, one in self.findings.items():
+            if kind != one.kind:
+                raise ValueError(f"a finding of the kind {one.kind} stands under {kind}")
+            one.check()
 
 
-def _whole(text: str) -> int:
-    if len(text) > _DIGITS:  # the others need no second look, and there are hundreds of them in a cell
-        _finite(text)
-    return int(text)
+class ScoreRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """The figures of one file of scores.
+
+    bounds: by name, {"value", "most"} or {"not_measurable": why}; headline: one of the names. An infinite epsilon is
+    "inf"; tpr: by false positive rate; code: digest of what computed it.
+    """
+
+    kind: ClassVar[str] = "score"
+    remedy: ClassVar[str] = "run `bench score` again"
+
+    defense: Label
+    data: Label
+    attack: Label
+    utility: Probability | None
+    epsilon: Epsilon
+    delta: figures.Delta
+    confidence: Annotated[float, Meta(ge=0.5, lt=1)]
+    held_in: Annotated[int, Meta(ge=2, le=figures.WHOLE)]
+    held_out: Annotated[int, Meta(ge=2, le=figures.WHOLE)]
+    headline: Headline
+    bounds: figures.ByName
+    auc: Figure
+    tpr: figures.ByName
+    code: str
+
+    @property
+    def lower(self) -> float:
+        """The bound that counts."""
+        return float(self.bounds[self.headline].get("value", 0.0))
+
+    @property
+    def violated(self) -> bool:
+        """Whether the scores prove more than is claimed."""
+        return self.lower > float(self.epsilon)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The path of its file below the results."""
+        return SCORES, file_name(self.data), file_name(self.defense), file_name(self.attack), "0.json"
+
+    def check(self) -> None:
+        """Raise ValueError where a bound or a rate lacks its parts."""
+        figures.same_keys("bounds", self.bounds, SCORE_BOUNDS.keys())
+        figures.same_keys("tpr", self.tpr, set(map(str, FPRS)))
+        for name, bound in self.bounds.items():
+            figures.check_bound(name, bound)
+        if "value" not in self.bounds[self.headline]:
+            raise ValueError(f"its headline {self.headline} was not measured")
+        figures.check_measured("auc", self.auc)
+        for fpr, rate in self.tpr.items():
+            figures.check_figure(f"{figures.TPR}{fpr}", rate)
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a {type(value).__name__} cannot be stored in a result")
+Record = CellResult | ControlResult | LintVerdict | AuditedRow | ScoreRow  # each in a file
+KINDS: Mapping[str, type[Record]] = {
+    one.kind: one for one in (CellResult, ControlResult, LintVerdict, AuditedRow, ScoreRow)
+}

@@ -101,7 +101,7 @@ def explain(store: Store, result: CellResult, find: Find, machine: str) -> list[
     words = {"data": result.data, "defense": result.defense, "attack": result.attack, "seeds": result.seed}
     again = " ".join(["bench run", *(f"--{word} {shlex.quote(str(value))}" for word, value in words.items())])
     if said == [ELSEWHERE]:
-        return [*said, f"`--accept-published` takes it as done; `{again}` measures it here"]
+        return [*said, f"`--reuse-committed` takes it as done; `{again}` measures it here"]
     return [*said, f"`{again}` measures it again"]
 
 

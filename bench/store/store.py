@@ -1,52 +1,53 @@
-"""Cells and remembered weights on disk: what is there is complete, whatever was killed, full or run twice at once."""
+"""A folder of results: records, weights, pictures and answers, complete whatever is killed, full or run twice."""
 
 from __future__ import annotations
 
 import fcntl
 import gc
-import hashlib
 import io
 import json
 import os
 import re
 import secrets
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import numpy as np
 
-from bench.core.errors import Caveat, UserError
-from bench.core.files import file_name, load_arrays, refusals_named, write
+from bench.core.arrays import load_arrays
+from bench.core.errors import Caveat
+from bench.core.files import file_name, read_regular, refusals_named, write
 from bench.dp.weights_cache import WeightsCache
-from bench.store import records
-from bench.store.records import CellResult
+from bench.store import read_write
+from bench.store.records import AUDITS, CODE, CONTROLS, PROBES, SCORES, CellResult, Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["AUDITS", "CODE", "CONTROLS", "PROBES", "SCORES", "Key", "Store", "samples_of", "uncollected"]
+
+R = TypeVar("R", bound=Record)
 Key = tuple[str, str, str, int]  # data, defense, attack, seed: the labels of a cell
-CONTROLS = "controls"  # the folder of what `bench.runner.controls` stores, which is no data set
-PROBES = "probes"  # the folder of what `bench.lint` found of defenses
-SCORES = "scores"  # the folder of what `bench.audit` keeps of scores that were handed in
-AUDITS = "audits"  # the folder of what `bench.audit` finds of our own defenses
-CODE = "code"  # the folder of what `bench.store.code_release` keeps
+_NO_CELLS = frozenset({CONTROLS, PROBES, SCORES, AUDITS, CODE})
 _DAY = 86_400.0
-_SEAL = 16  # bytes
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of results: <data>/<defense>/<attack>/<seed>.json, and .local/ for what concerns this checkout only."""
+    """A folder of results: <data>/<defense>/<attack>/<seed>.json, and .local/ for what concerns this checkout only.
+
+    A symbolic link, to a folder or to a file, counts as what it leads to.
+    """
 
     root: Path
-    _unkept: set[str] = field(default_factory=set, compare=False, repr=False)  # paths that no earlier process has read
+    # By path, the state of a file and the cell in it: what this object has read.
+    _read: dict[str, tuple[tuple[int, ...], CellResult]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def _local(self) -> Path:
@@ -57,78 +58,48 @@ class Store:
         return Path(self._name(data, defense, attack, seed))
 
     def _name(self, data: str, defense: str, attack: str, seed: int) -> str:
-        # os.walk names what it finds in the same way
         return os.path.join(self.root, file_name(data), file_name(defense), file_name(attack), f"{seed}.json")
 
-    def save(self, result: CellResult) -> Path:
-        """Write one cell, over an older one if there is one. Raises UserError where the disk refuses."""
-        path = self.path(result.data, result.defense, result.attack, result.seed)
-        write(path, result.to_json())
-        return path
+    def save(self, record: Record) -> Path:
+        """Write one record, over an older one if there is one. Raises UserError where the disk refuses."""
+        return read_write.save(self.root, record)
 
     def load(self, data: str, defense: str, attack: str, seed: int) -> CellResult | None:
         """One cell, or None where it is missing or, with a Caveat, unreadable."""
-        return self._read(self._name(data, defense, attack, seed))
+        return self._cell(self._name(data, defense, attack, seed))
 
     def results(self) -> list[CellResult]:
         """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Caveat."""
-        found: list[CellResult] = []
         with uncollected():
-            for folder, folders, names in os.walk(self.root, onerror=_unlistable):
-                own = {CONTROLS, PROBES, SCORES, AUDITS, CODE} if Path(folder) == self.root else set()
-                folders[:] = [name for name in folders if not name.startswith(".") and name not in own]
-                files = (name for name in sorted(names) if name.endswith(".json") and name[0] != ".")
-                read = (self._read(os.path.join(folder, name)) for name in files)
-                found += [result for result in read if result is not None]
+            read = map(self._cell, _files(os.fspath(self.root), 3, _NO_CELLS))
+            found = [result for result in read if result is not None]
         return sorted(found, key=lambda cell: (cell.data, cell.defense, cell.attack, cell.seed))
 
-    def _read(self, path: str) -> CellResult | None:
+    def _cell(self, path: str) -> CellResult | None:
         """One file, read once while it stays the same: whoever writes a cell puts a new file in its place."""
-        try:
-            known = self._known.get(path)
-            if known and known[0] == _state(os.stat(path)):
-                return known[1]
-            with open(path, "rb") as file:
-                state = _state(os.fstat(file.fileno()))
-                result = CellResult.from_json(file.read())
-            if self._name(result.data, result.defense, result.attack, result.seed) != path:
-                raise ValueError("it holds the result of another cell")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError) as error:
-            warnings.warn(f"{path} is left out ({error}): delete it or run its cell again.", Caveat, stacklevel=3)
-            return None
-        self._known[path] = state, result
-        self._unkept.add(path)
-        return result
-
-    @cached_property
-    def _known(self) -> dict[str, tuple[tuple[int, ...], CellResult]]:
-        """By path, the state of a file and the cell in it: what this process has read, and what earlier ones kept."""
         with suppress(OSError):
-            kept = (self._local / "read").read_bytes()
-            seal, packed = kept[:_SEAL], kept[_SEAL:]
-            if seal == self._seal(packed):  # so only what `keep_read` packed is parsed, and need not be checked again
-                return {
-                    path: (tuple(state), CellResult(**values)) for path, (state, values) in json.loads(packed).items()
-                }
-        return {}
+            state = _state(os.stat(path))
+            known = self._read.get(path)
+            if known and known[0] == state:
+                return known[1]
+            result = read_write.load(self.root, path, CellResult)
+            if result is not None:
+                self._read[path] = state, result
+            return result
+        return read_write.load(self.root, path, CellResult)  # which says what is wrong
 
-    def keep_read(self) -> None:
-        """Spare the next process what this one has read: parsing thousands of cells took longer than their table."""
-        if not self._unkept:
-            return
-        known = {path: (state, vars(one)) for path, (state, one) in self._known.items() if os.path.exists(path)}
-        packed = json.dumps(known, separators=(",", ":")).encode()
-        with suppress(UserError):  # where nothing can be written, they are parsed again next time
-            write(self._local / "read", self._seal(packed) + packed)
-            self._unkept.clear()
+    def read(self, kind: type[R], *place: str) -> R:
+        """A record by its place. Raises FileNotFoundError, or `read_write.Damaged` where the file holds none."""
+        return read_write.read(self.root, os.path.join(self.root, *place), kind)
 
-    def _seal(self, packed: bytes) -> bytes:
-        """Stands for the bytes, for who wrote them and for where: another reader might see something else in a file."""
-        sealed = hashlib.blake2b(_read_by() + os.fsencode(self.root), digest_size=_SEAL)
-        sealed.update(packed)
-        return sealed.digest()
+    def find(self, kind: type[R], *place: str) -> R | None:
+        """A record by its place, or None where it is missing or, with a Caveat, damaged."""
+        return read_write.load(self.root, os.path.join(self.root, *place), kind)
+
+    def every(self, kind: type[R], folder: str, depth: int) -> list[R]:
+        """All records `depth` folders below a folder of the results; each damaged file is named in a Caveat."""
+        files = _files(os.path.join(self.root, folder), depth)
+        return [one for path in files if (one := read_write.load(self.root, path, kind)) is not None]
 
     def save_sheet(self, cell: Key, rows: Mapping[str, NDArray[Any]]) -> None:
         """Keep a cell's pictures, uint8 (n, height, width, colours) by name; beside weights, as they show records."""
@@ -221,9 +192,8 @@ class Store:
     def load_asked(self, digest: str) -> dict[str, float] | None:
         """What a training or a cell asked for when it ran in this checkout, else None."""
         try:
-            found = json.loads(self._asked(digest).read_bytes())
-            return {str(key): float(seconds) for key, seconds in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError):  # a note: without it only the plan knows less
+            return msgspec.json.decode(read_regular(self._asked(digest), read_write.MOST), type=dict[str, float])
+        except (OSError, ValueError, RecursionError):  # a note: without it only the plan knows less
             return None
 
     def _asked(self, digest: str) -> Path:
@@ -256,12 +226,21 @@ def _is_id(text: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{32}", text) is not None
 
 
-def _unlistable(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        warnings.warn(f"{error.filename} is left out ({error.strerror}): make it readable.", Caveat, stacklevel=4)
+def _files(folder: str, depth: int, skipped: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The .json files up to `depth` folders down, in order of their names; skipped: folders at the top.
 
-
-@cache
-def _read_by() -> bytes:
-    """Another Python, or another reader, might see something else in a file."""
-    return sys.version.encode() + b"".join(Path(file).read_bytes() for file in (__file__, records.__file__))
+    No deeper, so a link that leads back up is no loop.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        warnings.warn(f"{folder} is left out ({error.strerror}): make it readable.", Caveat, stacklevel=4)
+        return
+    for entry in entries:
+        if entry.name.endswith(".json"):
+            yield entry.path
+        elif depth and entry.name not in skipped and entry.is_dir():
+            yield from _files(entry.path, depth - 1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from attacks.art_membership import INPUTS, LEARNERS
 from attacks.modified_entropy import entropy_of_truth
 from bench.conformance import toy_releases
-from bench.conformance.attack_checks import CHECKS, Player
+from bench.conformance.attack_checks import CHECKS, AttackRuns
 from bench.conformance.check import Check
 from bench.conformance.toy_games import CLASSES, membership, noise_records
 from bench.core.component import Choice, Component
@@ -40,9 +40,9 @@ def attack_of(name: str) -> Component:
 
 
 @cache
-def player(name: str) -> Player:
+def player(name: str) -> AttackRuns:
     """Each attack on the kit's fakes; what several tests look at is answered once."""
-    return Player(Choice(components().attacks[name]), components())
+    return AttackRuns(Choice(components().attacks[name]), components())
 
 
 def play(attack: Component, function: Attack, leak: bool) -> dict[str, Any]:
@@ -78,7 +78,7 @@ DEFAULT = ("confidence", "nearest_sample", "code_distance", "vae_reconstruction"
         if not check.unless(attack_of(name))
     ],
 )
-def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
+def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
     """Each check of the kit, none of which has nothing to say."""
     assert check(player(name)) == []
 
@@ -87,7 +87,7 @@ def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
     "name", [pytest.param(name, marks=() if name in DEFAULT else pytest.mark.slow) for name in ATTACKS]
 )
 def test_a_wrong_sign_is_caught(name: str) -> None:
-    assert not finds(membership().judged(-player(name).told))
+    assert not finds(membership().judged(-player(name).answer_with_leak))
 
 
 def test_a_threshold_on_wrong_labels_is_caught() -> None:

@@ -58,7 +58,7 @@ def asked(data: Data, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
 
 def fake(data: Data, leak: bool) -> Release:
     """Everything that a generator and an encoder let out."""
-    own = toy_releases.remembered(data, leak)
+    own = toy_releases.generator_records(data, leak)
     again = Release(NonPrivateDpEvent(), encode=toy_releases.encoder(data, leak=False))
     return Release(
         NonPrivateDpEvent(),
@@ -84,7 +84,7 @@ def auc(ground_truth: NDArray[Any], answer: NDArray[Any]) -> float:
 
 def made_by(data: Data, n: int) -> tuple[Release, NDArray[Any]]:
     """A release whose generator always gives the same n records, and these, flat."""
-    made = toy_releases.generator(toy_releases.remembered(data, True))(n, 5)
+    made = toy_releases.generator(toy_releases.generator_records(data, True))(n, 5)
     return Release(NonPrivateDpEvent(), generate=lambda *_: made), made.x.reshape(n, -1).astype(np.float64)
 
 

@@ -15,10 +15,10 @@ from dp_accounting import NoOpDpEvent
 from numpy.typing import NDArray
 
 from bench.conformance.attack_checks import (
-    SHORT,
-    Player,
-    answers_as_asked,
-    leaves_what_it_is_given,
+    SHORT_OPTIONS,
+    AttackRuns,
+    answers_in_form,
+    modifies_no_input,
     same_seed_same_answer,
 )
 from bench.conformance.check import Check
@@ -49,7 +49,7 @@ def attack_of(name: str) -> Component:
 
 
 def quick(attack: Component) -> dict[str, Any]:
-    return {name: value for name, value in SHORT.items() if name in attack.options}
+    return {name: value for name, value in SHORT_OPTIONS.items() if name in attack.options}
 
 
 @cache
@@ -166,13 +166,13 @@ def test_a_judge_trained_on_what_was_attacked_sees_what_is_not_there() -> None:
 
 
 @cache
-def player(name: str) -> Player:
-    return Player(Choice(attack_of(name)), components())
+def player(name: str) -> AttackRuns:
+    return AttackRuns(Choice(attack_of(name)), components())
 
 
-@pytest.mark.parametrize("check", [answers_as_asked, same_seed_same_answer, leaves_what_it_is_given], ids=repr)
+@pytest.mark.parametrize("check", [answers_in_form, same_seed_same_answer, modifies_no_input], ids=repr)
 @pytest.mark.parametrize("name", QUICKEST)
-def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
+def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
     """Those checks of the kit that ask no fake for leaks; with the accesses that it declares, and no other."""
     assert check(player(name)) == []
 
@@ -185,7 +185,7 @@ def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
     ],
 )  # of mi_face two starts need no chance
 def test_another_seed_draws_other_pictures(name: str) -> None:
-    assert not np.array_equal(player(name).play(leak=False, seed=1), player(name).first)
+    assert not np.array_equal(player(name).play(leak=False, seed=1), player(name).answer_without_leak)
 
 
 @pytest.mark.parametrize("name", QUICKEST)

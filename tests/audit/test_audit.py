@@ -27,10 +27,11 @@ from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, optimizer
 from bench.models.federated import server
 from bench.report import audit_page, epsilon_column
-from bench.runner.run import cell as cells
-from bench.runner.run import selection
+from bench.runner import selection
+from bench.store import audit_findings
 from bench.store.audit_findings import Finding
-from bench.store.store import Store, audit_findings
+from bench.store.freshness import cell_digest, finding_digest
+from bench.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accounting")
 ERROR = 1e-6  # of each statistical test
@@ -111,7 +112,7 @@ class Fake:
     def __init__(self, claimed: float, true: float) -> None:
         self.noise_multiplier, self._true = claimed, true
 
-    def scores(self, pairs: int, seed: int, say: replayed_mechanisms.Say) -> replayed_mechanisms.Sides:
+    def scores(self, pairs: int, seed: int, say: replayed_mechanisms.OnProgress) -> replayed_mechanisms.Sides:
         rng = np.random.default_rng(seed)
         shift = 0.0 if math.isinf(self._true) else 1.0
         noise = 1.0 if math.isinf(self._true) else self._true
@@ -178,9 +179,9 @@ def less_noise(share: float) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 def doubled_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = optimizer.onepass_clipped_sums
+    real = optimizer.ghost_clipped_sums
     monkeypatch.setattr(
-        optimizer, "onepass_clipped_sums", lambda loss, sites, tape, clip: real(loss, sites, tape, 2 * clip)
+        optimizer, "ghost_clipped_sums", lambda loss, sites, tape, clip: real(loss, sites, tape, 2 * clip)
     )
 
 
@@ -209,9 +210,9 @@ def test_a_training_with_a_planted_bug_is_refuted(
 def test_the_doors_beside_training(monkeypatch: pytest.MonkeyPatch, defense: str, bug: bool) -> None:
     if bug:
         monkeypatch.setattr(server, "norm", lambda update, real=server.norm: real(update) / 2)  # type: ignore[misc]
-        real = gaussian_mechanism.gaussian
+        real = gaussian_mechanism.add_noise
         monkeypatch.setattr(
-            gaussian_mechanism, "gaussian", lambda values, clip, noise, rng: real(values, clip / 2, noise, rng)
+            gaussian_mechanism, "add_noise", lambda values, clip, noise, rng: real(values, clip / 2, noise, rng)
         )
     found = audit(defense, trials=3_000)
     assert found.violated(3) is bug
@@ -224,8 +225,8 @@ def test_the_canary_is_what_moves_the_sum_furthest_and_the_rest_stays() -> None:
     data = choice("data", DATA)
     split = data.component.function(Where(), np.random.default_rng(0), **data.settings)
     run = lambda private: given.component.function(private, split.public, seed=0, **given.settings)  # noqa: E731
-    _, [door] = replayed_mechanisms.doors(run, split.private, [], 3)
-    assert isinstance(door, replayed_mechanisms.Training)
+    _, [door] = replayed_mechanisms.replayed(run, split.private, [], 3)
+    assert isinstance(door, replayed_mechanisms.ReplayedTraining)
     assert door.canary.length == pytest.approx(1.0, abs=1e-3)
     assert np.linalg.norm(door.canary.direction) == pytest.approx(1.0)
     held_in, held_out = door.scores(1_000, 0, quiet)
@@ -264,7 +265,7 @@ def test_whole_trainings_are_told_apart_as_far_as_the_noise_lets_one(monkeypatch
 
 
 def blabber(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
-    """Say of each record whether it was among the private ones."""
+    """OnProgress of each record whether it was among the private ones."""
     known = {record.tobytes() for record in private.x}
 
     def predict(x: Any) -> Any:
@@ -308,7 +309,7 @@ def test_what_is_seen_of_a_release_is_larger_where_the_record_is_nearer() -> Non
 
 
 def finding(kind: str = "one_step", lower: float = 1.0, digest: str | None = None, **changed: Any) -> Finding:
-    known = audit_findings.fingerprint(choice("defense", "dp_sgd"), choice("data", "digits"), kind)
+    known = finding_digest(choice("defense", "dp_sgd"), choice("data", "digits"), kind)
     bounds = (lower, 0.9 * lower, 0.8 * lower)
     values: dict[str, Any] = {"epsilon": 8.0, "trials": 4_000, "parts": ({"what": "training"},), "seconds": 60.0}
     return Finding(
@@ -317,11 +318,12 @@ def finding(kind: str = "one_step", lower: float = 1.0, digest: str | None = Non
 
 
 @pytest.fixture
-def store(results: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(cells, "freshness", lambda registry: lambda result: True)
+def store(results: Path) -> Store:
+    """With two fresh cells, one of a defense that claims an epsilon."""
     store = Store(results)
-    store.save(cell("dp_sgd", epsilon=8.0))
-    store.save(cell("none"))
+    for one in cell("dp_sgd", epsilon=8.0), cell("none"):
+        parts = [components().of(kind)[getattr(one, kind)] for kind in ("data", "defense", "attack")]
+        store.save(replace(one, digest=cell_digest(tuple(parts), one.options, one.seed)))
     return store
 
 
@@ -376,7 +378,7 @@ def test_what_other_code_found_is_stale(store: Store) -> None:
 def test_another_row_has_another_fingerprint() -> None:
     digits = choice("data", "digits")
     every = {
-        audit_findings.fingerprint(choice("defense", words), data, kind)
+        finding_digest(choice("defense", words), data, kind)
         for words in ("dp_sgd", "dp_sgd,epsilon=1", "dp_augm")
         for data in (digits, choice("data", "digits,private=300"))
         for kind in audit_findings.KINDS

@@ -105,7 +105,7 @@ def test_a_row_stands_on_the_board_beside_the_others(tmp_path: Path, capsys: pyt
     head = next(line for line in board.splitlines() if line.startswith("| defense | data"))
     assert line.replace("\\|", "").count("|") == head.count("|")
     assert "| 0.700 | 0.50 | 1e-05 | **VIOLATION** 3." in line
-    assert board.index("## digits: membership") < board.index("## Scores handed in") < board.index("## Notes")
+    assert board.index("## digits: membership") < board.index("## Submitted scores") < board.index("## Notes")
 
     [path] = (store.root / "scores").rglob("*.json")
     values = json.loads(path.read_bytes())
@@ -130,13 +130,13 @@ def test_a_row_stands_on_the_board_beside_the_others(tmp_path: Path, capsys: pyt
 def test_a_row_edited_by_hand_is_left_out_aloud(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     score(tmp_path, **arrays())
     store = Store(tmp_path / "results")
-    assert len(build(store, None).handed_in) == 1
+    assert len(build(store, None).score_rows) == 1
     [path] = (store.root / "scores").rglob("*.json")
     row = json.loads(path.read_bytes())
     change(row)
     path.write_text(json.dumps(row))
     with pytest.warns(Caveat, match="is left out .*bench score"):
-        assert build(store, None).handed_in == ()
+        assert build(store, None).score_rows == ()
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {

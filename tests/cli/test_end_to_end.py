@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.read_commands import publish
+from bench.cli.table import publish
 from bench.report import comparisons
 from bench.runner.cell import Cell
 from bench.runner.registry import discover
@@ -77,7 +77,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
     [
         (("run", "--defense", "constnat", "--attack", "membership"), "did you mean 'constant'?"),
         (("run", "--defense", "constant", "--data", "digits,private=5000"), "digits has 1797 distinct records"),
-        (("run", "--defense", "dp_sgd,epsilon=-1", "--data", DATA), "must be a number above 0"),
+        (("run", "--defense", "dp_sgd,epsilon=-1", "--data", DATA), "epsilon=-1 of defense 'dp_sgd' must be above 0"),
         (("table", "--results", "nowhere"), "measure first with `bench run`"),
     ],
 )

@@ -12,17 +12,17 @@ from conftest import components
 
 from bench.cli.main import main
 from bench.conformance import attack_checks, defense_checks, dp_checks, end_to_end
-from bench.conformance.attack_checks import Player
-from bench.conformance.check import Check, judge
+from bench.conformance.attack_checks import AttackRuns
+from bench.conformance.check import Check, run_check
 from bench.conformance.session import named
-from bench.conformance.short_runs import Tried
+from bench.conformance.short_runs import ShortRuns
 from bench.core.component import Choice
 from bench.core.errors import UserError
 from bench.dp import train
 from bench.dp.weights_cache import WeightsCache
+from bench.runner import controls
 from bench.runner.controls import ControlSetting
 from bench.runner.registry import add, discover
-from bench.runner.run import controls
 
 ROOT = Path(__file__).resolve().parents[2]
 MEANS = '''
@@ -38,7 +38,7 @@ class Codes:
     def __call__(self, x):
         return np.reshape(x, (len(x), -1))[:, :5]
 
-@defense("means", publishes={"predict", "encode", "generate"}, private=True, assumes=("the set of labels",))
+@defense("means", publishes={"predict", "encode", "generate"}, private=True, public_knowledge=("the set of labels",))
 def means(private, public, *, seed, epsilon=8.0):
     """Noisy class sums, and records drawn around them."""
     rng = np.random.default_rng(seed)
@@ -56,8 +56,8 @@ def means(private, public, *, seed, epsilon=8.0):
         x = centres[y] + 0.1 * np.random.default_rng(seed).standard_normal((n, centres.shape[1]))
         return Examples(np.clip(x, 0, 1).reshape(n, *private.shape), y, private.classes)
 
-    spent = accounting.training_event(rate=1.0, noise_multiplier=sigma, steps=1)
-    return Release(spent, predict=predict, encode=Codes(), generate=generate)
+    dp_event = accounting.training_event(rate=1.0, noise_multiplier=sigma, steps=1)
+    return Release(dp_event, predict=predict, encode=Codes(), generate=generate)
 '''
 SURE = '''
 import numpy as np
@@ -86,17 +86,17 @@ import gc
 from bench.core.game import Challenge
 
 def secret(targets):
-    return next(c.secret for c in gc.get_objects() if isinstance(c, Challenge) and c.targets is targets)
+    return next(c.ground_truth for c in gc.get_objects() if isinstance(c, Challenge) and c.targets is targets)
 
 @attack"""
 # By check: what makes a defense that must fail it, old and new text, and words of the sentence that it must give.
 DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "publishes_what_it_declares": [
-        ([("return Release(spent, predict=predict, ", "return predict; Release(")], "returned a function: return a"),
-        ([('{"predict", "encode"', '{"model", "predict", "encode"')], "declares model and lets out none"),
-        ([('{"predict", "encode"', '{"encode"')], "lets out predict, which publishes={...} does not name"),
-        ([('{"predict", "encode"', '{"retrain", "predict", "encode"')], "the bench fills in"),
-        ([("Release(spent", "Release(8.0")], "spent is a float, not a dp_accounting.DpEvent"),
+        ([("return Release(dp_event, predict=predict, ", "return predict; Release(")], "returned a function: return a"),
+        ([('{"predict", "encode"', '{"model", "predict", "encode"')], "declares model and publishes none"),
+        ([('{"predict", "encode"', '{"encode"')], "publishes predict, which publishes={...} does not name"),
+        ([('{"predict", "encode"', '{"retrain", "predict", "encode"')], "which bench adds to every defense"),
+        ([("Release(dp_event", "Release(8.0")], "dp_event is a float, not a dp_accounting.DpEvent"),
         ([("encode=Codes()", "encode=lambda x: x")], "encode is a plain function"),
         ([(FIRST, "crash\n    rng = np")], "at line 17 of means.py with NameError: name 'crash'"),
     ],
@@ -108,18 +108,18 @@ DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "another_seed_another_release": [([(DRAWN, "default_rng(0)\n    sigma")], "two seeds give")],
     "predicts_probabilities": [
         ([("/ odds.sum(1, keepdims=True)", "")], "no probabilities"),
-        ([("centres.shape[1])) @", "-1)) @")], "no record at all predict stops"),
+        ([("centres.shape[1])) @", "-1)) @")], "predict fails without records"),
         ([(ODDS, "odds.argmax(1)")], r"shape \(120,\) for 120 records"),
-        ([(ODDS, "odds / 0 * 0")], "no finite numbers"),
+        ([(ODDS, "odds / 0 * 0")], "numbers that are not finite"),
         ([("odds = np.exp(5 * ", BATCH)], "use no statistic"),
     ],
     "encodes_each_record": [
         ([("[:, :5]", "[:, :5] - np.mean(x)")], "use no statistic of a batch"),
         ([("[:, :5]", "[0]")], r"shape \(64,\) for 120 records"),
-        ([("[:, :5]", "[:, :5] * np.inf")], "no finite numbers"),
+        ([("[:, :5]", "[:, :5] * np.inf")], "numbers that are not finite"),
     ],
-    "generates_what_is_asked": [
-        ([("y = np.arange(n)", "n = 30; y = np.arange(n)")], r"asked for 0 records, .* gave shape \(30, 8, 8, 1\)"),
+    "generates_requested_number": [
+        ([("y = np.arange(n)", "n = 30; y = np.arange(n)")], r"for 0 records generate returned shape \(30, 8, 8, 1\)"),
         ([("np.clip(x, 0, 1)", "(x - 1)")], r"keep them in \[0, 1\]"),
         ([("np.random.default_rng(seed).stand", "np.random.default_rng().stand")], "other records each time"),
         ([("np.random.default_rng(seed).stand", "np.random.default_rng(1).stand")], "same records for two seeds"),
@@ -132,54 +132,54 @@ DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
         ([(ODDS, "np.full((len(x), 10), 0.1)")], r"probabilities, \(120, 2\)"),
     ],
     "works_with_few_records": [
-        ([("+ 1e-9", "if (private.y == 0).any() else 0")], "no finite|not a finite"),
-        ([(FIRST, ALONE)], "with LinAlgError: Singular matrix: mend"),
-        ([(FIRST, FEWER)], "with AssertionError: a class has none: mend"),
+        ([("+ 1e-9", "if (private.y == 0).any() else 0")], "not finite|not a finite"),
+        ([(FIRST, ALONE)], "with LinAlgError: Singular matrix: fix"),
+        ([(FIRST, FEWER)], "with AssertionError: a class has none: fix"),
     ],
-    "leaves_its_records_alone": [
+    "modifies_no_input": [
         ([(FIRST, "public.y.setflags(write=True); public.y[0] ^= 1\n    rng = np")], "work on a copy"),
     ],
-    "reads_what_it_is_given": [
+    "reads_only_its_inputs": [
         ([(FIRST, WINE + FIRST)], "reads wine_data.csv"),
     ],
     "claims_what_it_spends": [
-        ([("Release(spent", "Release(accounting.no_privacy()")], "private=True and spends an infinite epsilon"),
+        ([("Release(dp_event", "Release(accounting.no_privacy()")], "private=True and has an infinite epsilon"),
         ([("private=True, ", "")], "claims no privacy: declare it private=True"),
     ],
-    "spends_what_is_asked": [
-        ([("noise_multiplier(epsilon,", "noise_multiplier(2 * epsilon,")], "asked for epsilon=0.5 it spends"),
+    "spends_requested_epsilon": [
+        ([("noise_multiplier(epsilon,", "noise_multiplier(2 * epsilon,")], "with epsilon=0.5 it spends"),
         ([("noise_multiplier(epsilon,", "noise_multiplier(epsilon / 2,")], "spends only"),
     ],
-    "says_where_nothing_protects": [
-        ([("=sigma, steps", "=sigma or 1.0, steps")], "let spent be bench.dp.accounting.no_privacy"),
+    "claims_nothing_without_noise": [
+        ([("=sigma, steps", "=sigma or 1.0, steps")], "return dp_event=bench.accounting.no_privacy"),
     ],
-    "reads_none_where_it_says_so": [
-        ([("Release(spent", "Release(accounting.no_access()")], "predict, generate depend on private records"),
+    "zero_epsilon_reads_nothing": [
+        ([("Release(dp_event", "Release(accounting.no_access()")], "predict, generate depend on private records"),
     ],
     "passes_the_linter": [
         (
             [("y = np.arange(n) % private.classes", "y = np.random.default_rng(seed).choice(private.y, n)")],
-            "blindfold: generate depends on private records beside",
+            "input independence: generate depends on private records outside",
         ),
-        ([("steps=1)", "steps=1 + int((private.y == 0).sum()))")], "spent may depend on options and n alone"),
+        ([("steps=1)", "steps=1 + int((private.y == 0).sum()))")], "it may depend on options and the number of records alone"),
     ],
     "prints_nothing_private": [([(FIRST, "print('mean', private.x.mean())\n    rng = np")], "what it prints")],
 }  # fmt: skip
 ATTACKS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
-    "answers_as_asked": [
-        ([("return score", "return score[:-1]")], r"shape \(449,\): give scores of each target, \(450,\)"),
-        ([("np.clip(p, 1e-9, 1)", "p * 0")], "no finite number"),
+    "answers_in_form": [
+        ([("return score", "return score[:-1]")], r"shape \(449,\): return scores of each target, \(450,\)"),
+        ([("np.clip(p, 1e-9, 1)", "p * 0")], "numbers that are not finite"),
         ([("return score", "return list(score)")], "answers with a list"),
-        ([("return score", "return score > 0")], "type bool: give floats"),
+        ([("return score", "return score > 0")], "type bool: return floats"),
         ([("p = rel", "release.generate(5, 0)\n    p = rel")], "uses release.generate, which needs={...} does"),
         ([("p = rel", "assert release.model is not None\n    p = rel")], "uses release.model, which needs"),
-        ([("p = rel", "targets.records.x[0] = 0\n    p = rel")], "writes into the records .* at line 9 of sure.py"),
+        ([("p = rel", "targets.records.x[0] = 0\n    p = rel")], "modifies its input records at line 9 of sure.py"),
     ],
     "same_seed_same_answer": [
         ([("return score", "return score + np.random.rand(len(score))")], "from a global state"),
         ([("return score", "return score + np.random.default_rng().random(len(score))")], "everything from `seed`"),
     ],
-    "order_does_not_matter": [([("return score", "return score + np.arange(len(score))")], "where it stands")],
+    "order_does_not_matter": [([("return score", "return score + np.arange(len(score))")], "depends on the position")],
     "finds_a_leak": [
         ([("return score", "return -score")], "larger must mean more leakage"),
         ([("return score", "return 0 * score")], "every target the same answer"),
@@ -188,14 +188,14 @@ ATTACKS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "finds_nothing_in_nothing": [
         (
             [("return score", "return score + 99 * secret(targets)"), ("\n@attack", PEEK)],
-            "reaches auc 1.000, against 0.500 by luck",
+            "reaches auc 1.000, against 0.500 by chance",
         ),
     ],
-    "certain_answers_stay_finite": [([("np.clip(p, 1e-9, 1)", "p")], "clip probabilities before a logarithm")],
-    "leaves_what_it_is_given": [
+    "stays_finite": [([("np.clip(p, 1e-9, 1)", "p")], "clip probabilities before a logarithm")],
+    "modifies_no_input": [
         ([("p = rel", "public.y.setflags(write=True); public.y[0] ^= 1\n    p = rel")], "work on a copy"),
     ],
-    "reads_what_it_is_given": [
+    "reads_only_its_inputs": [
         ([("p = rel", WINE + "p = rel")], "reads wine_data.csv"),
     ],
     "has_a_required_score": [([(", required_score=0.7", "")], "required_score=...")],
@@ -217,18 +217,18 @@ def component(folder: Path, text: str, name: str) -> Any:
     return found, registry
 
 
-def defense_of(folder: Path, text: str) -> Tried:
+def defense_of(folder: Path, text: str) -> ShortRuns:
     found, registry = component(folder, text, "means")
-    return Tried(Choice(found), registry)
+    return ShortRuns(Choice(found), registry)
 
 
-def attack_of(folder: Path, text: str) -> Player:
+def attack_of(folder: Path, text: str) -> AttackRuns:
     found, registry = component(folder, text, "sure")
-    return Player(Choice(found), registry, say=lambda what: None)
+    return AttackRuns(Choice(found), registry, on_progress=lambda what: None)
 
 
-def said(check: Check[Any], tried: Any) -> list[str]:
-    return [f"{verdict.outcome}: {verdict.why}" for verdict in judge(check, tried, tried.component)]
+def printed(check: Check[Any], runs: Any) -> list[str]:
+    return [f"{verdict.outcome}: {verdict.why}" for verdict in run_check(check, runs, runs.component)]
 
 
 def mutants(of: dict[str, list[tuple[list[tuple[str, str]], str]]]) -> Iterator[Any]:
@@ -244,46 +244,46 @@ def test_every_check_has_a_mutant() -> None:
 
 
 def test_a_right_defense_passes_all(tmp_path: Path) -> None:
-    tried = defense_of(tmp_path, MEANS)
+    runs = defense_of(tmp_path, MEANS)
     for check in (*defense_checks.CHECKS, *dp_checks.CHECKS):
-        if check is not dp_checks.reads_none_where_it_says_so:
-            assert said(check, tried) == ["passed: "], check
-    [skipped] = said(dp_checks.reads_none_where_it_says_so, tried)
-    assert skipped == "skipped: it says that it reads private records."
+        if check is not dp_checks.zero_epsilon_reads_nothing:
+            assert printed(check, runs) == ["passed: "], check
+    [skipped] = printed(dp_checks.zero_epsilon_reads_nothing, runs)
+    assert skipped == "skipped: its epsilon is above 0."
 
 
 @pytest.mark.parametrize(("check", "edits", "words"), list(mutants(DEFENSES)))
 def test_a_wrong_defense_is_told_what_to_do(
     check: str, edits: list[tuple[str, str]], words: str, tmp_path: Path
 ) -> None:
-    tried = defense_of(tmp_path, edited(MEANS, edits))
+    runs = defense_of(tmp_path, edited(MEANS, edits))
     [one] = [one for one in (*defense_checks.CHECKS, *dp_checks.CHECKS) if repr(one) == check]
-    found = said(one, tried)
+    found = printed(one, runs)
     assert any(re.search(f"^FAILED: .*{words}", line) for line in found), found
     assert not any("\n" in line for line in found)
 
 
 def test_a_right_attack_passes_all(tmp_path: Path) -> None:
-    player = attack_of(tmp_path, SURE)
+    runs = attack_of(tmp_path, SURE)
     for check in attack_checks.CHECKS:
-        assert said(check, player) == ["passed: "], check
+        assert printed(check, runs) == ["passed: "], check
 
 
 @pytest.mark.parametrize(("check", "edits", "words"), list(mutants(ATTACKS)))
 def test_a_wrong_attack_is_told_what_to_do(
     check: str, edits: list[tuple[str, str]], words: str, tmp_path: Path
 ) -> None:
-    player = attack_of(tmp_path, edited(SURE, edits))
+    runs = attack_of(tmp_path, edited(SURE, edits))
     [one] = [one for one in attack_checks.CHECKS if repr(one) == check]
-    found = said(one, player)
+    found = printed(one, runs)
     outcome = "skipped" if check == "has_a_required_score" else "FAILED"
     assert any(re.search(f"^{outcome}: .*{words}", line) for line in found), found
     assert not any("\n" in line for line in found)
 
 
 def test_an_answer_of_nothing_is_told_once(tmp_path: Path) -> None:
-    player = attack_of(tmp_path, edited(SURE, [("return score", "return None")]))
-    failed = [line for one in attack_checks.CHECKS for line in said(one, player) if line.startswith("FAILED")]
+    runs = attack_of(tmp_path, edited(SURE, [("return score", "return None")]))
+    failed = [line for one in attack_checks.CHECKS for line in printed(one, runs) if line.startswith("FAILED")]
     assert len(failed) == 1, failed
     assert "answers with a NoneType" in failed[0]
 
@@ -294,10 +294,10 @@ def test_who_refuses_records_in_a_sentence_is_not_wrong(tmp_path: Path) -> None:
         "from bench.core.errors import UserError\n"
         "    if private.x.ndim < 4: raise UserError('pictures only')\n    rng = np"
     )
-    tried = defense_of(tmp_path, edited(MEANS, [(FIRST, no)]))
-    assert said(defense_checks.works_on_flat_records, tried) == ["skipped: it refuses such records: pictures only"]
+    runs = defense_of(tmp_path, edited(MEANS, [(FIRST, no)]))
+    assert printed(defense_checks.works_on_flat_records, runs) == ["skipped: it refuses such records: pictures only"]
     broken = edited(MEANS, [(FIRST, "Examples(private.x * np.nan, private.y, private.classes)\n    rng = np")])
-    [line] = said(defense_checks.works_on_flat_records, defense_of(tmp_path, broken))
+    [line] = printed(defense_checks.works_on_flat_records, defense_of(tmp_path, broken))
     assert line.startswith("FAILED: it stopped at line 17 of means.py: record 0 holds")
 
 
@@ -306,9 +306,9 @@ def test_who_takes_no_pictures_is_tried_on_plain_features(tmp_path: Path) -> Non
         "from bench.core.errors import UserError\n"
         "    if private.x.ndim > 2: raise UserError('no pictures')\n    rng = np"
     )
-    tried = defense_of(tmp_path, edited(MEANS, [(FIRST, no)]))
-    for check in (*defense_checks.CHECKS, dp_checks.claims_what_it_spends, end_to_end.gets_into_a_board):
-        assert said(check, tried) == ["passed: "], check
+    runs = defense_of(tmp_path, edited(MEANS, [(FIRST, no)]))
+    for check in (*defense_checks.CHECKS, dp_checks.claims_what_it_spends, end_to_end.appears_on_leaderboard):
+        assert printed(check, runs) == ["passed: "], check
 
 
 # The controls, and the board
@@ -324,31 +324,33 @@ def small_controls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
     with train.caching(WeightsCache(tmp_path / "fits")):
-        assert said(end_to_end.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
+        assert printed(end_to_end.passes_its_controls, attack_of(tmp_path, SURE)) == ["passed: "]
         high = attack_of(tmp_path, edited(SURE, [("required_score=0.7", "required_score=1.1")]))
-        [line] = said(end_to_end.passes_its_controls, high)
+        [line] = printed(end_to_end.passes_its_controls, high)
     assert re.match(
-        r"FAILED: positive control: .* required score is 1.100 .*: mend .* or lower its required_score\.$", line
+        r"FAILED: positive control: .* required score is 1.100 .*: fix .* or lower its required_score\.$", line
     )
 
 
 def test_what_no_world_gives_is_skipped(tmp_path: Path, small_controls: None) -> None:
-    player = attack_of(tmp_path, edited(SURE, [('{"predict"}', '{"join"}')]))
-    assert said(end_to_end.passes_its_controls, player)[0].startswith("skipped: there is no control of its game")
-    assert said(attack_checks.finds_a_leak, player)[0].startswith("skipped: there is no control of its game")
+    runs = attack_of(tmp_path, edited(SURE, [('{"predict"}', '{"join"}')]))
+    assert printed(end_to_end.passes_its_controls, runs)[0].startswith("skipped: there is no control of its game")
+    assert printed(attack_checks.finds_a_leak, runs)[0].startswith("skipped: there is no control of its game")
 
 
-def test_a_defense_gets_into_a_board(tmp_path: Path) -> None:
-    assert said(end_to_end.gets_into_a_board, defense_of(tmp_path, MEANS)) == ["passed: "]
+def test_a_defense_appears_on_leaderboard(tmp_path: Path) -> None:
+    assert printed(end_to_end.appears_on_leaderboard, defense_of(tmp_path, MEANS)) == ["passed: "]
     wrong = edited(MEANS, [("def predict(x):", "def predict(x):\n        assert len(x) < 150")])
-    [line] = said(end_to_end.gets_into_a_board, defense_of(tmp_path, wrong))
+    [line] = printed(end_to_end.appears_on_leaderboard, defense_of(tmp_path, wrong))
     assert re.match(r"FAILED: against confidence on digits the attack failed, AssertionError", line)
     publishes = (
         ('{"predict", "encode", "generate"}', "set()"),
         ("predict=predict, encode=Codes(), generate=generate", ""),
     )
     nobody = edited(MEANS, list(publishes))
-    assert said(end_to_end.gets_into_a_board, defense_of(tmp_path, nobody))[0].startswith("skipped: no attack here")
+    assert printed(end_to_end.appears_on_leaderboard, defense_of(tmp_path, nobody))[0].startswith(
+        "skipped: no attack here"
+    )
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ def test_a_right_file_is_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert code == 0, lines
     assert all(re.match(r"(means|sure): [a-z ,=0-9_]+: (passed$|skipped: .+\.$)", line) for line in lines[:-1])
     assert re.match(r"\d+ passed, 0 failed, \d skipped in \d+ s$", lines[-1])
-    assert "means: gets into a board: passed" in lines
+    assert "means: appears on a leaderboard: passed" in lines
     assert "sure: passes its controls: skipped: --no-controls." in lines
     assert "[0/" in err
 
@@ -386,10 +388,10 @@ def test_a_right_file_is_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("text", "edits", "words"),
     [  # of the mutants above, one a kind
-        (MEANS, [(FIRST, "private.x *= 2\n    rng = np")], "writes into the records .* at line 17 of bad.py: work on"),
-        (MEANS, [("return Release(spent, ", "return dict(spent=spent, ")], "returned a dict: return a bench"),
-        (MEANS, [(DRAWN, "default_rng(0)\n    sigma")], "two seeds give one release"),
-        (SURE, [("return score", "return -score")], "sign turned: larger must mean more leakage"),
+        (MEANS, [(FIRST, "private.x *= 2\n    rng = np")], "modifies its input records at line 17 of bad.py: work on"),
+        (MEANS, [("return Release(dp_event, ", "return dict(dp_event=dp_event, ")], "returned a dict: return a bench"),
+        (MEANS, [(DRAWN, "default_rng(0)\n    sigma")], "two seeds give bit-identical releases"),
+        (SURE, [("return score", "return -score")], "wrong sign: larger must mean more leakage"),
         (SURE, [("p = rel", "release.generate(5, 0)\n    p = rel")], "uses release.generate"),
     ],
     ids=["changes its records", "no release", "no noise of its own", "wrong sign", "undeclared access"],
@@ -413,7 +415,7 @@ DECLARATIONS = {
     "no default": (MEANS, [("epsilon=8.0", "epsilon")], "option epsilon must have a default"),
     "unknown access": (MEANS, [('"encode", "gen', '"weights", "gen')], "publishes names 'weights'"),
     "game": (
-        "from bench.runner.registry import attack\n\n@attack('spear', game='membership', needs={'predict'})\n"
+        "from bench import attack\n\n@attack('spear', game='membership', needs={'predict'})\n"
         "def spear(release, targets, public, *, seed): ...\n", [], "must be one of bench.games, .* not 'membership'",
     ),
     "crash": (MEANS, [("import numpy", "import nmpy")], "could not be loaded in line .*nmpy"),

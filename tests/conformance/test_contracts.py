@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,18 @@ from dp_accounting import NoOpDpEvent
 from bench.conformance import defense_checks, dp_checks
 from bench.conformance.check import Check, Skip
 from bench.conformance.defense_checks import another_seed_another_release, unmoved
-from bench.conformance.dp_checks import reads_none_where_it_says_so
-from bench.conformance.short_runs import Tried
+from bench.conformance.dp_checks import zero_epsilon_reads_nothing
+from bench.conformance.short_runs import ShortRuns
 from bench.core.component import Choice, Component
 from bench.core.dataset import Data, Examples
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp import accounting
-from bench.lint.input_independence import blindfold
-from bench.lint.neighbouring_datasets import others
-from bench.lint.probe_run import Trial
-from bench.lint.release_outputs import LOOKED_AT
-from bench.runner.run import run
+from bench.lint.input_independence import input_independence
+from bench.lint.neighbouring_datasets import disjoint_records
+from bench.lint.probe_run import ProbeSetup
+from bench.lint.release_outputs import INSPECTED
+from bench.runner import play
 
 DEFENSES = sorted(components().defenses)
 PRIVATE = [name for name in DEFENSES if components().defenses[name].private]
@@ -45,9 +46,9 @@ def train(name: str, private: Examples, public: Examples, seed: int = 0, **chang
 
 
 @cache
-def tried(name: str) -> Tried:
+def tried(name: str) -> ShortRuns:
     """One release a defense and data set, for all tests that only look at it."""
-    return Tried(Choice(defense(name)), components())
+    return ShortRuns(Choice(defense(name)), components())
 
 
 def trained(name: str, data: str = "digits") -> Release:
@@ -69,12 +70,12 @@ def _let_go() -> Iterator[None]:
     [(name, check) for name in DEFENSES for check in CHECKS if not check.unless(defense(name))],
     ids=str,
 )
-def test_keeps_the_contract(name: str, check: Check[Tried]) -> None:
+def test_keeps_the_contract(name: str, check: Check[ShortRuns]) -> None:
     """Each check of the kit; where one has nothing to say that is known here."""
     try:
         assert check(tried(name)) == []
     except Skip:
-        assert name == "constant" if check is another_seed_another_release else check is reads_none_where_it_says_so
+        assert name == "constant" if check is another_seed_another_release else check is zero_epsilon_reads_nothing
 
 
 @pytest.mark.parametrize("name", [name for name in DEFENSES if name != "constant"])
@@ -108,8 +109,8 @@ def test_holdout_is_out_of_reach(digits: Data) -> None:
         seen.append((private, public))
         return Release(NoOpDpEvent(), predict=lambda x: np.ones((len(x), 10)))
 
-    component = Component("spy", "defense", spy, {}, "", run.Path(__file__), publishes=frozenset({"predict"}))
-    run.release(digits, Choice(component), 0)
+    component = Component("spy", "defense", spy, {}, "", Path(__file__), publishes=frozenset({"predict"}))
+    play.release(digits, Choice(component), 0)
     [(private, public)] = seen
     assert (private, public) == (digits.private, digits.public)
     for part in seen[0]:
@@ -164,9 +165,9 @@ def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data) -> None:
         prior = np.bincount(private.y, minlength=2) / len(private)
         return Release(release.dp_event, predict=lambda x: predict(x) * prior)
 
-    trial = Trial(leaky, cancer.private, cancer.public, cancer.holdout.x, 0)
-    assert blindfold(trial.run(cancer.private), trial.run(others(cancer.private)), trial)
+    setup = ProbeSetup(leaky, cancer.private, cancer.public, cancer.holdout.x, 0)
+    assert input_independence(setup.run(cancer.private), setup.run(disjoint_records(cancer.private)), setup)
 
 
 def test_every_access_has_a_place_in_these_contracts() -> None:
-    assert KNOWN_OUTPUTS == LOOKED_AT
+    assert KNOWN_OUTPUTS == INSPECTED

@@ -19,9 +19,11 @@ from bench.core.dataset import Data, Examples
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
-from bench.dp import accounting, networks
+from bench.dp import accounting, networks, vae
 from bench.dp import train as training
-from bench.dp.networks import VAE, Autoencoder
+from bench.dp.networks import Autoencoder
+from bench.dp.recipe import ENGINES, DPTraining, Fit, Recipe
+from bench.dp.vae import VAE
 from bench.models import classifier, published_encoder, scattering, vae_generator
 from bench.models.classifier import Classified
 from bench.runner.selection import choose
@@ -33,9 +35,9 @@ class Witness:
     """What `train` and `classify` were handed on the way to a release."""
 
     def __init__(self) -> None:
-        self.trained: list[tuple[training.Recipe, list[Examples], list[int]]] = []
+        self.trained: list[tuple[Recipe, list[Examples], list[int]]] = []
         self.classified: list[tuple[Examples, Classified]] = []
-        self.fits: list[list[training.Fit]] = []
+        self.fits: list[list[Fit]] = []
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_vaegm_lets_out_one_decoder_that_is_that_of_each_class(data: str, witnes
     (vaes, _, _), fits = witness.trained[0], witness.fits[0]
     z = np.random.default_rng(0).standard_normal((7, vaes.net.latent), np.float32)
     for k, fit in enumerate(fits):
-        alone = networks.mapping(networks.decoder(vaes.net, fit.weights), "sigmoid", parts.private.shape)(z)
+        alone = networks.mapping(vae.decoder(vaes.net, fit.weights), "sigmoid", parts.private.shape)(z)
         codes = np.concatenate([z, np.tile(np.eye(len(fits))[k], (7, 1))], axis=1)
         assert np.allclose(release.decode(codes), alone, atol=1e-6)
         assert not np.allclose(release.decode(np.roll(codes, 1, axis=1)), alone, atol=1e-3), "the check sees nothing"
@@ -264,7 +266,7 @@ def test_the_published_model_is_the_one_that_predicts(name: str, data: str) -> N
 @pytest.mark.parametrize("name", [name for name, one in components().defenses.items() if "engine" in one.options])
 def test_the_engines_give_the_same_defense(name: str, cancer: Data) -> None:
     """Whoever doubts the one pass can ask for TensorFlow Privacy's way, noise and all."""
-    first, second = (train(name, cancer.private, cancer.public, engine=engine) for engine in training.ENGINES)
+    first, second = (train(name, cancer.private, cancer.public, engine=engine) for engine in ENGINES)
     assert first.predict
     assert second.predict
     x = cancer.holdout.x
@@ -316,3 +318,25 @@ def test_an_option_out_of_range_is_one_sentence(option: str, digits: Data) -> No
         with pytest.raises(UserError) as caught:
             ask(name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", components().defenses)
+def test_every_option_says_what_it_means_and_its_default_is_allowed(name: str) -> None:
+    component = components().defenses[name]
+    assert set(component.described) == set(component.options)
+    for option, said in component.described.items():
+        assert said.meaning, option
+        assert said.allows(component.options[option]), option
+
+
+def test_groups_of_options_are_options_like_any_other(cancer: Data, witness: Witness) -> None:
+    """One by one or as a group they give the same recipe; a defense has its own defaults of a common group."""
+    having = {name for name, one in components().defenses.items() if "momentum" in one.options}
+    assert having == {"dp_augm", "dp_sgd", "dp_vaegm", "dp_cvaegm"}
+    steps = {name: components().defenses[name].options["steps"] for name in having}
+    assert steps == {"dp_augm": 200, "dp_sgd": 200, "dp_vaegm": 150, "dp_cvaegm": 400}
+    train("dp_sgd", cancer.private, cancer.public, steps=3, ema=0.5)
+    training_group = DPTraining(steps=3, ema=0.5)
+    defenses.dp_sgd.dp_sgd(cancer.private, cancer.public, seed=0, training=training_group)
+    flat, grouped = (recipe for recipe, _, _ in witness.trained)
+    assert flat == grouped

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import components, quick
+from noise_checks import variance_fits
 from numpy.typing import NDArray
-from test_mechanism import variance_fits
 
 import defenses.pca_encoder as pca
 from bench.core.dataset import Data, Examples

@@ -10,7 +10,7 @@ from conftest import components, quick
 
 from bench.core.dataset import Data, Examples
 from bench.core.release import Release
-from bench.dp import train as training
+from bench.dp.recipe import Recipe
 from bench.models import classifier, output_perturbation
 from bench.models.classifier import Classified
 
@@ -32,10 +32,10 @@ def answer(name: str, data: Data, **changed: Any) -> Any:
 @pytest.mark.parametrize("name", CHANGED)
 def test_it_is_the_undefended_classifier(name: str, monkeypatch: pytest.MonkeyPatch, digits: Data) -> None:
     """With its default options too, so that what a row shows is the change of the answers and nothing else."""
-    seen: list[tuple[training.Recipe, int]] = []
+    seen: list[tuple[Recipe, int]] = []
     classify = classifier.classify
 
-    def spy(examples: Examples, seed: int, recipe: training.Recipe, what: str) -> Classified:
+    def spy(examples: Examples, seed: int, recipe: Recipe, what: str) -> Classified:
         assert examples is digits.private
         seen.append((recipe, seed))
         return classify(examples, seed, classifier.standard(examples, steps=1), what)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import components, quick
+from noise_checks import variance_fits
 from numpy.typing import NDArray
-from test_mechanism import variance_fits
 
 import defenses.pate as pate
 from bench.core.dataset import Data, Examples
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism
-from bench.dp import train as training
+from bench.dp.recipe import Recipe
 
 TEACHERS = 8
 
@@ -27,7 +27,7 @@ class Seen:
     def __init__(self) -> None:
         self.noised: list[tuple[NDArray[Any], float, float]] = []
         self.noise: list[NDArray[Any]] = []
-        self.teachers: list[tuple[training.Recipe, Sequence[Examples]]] = []
+        self.teachers: list[tuple[Recipe, Sequence[Examples]]] = []
         self.student: list[Examples] = []
 
 

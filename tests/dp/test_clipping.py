@@ -17,15 +17,16 @@ from bench.dp import clipping, networks
 from bench.dp.clipping import (
     Site,
     _square,
-    onepass_clipped_sums,
-    onepass_layers,
+    ghost_clipped_sums,
+    ghost_layers,
     per_record_gradients,
     private_layers,
     site,
     vectorized_clipped_sums,
 )
 from bench.dp.layers import Single, Stacked
-from bench.dp.networks import GAN, VAE, Autoencoder, Classifier, Net
+from bench.dp.networks import GAN, Autoencoder, Classifier, Net
+from bench.dp.vae import VAE
 
 CLIP = 0.7
 ORDINARY = 5
@@ -76,11 +77,11 @@ class Batch:
         self.net, self.models, self.lead = net, models, lead
         self.x = x.reshape(*lead, self.n, *net.shape)
         self.y = rng.integers(0, 3, (*lead, self.n))
-        self.draw = rng.standard_normal((*lead, self.n, net.draws)).astype(np.float32)
+        self.draw = rng.standard_normal((*lead, self.n, net.noise_inputs)).astype(np.float32)
         keras.utils.set_random_seed(5)
         self.model = networks.build(net, Stacked(models) if models > 1 else Single())
         self.model.set_weights([w + 0.1 * rng.standard_normal(w.shape) for w in self.model.get_weights()])
-        self.layers = onepass_layers(self.model)
+        self.layers = ghost_layers(self.model)
         seen = [*self.model.outputs, *(h.input for h in self.layers), *(h.output for h in self.layers)]
         self.view = keras.Model(self.model.inputs, seen)
         self.variables = [v for layer in self.layers for v in layer.trainable_weights]
@@ -90,7 +91,7 @@ class Batch:
         return [tf.constant(np.take(v, rows, len(self.lead))) for v in (self.x, self.y, self.draw)]
 
     def losses(self, model: Any, x: Any, y: Any, draw: Any) -> tuple[Any, list[Any]]:
-        inputs = [x, *([draw] if self.net.draws else []), *([tf.one_hot(y, 3)] if self.net.labels else [])]
+        inputs = [x, *([draw] if self.net.noise_inputs else []), *([tf.one_hot(y, 3)] if self.net.labels else [])]
         out = tf.nest.flatten(model(inputs, training=True))
         first = len(self.model.outputs)
         return self.net.loss(out[:first], x, y), out[first:]
@@ -107,7 +108,7 @@ class Batch:
 
     def onepass(self, rows: Any, clip: Any = CLIP, apart: bool = False) -> list[np.ndarray[Any, Any]]:
         losses, sites, tape = self.run(rows, apart)
-        return [s.numpy() for s in onepass_clipped_sums(losses, sites, tape, clip)]
+        return [s.numpy() for s in ghost_clipped_sums(losses, sites, tape, clip)]
 
     def one(self, record: Any) -> Any:
         x, y, draw = (tf.expand_dims(t, len(self.lead)) for t in record)
@@ -172,8 +173,8 @@ def test_every_shipped_network_and_every_form_is_among_them() -> None:
     forms = set()
     for name in NETS:
         _, sites, _ = batch(name, 1).run([0])
-        forms |= {type(clipping._form(*clipping._as_rows(s, s.z, 1), 1)) for s in sites}
-    assert forms == {clipping._Outer, clipping._Explicit, clipping._Gram}
+        forms |= {type(clipping.form_of(*clipping.as_rows(s, s.z, 1), 1)) for s in sites}
+    assert forms == {clipping.OuterForm, clipping.ExplicitForm, clipping.GramForm}
 
 
 # --- the sums ---
@@ -207,7 +208,7 @@ def test_a_hundred_random_batches_with_rows_of_every_kind(name: str, models: int
         losses, sites, tape = made._run(x, y, draw)
         front = [tf.transpose(v, [axis, *range(axis), *range(axis + 1, v.shape.rank)]) for v in (x, y, draw)]
         known = vectorized_clipped_sums(per_record_gradients(made.one, tuple(front), made.variables), CLIP, models > 1)
-        return onepass_clipped_sums(losses, sites, tape, CLIP), known
+        return ghost_clipped_sums(losses, sites, tape, CLIP), known
 
     worst = 0.0
     for _ in range(100):
@@ -278,14 +279,14 @@ def test_a_square_that_underflows_is_no_way_past_the_clip(monkeypatch: pytest.Mo
         with tf.GradientTape() as tape:
             made = dense_site(tf.constant([[1e19]]), kernel, bias)
             loss = 2e-23 * tf.reduce_sum(made.z, -1)
-        return float(np.linalg.norm(flat(onepass_clipped_sums(loss, [made], tape, clip))))
+        return float(np.linalg.norm(flat(ghost_clipped_sums(loss, [made], tape, clip))))
 
     assert moved() == pytest.approx(clip, rel=1e-5)
 
     def in_float32(self: Any) -> Any:
         return tf.cast(_square(self.d) * (_square(self.a) + 1), tf.float64)
 
-    monkeypatch.setattr(clipping._Outer, "square_norms", in_float32)
+    monkeypatch.setattr(clipping.OuterForm, "square_norms", in_float32)
     assert moved() > 1.5 * clip  # what squares in float32 let through
 
 
@@ -298,7 +299,7 @@ def test_whatever_the_scale_a_record_moves_by_the_clip(exponent: int) -> None:
     with tf.GradientTape() as tape:
         made = dense_site(tf.constant(rng.normal(size=(1, 7)) * scale, tf.float32), kernel, bias)
         loss = tf.reduce_sum(made.z * tf.constant(rng.normal(size=9) / scale, tf.float32), -1)
-    sums = onepass_clipped_sums(loss, [made], tape, 0.01)
+    sums = ghost_clipped_sums(loss, [made], tape, 0.01)
     # Beyond 1e-18 the bias' own gradient, 10^-e, has a square that is not finite in float32: dropped, as documented.
     assert np.linalg.norm(flat(sums)) == pytest.approx(0.01 if exponent >= -18 else 0, rel=1e-5)
 
@@ -313,8 +314,8 @@ def test_rounding_where_rows_cancel_is_no_way_past_the_clip(monkeypatch: pytest.
         d = tf.constant(np.stack([u, -u], 1))
         worst = 0.0
         for k in range(20):  # record by record, for the clip bounds each of them
-            form = clipping._form(a[k : k + 1], d[k : k + 1], 1)
-            assert isinstance(form, clipping._Gram)
+            form = clipping.form_of(a[k : k + 1], d[k : k + 1], 1)
+            assert isinstance(form, clipping.GramForm)
             factors = clipping.clip_factors(form.square_norms(), 1e-9)
             worst = max(worst, float(np.linalg.norm(form.sums(factors)[0])) / 1e-9)
         return worst
@@ -339,8 +340,8 @@ def test_a_layer_that_the_loss_never_sees_is_refused() -> None:
     with tf.GradientTape() as tape:
         loss = tf.zeros([2]) + tf.reduce_sum(made.variables[0])
     lonely = Site(made.variables[0], made.variables[1], tf.zeros([2, 6]), tf.zeros([2, 5]))
-    with pytest.raises(ValueError, match="no part in the loss"):
-        onepass_clipped_sums(loss, [lonely], tape, CLIP)
+    with pytest.raises(ValueError, match="does not affect the loss"):
+        ghost_clipped_sums(loss, [lonely], tape, CLIP)
 
 
 class Tied(keras.layers.Dense):  # type: ignore[misc]
@@ -380,9 +381,9 @@ def test_one_pass_names_what_it_does_not_know_and_offers_the_reference() -> None
     }
     for name, model in unknown.items():
         with pytest.raises(ValueError, match=rf"'{name}'.*engine=vectorized"):
-            onepass_layers(model)
+            ghost_layers(model)
     known = layered(conv(2, 2, name="conv"), dense(3), *end(), shape=(4, 4, 1))
-    assert next(layer.name for layer in onepass_layers(known)) == "conv"
+    assert next(layer.name for layer in ghost_layers(known)) == "conv"
 
 
 def test_dense_layers_on_sequences_are_clipped_over_all_their_rows() -> None:
@@ -393,26 +394,28 @@ def test_dense_layers_on_sequences_are_clipped_over_all_their_rows() -> None:
     with tf.GradientTape(persistent=True) as tape:
         out, *seen = view(rows)
         loss = tf.reduce_sum(tf.square(out), [1, 2])
-    sites = [site(h, a, z) for h, a, z in zip(onepass_layers(model), seen[:2], seen[2:], strict=True)]
+    sites = [site(h, a, z) for h, a, z in zip(ghost_layers(model), seen[:2], seen[2:], strict=True)]
     known = vectorized_clipped_sums(tape.jacobian(loss, model.trainable_variables), CLIP)
-    assert distance(onepass_clipped_sums(loss, sites, tape, CLIP), known) <= 1e-5
+    assert distance(ghost_clipped_sums(loss, sites, tape, CLIP), known) <= 1e-5
 
 
 # --- mutants: what the comparison with the reference must catch ---
 
 
 def _swapped(patch: pytest.MonkeyPatch) -> None:
-    real = clipping._Outer.sums
+    real = clipping.OuterForm.sums
 
     def sums(self: Any, factors: Any) -> Any:
         kernel, bias = real(self, factors)
         return tf.reverse(kernel, [-1]), bias
 
-    patch.setattr(clipping._Outer, "sums", sums)
+    patch.setattr(clipping.OuterForm, "sums", sums)
 
 
 def _no_bias(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(clipping._Outer, "square_norms", lambda self: tf.cast(_square(self.d) * _square(self.a), tf.float64))
+    patch.setattr(
+        clipping.OuterForm, "square_norms", lambda self: tf.cast(_square(self.d) * _square(self.a), tf.float64)
+    )
 
 
 def _rows_apart(patch: pytest.MonkeyPatch) -> None:
@@ -421,7 +424,7 @@ def _rows_apart(patch: pytest.MonkeyPatch) -> None:
     def square_norms(self: Any) -> Any:
         return tf.cast(tf.reduce_sum(_square(self.a) * _square(self.d), -1), tf.float64)
 
-    patch.setattr(clipping._Explicit, "square_norms", square_norms)
+    patch.setattr(clipping.ExplicitForm, "square_norms", square_norms)
 
 
 def _batch_mean(patch: pytest.MonkeyPatch) -> None:
@@ -451,7 +454,7 @@ def test_a_layer_used_twice_goes_past_the_clip_in_one_pass() -> None:
     with tf.GradientTape(persistent=True) as tape:
         first, second = dense_site(x, kernel, bias), dense_site(x, kernel, bias)
         loss = tf.reduce_sum(first.z + second.z, -1)
-    sums = onepass_clipped_sums(loss, [first, second], tape, 1.0)
+    sums = ghost_clipped_sums(loss, [first, second], tape, 1.0)
     kernels, biases = sums[0] + sums[2], sums[1] + sums[3]
     assert np.linalg.norm([float(kernels), float(biases)]) == pytest.approx(2**0.5, rel=1e-5)
     right = vectorized_clipped_sums(tape.jacobian(loss, [kernel, bias]), 1.0)
@@ -465,13 +468,13 @@ def test_a_second_forward_pass_of_a_sampling_layer_is_caught() -> None:
     worst = 0.0
     for scale in (3.0, 10.0):
         losses, others, tape = made._run(x, y, scale * draw)
-        right = onepass_clipped_sums(losses, others, tape, 0.01)
+        right = ghost_clipped_sums(losses, others, tape, 0.01)
         assert np.linalg.norm(flat(right)) <= 0.01 * (1 + 1e-5)
         deltas = tape.gradient(losses, [s.z for s in others])
         first_losses, first_sites, first_tape = made._run(x, y, draw)
         first = first_tape.gradient(first_losses, [s.z for s in first_sites])
-        forms = [clipping._form(s.a, d, 1) for s, d in zip(first_sites, first, strict=True)]
+        forms = [clipping.form_of(s.a, d, 1) for s, d in zip(first_sites, first, strict=True)]
         factors = clipping.clip_factors(tf.add_n([f.square_norms() for f in forms]), 0.01)
-        again = [clipping._form(s.a, d, 1).sums(factors) for s, d in zip(others, deltas, strict=True)]
+        again = [clipping.form_of(s.a, d, 1).sums(factors) for s, d in zip(others, deltas, strict=True)]
         worst = max(worst, float(np.linalg.norm(flat([v for pair in again for v in pair]))) / 0.01)
     assert worst > 1.1

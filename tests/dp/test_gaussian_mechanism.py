@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.stats import chi2
+from noise_checks import variance_fits
 
 from bench.dp.gaussian_mechanism import gaussian
-
-ERROR = 1e-6  # of each statistical test here
-
-
-def variance_fits(noise: NDArray[np.float64], deviation: float) -> bool:
-    """Whether normal numbers of mean 0 may have this standard deviation; wrongly refused with chance ERROR."""
-    total = (noise.ravel() ** 2).sum() / deviation**2
-    return bool(chi2.ppf(ERROR / 2, noise.size) <= total <= chi2.isf(ERROR / 2, noise.size))
 
 
 def test_noise_has_the_scale_that_is_accounted_and_no_other() -> None:

@@ -200,7 +200,7 @@ def test_a_reduced_loss_is_refused() -> None:
         lambda: tf.reduce_mean(vector_loss(w)),
         lambda: tf.reduce_mean(vector_loss(w), keepdims=True)[None],
     ):
-        with pytest.raises(ValueError, match="one number a record"):
+        with pytest.raises(ValueError, match="one number per record"):
             made.minimize(reduced, [w])
     stacked = dp_optimizer(noise_keys=[12, 34])
     with pytest.raises(ValueError, match=r"\(models, n\)"):
@@ -365,5 +365,5 @@ def test_batch_statistics_side_losses_and_frozen_weights_are_refused() -> None:
 
 def test_a_scalar_loss_is_refused_before_training() -> None:
     model = layered(keras.layers.Dense(2))
-    with pytest.raises(ValueError, match="one number a record"):
+    with pytest.raises(ValueError, match="one number per record"):
         check_private(model, lambda p: tf.reduce_mean(model(p)), tf.ones([3, 4]))

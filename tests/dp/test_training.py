@@ -18,12 +18,17 @@ from scipy.stats import binom, chi2
 
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
-from bench.dp import accounting, networks
+from bench.core.source_code import reached
+from bench.dp import accounting, networks, sampling, vae
 from bench.dp import train as training
 from bench.dp import training_loop as engine
+from bench.dp.joint_training import train_jointly
 from bench.dp.layers import Single
-from bench.dp.networks import GAN, VAE, Autoencoder, Classifier
-from bench.dp.train import Privacy, Recipe, caching, private_training, train
+from bench.dp.networks import GAN, Autoencoder, Classifier
+from bench.dp.recipe import SCHEDULES, Privacy, Recipe, private_training
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.train import caching, train
+from bench.dp.vae import VAE
 from bench.dp.weights_cache import WeightsCache
 from bench.models.classifier import batch_rate, classify, standard, uniform
 from bench.store.store import Store
@@ -66,7 +71,7 @@ def one(made: Recipe, part: Examples, seed: int = 1) -> np.ndarray[Any, Any]:
 
 
 def rows_of(rate: float, n: int, steps: int, seed: int = 3) -> np.ndarray[Any, Any]:
-    return engine.poisson_rows([rate], [n], [np.random.default_rng(seed)], steps)[:, 0]
+    return sampling.poisson_rows([rate], [n], [np.random.default_rng(seed)], steps)[:, 0]
 
 
 def spread_p(counts: Any, n: int, rate: float) -> float:
@@ -77,7 +82,7 @@ def spread_p(counts: Any, n: int, rate: float) -> float:
 
 @pytest.mark.parametrize(("n", "rate", "steps"), [(300, 0.2, 1500), (300, 0.015, 6000)], ids=["coins", "by size"])
 def test_batch_sizes_are_binomial(n: int, rate: float, steps: int) -> None:
-    assert (rate * engine.FEW > 1) == (rate == 0.2)
+    assert (rate * sampling.FEW > 1) == (rate == 0.2)
     rows = rows_of(rate, n, steps)
     sizes = (rows >= 0).sum(1)
     assert spread_p(sizes, n, rate) > TINY
@@ -97,7 +102,7 @@ def test_batch_sizes_are_binomial(n: int, rate: float, steps: int) -> None:
 def test_no_batch_is_cut_and_no_record_is_in_one_twice() -> None:
     sizes = [50, 0, 7]
     rates = [0.3, 0.3, 0.6]
-    made = engine.poisson_rows(rates, sizes, [np.random.default_rng(k) for k in range(3)], 200)
+    made = sampling.poisson_rows(rates, sizes, [np.random.default_rng(k) for k in range(3)], 200)
     again = [np.random.default_rng(k) for k in range(3)]
     for step in made:
         for rate, n, rng, row in zip(rates, sizes, again, step, strict=True):
@@ -120,7 +125,7 @@ def test_padding_contributes_nothing(privacy: Privacy | None, how: str, values: 
     parts = [examples(6, 1), examples(40, 2)]
     made = recipe(SMALL_VAE, rate=0.2, steps=3, privacy=privacy, engine=how)
     for seed in range(100):  # one under which no batch of the first part holds record 0, which padding points at
-        rows = engine.poisson_rows([made.rate], [6], [engine.streams(seed).batches], made.steps)
+        rows = sampling.poisson_rows([made.rate], [6], [sampling.streams(seed).batches], made.steps)
         if not (rows == 0).any() and (rows >= 0).any():
             break
     before = train(made, parts, [seed, 1000])
@@ -215,7 +220,7 @@ def test_the_divergence_from_the_prior_is_alive(privacy: Privacy | None) -> None
 
 
 def test_the_divergence_is_the_closed_form() -> None:
-    tf = engine.tensorflow()
+    tf = tensorflow()
     x = tf.zeros((2, 6))
     code = tf.constant([[0.0, 0.0, 0.0, 0.0], [1.0, -2.0, 0.5, -1.0]])
     weighted = replace(SMALL_VAE, kl_weight=3.0).loss([tf.zeros((2, 6)), code], x, None)
@@ -276,7 +281,7 @@ def test_schedules_end_at_nothing() -> None:
         made = recipe(steps=steps, rate=1.0, schedule=schedule, privacy=None)
         return float(np.linalg.norm(one(made, part) - start()))
 
-    constant, cosine, linear = (moved(4, schedule) for schedule in training.SCHEDULES)
+    constant, cosine, linear = (moved(4, schedule) for schedule in SCHEDULES)
     assert cosine < 0.75 * constant
     assert linear < 0.75 * constant
     # By hand: the rates of a linear schedule of two steps are 1 and a half of the learning rate.
@@ -377,7 +382,7 @@ def test_noise_in_the_weights_has_the_accounted_scale() -> None:
 def test_equal_seeds_are_refused() -> None:
     parts = [examples(), examples(seed=1)]
     for seeds in ([1, 1], [1], [1, 2, 3]):
-        with pytest.raises(ValueError, match="seed of its own"):
+        with pytest.raises(ValueError, match="a different seed"):
             train(recipe(), parts, seeds)
 
 
@@ -410,8 +415,8 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit() -> None:
 
 
 def test_data_start_and_noise_are_streams_apart() -> None:
-    own, other = engine.streams(4), engine.streams(5)
-    keys = {own.noise, own.draws, own.free, other.noise, other.draws, other.free}
+    own, other = sampling.streams(4), sampling.streams(5)
+    keys = {own.noise, own.noise_inputs, own.unclipped, other.noise, other.noise_inputs, other.unclipped}
     assert len(keys) == 6
     numbers = {s.random() for s in (own.start, own.batches, other.start, other.batches)}
     assert len(numbers) == 4
@@ -444,7 +449,7 @@ def test_plain_training_that_diverges_is_an_error() -> None:
 
 @dataclass(frozen=True)
 class Convolved(Classifier):
-    """A small network of the kind that one-pass clipping does not know."""
+    """A small network of the kind that ghost clipping does not know."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         from tensorflow import keras
@@ -489,7 +494,7 @@ class Bent(Classifier):
         ("norm", "batch means|batch_normalization"),
         ("centred", "mixes records"),
         ("regularised", "add_loss"),
-        ("reduced", "one number a record"),
+        ("reduced", "one number per record"),
     ],
 )
 def test_networks_that_break_the_clip_are_refused(extra: str, why: str, engine: str) -> None:
@@ -515,7 +520,7 @@ def test_what_one_pass_does_not_know_trains_with_the_reference() -> None:
 
 def test_records_are_let_go_of_when_a_training_ends() -> None:
     """TensorFlow keeps every program that was traced: captured records would pile up, a copy a training."""
-    tf, part = engine.tensorflow(), examples(37)
+    tf, part = tensorflow(), examples(37)
     for privacy in (None, Privacy(0.5, 1.0)):
         train(recipe(privacy=privacy), [part], [1])
         gc.collect()
@@ -537,14 +542,14 @@ def procedure(k: int) -> Any:
 
 
 def test_calls_together_give_what_each_gives_alone_in_a_training_a_stage(calls: list[Any]) -> None:
-    found = training.train_jointly([lambda k=k: procedure(k) for k in range(4)])
+    found = train_jointly([lambda k=k: procedure(k) for k in range(4)])
     assert [(len(arguments[1]), arguments[3]) for arguments in calls] == [(4, "first"), (4, "second")]
     for k, (name, *fits) in enumerate(found):
         assert name == k
         for fit, alone in zip(fits, procedure(k)[1:], strict=True):
             np.testing.assert_allclose(flat(fit), flat(alone), rtol=0, atol=1e-5)
             assert fit.dp_event == alone.dp_event
-    assert training.train_jointly([]) == []
+    assert train_jointly([]) == []
 
 
 def test_calls_of_other_shapes_and_lengths_go_side_by_side(calls: list[Any]) -> None:
@@ -554,7 +559,7 @@ def test_calls_of_other_shapes_and_lengths_go_side_by_side(calls: list[Any]) -> 
     def other() -> Any:
         return train(recipe(SMALL_VAE), [examples(9)], [7], "first")[0]
 
-    found = training.train_jointly([short, lambda: procedure(0), other, lambda: procedure(1)])
+    found = train_jointly([short, lambda: procedure(0), other, lambda: procedure(1)])
     assert sorted(len(arguments[1]) for arguments in calls) == [1, 2, 2]
     assert found[0] == "nothing to train"
     np.testing.assert_allclose(flat(found[2]), flat(other()), rtol=0, atol=1e-6)
@@ -578,17 +583,17 @@ def test_a_call_that_fails_ends_all_and_leaves_no_thread() -> None:
     before = threading.active_count()
     for order in ([fails, waits], [waits, fails]):
         with pytest.raises(RuntimeError, match="after its first"):
-            training.train_jointly(order)
+            train_jointly(order)
     assert reached == []
     assert threading.active_count() == before
-    with pytest.raises(ValueError, match="seed of its own"):  # noise of one model would be that of another
-        training.train_jointly([lambda: train(recipe(), [examples()], [1])] * 2)
+    with pytest.raises(ValueError, match="a different seed"):  # noise of one model would be that of another
+        train_jointly([lambda: train(recipe(), [examples()], [1])] * 2)
     assert threading.active_count() == before
 
 
 def test_calls_together_are_remembered(store: Store, calls: list[Any]) -> None:
     for _ in range(2):
-        training.train_jointly([lambda k=k: procedure(k) for k in range(2)])
+        train_jointly([lambda k=k: procedure(k) for k in range(2)])
     assert len(calls) == 2
 
 
@@ -596,11 +601,9 @@ def test_calls_of_calls_train_as_one_too(calls: list[Any]) -> None:
     """Say the seeds of a control, each of which plays an attack that trains shadow models."""
 
     def outer(k: int) -> Any:
-        return training.train_jointly(
-            [lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)]
-        )
+        return train_jointly([lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)])
 
-    found = training.train_jointly([lambda k=k: outer(k) for k in range(3)])
+    found = train_jointly([lambda k=k: outer(k) for k in range(3)])
     assert [len(arguments[1]) for arguments in calls] == [6]
     for k, fits in enumerate(found):
         for j, fit in zip((2 * k, 2 * k + 1), fits, strict=True):
@@ -644,36 +647,36 @@ def test_what_was_trained_is_not_trained_again(store: Store, monkeypatch: pytest
 
 def test_fits_are_counted_once_each_with_what_they_cost_and_what_was_recalled(store: Store) -> None:
     def ask() -> Any:
-        return training.train_jointly([lambda k=k: procedure(k) for k in range(2)])
+        return train_jointly([lambda k=k: procedure(k) for k in range(2)])
 
     with training.recording_trainings() as first:
         [_, fit, _], _ = ask()
         ask()  # found by now, but made within the block
     assert len(first.seconds) == 2
     assert fit.seconds in first.seconds.values()
-    assert first.recalled == 0
+    assert first.seconds_cached == 0
     assert all(map(store.weights.has, first.seconds))
     with training.recording_trainings() as again:
         ask()
         ask()
     assert again.seconds == first.seconds
-    assert again.recalled == pytest.approx(sum(first.seconds.values()))
+    assert again.seconds_cached == pytest.approx(sum(first.seconds.values()))
     with training.recording_trainings() as none:
         pass
-    assert (none.seconds, none.recalled) == ({}, 0)
+    assert (none.seconds, none.seconds_cached) == ({}, 0)
     assert not store.weights.has("0" * 32)
 
 
 def test_fits_within_the_threads_of_calls_are_counted_too(store: Store) -> None:
     def ask(k: int) -> Any:
         made = {"seconds": np.float64(k + 1)}
-        return training.remembered((k,), recipe().net, lambda: made)
+        return training.cached((k,), recipe().net, lambda: made)
 
     for recalled in (0.0, 6.0):
         with training.recording_trainings() as fits:
-            training.train_jointly([lambda k=k: ask(k) for k in range(3)])
+            train_jointly([lambda k=k: ask(k) for k in range(3)])
         assert sorted(fits.seconds.values()) == [1, 2, 3]
-        assert fits.recalled == recalled
+        assert fits.seconds_cached == recalled
 
 
 def test_any_change_trains_again(store: Store, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -688,19 +691,22 @@ def test_any_change_trains_again(store: Store, calls: list[Any], monkeypatch: py
     assert len(calls) == 6
     train(recipe(), [part], [1])
     assert len(calls) == 6
-    monkeypatch.setattr(training, "source_digest", lambda path: "other" if path.name == "optimizer.py" else "same")
+    monkeypatch.setattr(training, "code_digest", lambda files: "other")
     train(recipe(), [part], [1])
     assert len(calls) == 7
 
 
 def test_the_code_of_a_network_from_elsewhere_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Path] = []
-    monkeypatch.setattr(training, "source_digest", lambda path: seen.append(path) or "same")
-    training._code(Bent((6,), 3))
-    assert {path.name for path in seen} == {
-        "__init__.py", "clipping.py", "engine.py", "layers.py", "nets.py", "optimizer.py", "pictures.py",
-        "randomness.py", "training.py", Path(__file__).name,
+    roots: list[Path] = []
+    monkeypatch.setattr(training, "code_digest", lambda files: roots.extend(files) or "same")
+    training.training_code(Bent((6,), 3))
+    assert Path(__file__) in roots
+    names = {path.name for path in reached(path for path in roots if path != Path(__file__))}
+    assert names >= {
+        "clipping.py", "training_loop.py", "training_program.py", "sampling.py", "layers.py", "networks.py",
+        "optimizer.py", "randomness.py", "train.py",
     }  # fmt: skip
+    assert not names & {"joint_training.py", "store.py"}
 
 
 def test_nothing_is_pickled(store: Store) -> None:
@@ -809,5 +815,5 @@ def test_halves_are_the_whole() -> None:
     assert pictures.shape == (20, 2, 3)
     np.testing.assert_allclose(pictures.reshape(20, 6), networks.mapping(whole, "sigmoid")(part.x), atol=1e-6)
     assert networks.mapping(encoder)(part.x[:0]).shape == (0, 3)
-    vae = train(recipe(SMALL_VAE), [part], [1])[0]
-    assert networks.mapping(networks.decoder(SMALL_VAE, vae.weights))(np.zeros((4, 2))).shape == (4, 6)
+    fitted = train(recipe(SMALL_VAE), [part], [1])[0]
+    assert networks.mapping(vae.decoder(SMALL_VAE, fitted.weights))(np.zeros((4, 2))).shape == (4, 6)

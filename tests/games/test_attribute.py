@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from attacks.art_attribute import LEARNERS
 from attacks.confidence_attribute import PRIORS
-from bench.conformance.attack_checks import CHECKS, Player, has_a_required_score
+from bench.conformance.attack_checks import CHECKS, AttackRuns, has_a_required_score
 from bench.conformance.check import Check, Skip
 from bench.conformance.toy_games import CLASSES, EVERYBODY, SIGMAS, VALUES, people, sigmas
 from bench.conformance.toy_releases import knower
@@ -286,13 +286,13 @@ def test_equal_scores_are_a_guess_at_random_and_the_surest_are_the_surest() -> N
 
 
 @cache
-def player(name: str) -> Player:
-    return Player(Choice(components().attacks[name]), components())
+def player(name: str) -> AttackRuns:
+    return AttackRuns(Choice(components().attacks[name]), components())
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=repr)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_keeps_the_contract(name: str, check: Check[Player]) -> None:
+def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
     """Each check of the kit; one attack declares no required score (`bench.runner.controls`)."""
     if check is has_a_required_score and name == "art_attribute":
         with pytest.raises(Skip, match="more than chance"):

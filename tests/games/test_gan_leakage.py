@@ -22,7 +22,7 @@ from bench.dp.train import caching
 from bench.dp.weights_cache import WeightsCache
 from bench.games import GAN_LEAKAGE, INVERSION, GanLeakageTargets
 from bench.models.federated import protocol as federation
-from bench.models.federated.protocol import Plan
+from bench.models.federated.plan import Plan
 from defenses.federated import federated
 
 SEED = 1

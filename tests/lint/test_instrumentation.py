@@ -1,4 +1,4 @@
-"""The doors are watched without being changed, and the sums of a training are read off as they were."""
+"""Mechanisms are observed without being changed, and the sums of a training are those that the optimizer took."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from conftest import components, quick
 
 from bench.core.dataset import Data, Examples
-from bench.dp import gaussian_mechanism, networks, training_loop
+from bench.dp import gaussian_mechanism, instrumentation, networks
 from bench.dp.layers import Single
 from bench.dp.networks import Classifier
-from bench.dp.train import Privacy, Recipe, train
+from bench.dp.recipe import Privacy, Recipe
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.train import train
 from bench.lint.instrumentation import watching
 from bench.lint.white_box_steps import Steps
-from bench.models.federated import server
 
 NET = Classifier((6,), 3, (5,), "tanh")
 LOOSE = Privacy(1e6, 0.0)  # nothing is clipped, nothing noised
@@ -33,7 +34,7 @@ def recipe(**changes: Any) -> Recipe:
 
 def plain_sum(weights: list[Any], part: Examples) -> np.ndarray[Any, Any]:
     """The sum of all gradients at these weights, by a tape."""
-    tf = training_loop.tensorflow()
+    tf = tensorflow()
     model = networks.build(NET, Single())
     model.set_weights(weights)
     with tf.GradientTape() as tape:
@@ -76,23 +77,22 @@ def test_steps_are_those_of_training() -> None:
 @pytest.mark.parametrize(("name", "trained", "summed", "averaged"), [
     ("dp_vaegm", 1, 0, 0), ("pate", 0, 1, 0), ("federated_client_dp", 0, 0, 2), ("none", 0, 0, 0),
 ])  # fmt: skip
-def test_what_goes_through_is_seen_and_the_doors_are_as_before(
+def test_what_is_released_is_seen_and_nobody_observes_afterwards(
     name: str, trained: int, summed: int, averaged: int, cancer: Data
 ) -> None:
-    doors = training_loop.Training, server.Server.close, gaussian_mechanism.gaussian
     component = components().defenses[name]
     with watching() as seen:
         watched = component.function(cancer.private, cancer.public, seed=0, **quick(component))
-        with pytest.raises(RuntimeError, match="watched already"), watching():
+        with pytest.raises(RuntimeError, match="another observer"), watching():
             pass
-    assert doors == (training_loop.Training, server.Server.close, gaussian_mechanism.gaussian)
+    assert instrumentation.current_observer() is None
     assert [len(seen.trained), len(seen.summed), len(seen.averaged)] == [trained, summed, averaged]
     assert all(one.steps() == one.recipes[0].steps for one in seen.trained)
     plain = component.function(cancer.private, cancer.public, seed=0, **quick(component))
     assert np.array_equal(watched.predict(cancer.holdout.x), plain.predict(cancer.holdout.x))
 
 
-def test_blindfolded_nothing_private_goes_through() -> None:
+def test_blindfolded_nothing_private_is_released() -> None:
     with watching(blindfold=True) as seen:
         rng = np.random.default_rng(0)
         noised = gaussian_mechanism.gaussian(np.full(1000, 7.0), 1.0, 2.0, rng)

@@ -13,11 +13,14 @@ from conftest import split
 from bench.core.dataset import Data, Examples
 from bench.core.errors import UserError
 from bench.core.randomness import derive
-from bench.dp import accounting, training_loop
+from bench.dp import accounting, sampling, training_loop
 from bench.dp.networks import Weights
-from bench.dp.train import Privacy, Recipe
+from bench.dp.recipe import Privacy, Recipe
+from bench.dp.tensorflow_setup import tensorflow
 from bench.models.federated import server as aggregation
-from bench.models.federated.protocol import Config, Federation, Honest, Plan, Reply, Run, Terms, federation, partition
+from bench.models.federated.honest_clients import HonestClients
+from bench.models.federated.plan import Config, Plan, Reply, Terms, partition
+from bench.models.federated.protocol import Federation, Run, federation
 from bench.models.federated.server import Message, Policy, Refused, Server, largest, norm
 from defenses.federated import federated
 from defenses.federated_client_dp import federated_client_dp
@@ -112,14 +115,14 @@ def test_clients_share_no_record_and_hold_few_classes(digits: Data) -> None:
 
 def test_it_is_federated_averaging(digits: Data) -> None:
     """Against a loop over clients, steps and records' gradients that shares nothing with it but the lots and seeds."""
-    tf = training_loop.tensorflow()
+    tf = tensorflow()
     fed = made(digits, clients=3, classes_each=4)
     seed = derive(derive(fed.seed, "honest"), "clients")
-    streams = [training_loop.streams(derive(seed, k)).batches for k in range(3)]
+    streams = [sampling.streams(derive(seed, k)).batches for k in range(3)]
     weights, model = fed.start(), fed.terms.model()
     for _ in range(3):
         ends = []
-        for part, rng in zip(fed.parts, streams, strict=True):
+        for part, rng in zip(fed.shards, streams, strict=True):
             model.set_weights(weights)
             for _ in range(2):
                 rows = np.flatnonzero(rng.random(len(part)) < fed.rate)
@@ -168,7 +171,7 @@ def test_a_share_of_the_parameters_is_sent_the_largest_changes(share: float, dig
 
 def test_a_share_of_the_parameters_is_fetched_the_largest_changes(digits: Data) -> None:
     fed = made(digits, download=0.25)
-    honest = Honest(fed, 0)
+    honest = HonestClients(fed, 0)
     before = [flat(own) for own in honest.local]
     new = [w + np.float32(0.01) * np.arange(w.size, dtype=np.float32).reshape(w.shape) for w in fed.start()]
     starts: list[Weights] = []
@@ -399,13 +402,13 @@ def test_the_joined_run_has_noise_of_its_own(digits: Data) -> None:
 
 def test_an_honest_client_speaks_flower(digits: Data) -> None:
     fed = made(digits)
-    client = Honest(fed, 0).members[1]
+    client = HonestClients(fed, 0).members[1]
     weights, examples, answer = client.fit(fed.start(), {"round": 1, "token": "x"})
     assert answer == {"token": "x"}
     assert examples == 200 // 5  # what is expected of a client, not what it holds
     assert flat(client.get_parameters({})).shape == flat(weights).shape
     (before, n, _), (after, _, found) = (client.evaluate(w, {}) for w in (fed.start(), weights))
-    assert n == len(fed.parts[1])
+    assert n == len(fed.shards[1])
     assert after < before
     assert 0 <= found["accuracy"] <= 1
 

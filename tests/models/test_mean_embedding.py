@@ -18,7 +18,8 @@ from bench.core.dataset import Data, Examples
 from bench.dp import accounting, networks
 from bench.dp import train as training
 from bench.dp.layers import Single
-from bench.dp.networks import VAE
+from bench.dp.recipe import Recipe
+from bench.dp.vae import VAE
 from bench.models.mean_embedding import (
     LENGTH,
     NORM,
@@ -29,7 +30,7 @@ from bench.models.mean_embedding import (
     median_distance,
     rows,
 )
-from bench.models.vae_generator import turns, vae
+from bench.models.vae_generator import interleaved_labels, vae
 
 FLAT = Kernel((30,), 400, 1.3)
 
@@ -185,7 +186,7 @@ def test_a_matched_generator_makes_what_it_was_matched_to() -> None:
     np.testing.assert_allclose(shares, [1 / 3, 2 / 3], atol=1e-4)
     decoder = vae((6,), (32,), 4, "relu", cosines=0, decay=0.0, classes=2)
     matched = Matched(wanted.shape, kernel, decoder, 100, binary=(0, 1, 2, 3, 4, 5))
-    recipe = training.Recipe(matched, 400, 1.0, 1.0, 0.01, schedule="linear")
+    recipe = Recipe(matched, 400, 1.0, 1.0, 0.01, schedule="linear")
     [made] = training.train(recipe, [wanted], [1])
     generator = matched.generator(made.weights)
     z = rng.standard_normal((4000, 4))
@@ -202,7 +203,7 @@ def test_generators_that_are_matched_as_one_are_those_alone() -> None:
     rng = np.random.default_rng(0)
     net = Matched((801,), FLAT, VAE((30,), (8,), 2, classes=2), 5, (0, 3, 7))
     parts = [Examples(rng.normal(size=(2, 801)) ** 2, np.arange(2), 2) for _ in range(2)]
-    recipe = training.Recipe(net, 3, 1.0, 1.0, 0.01)
+    recipe = Recipe(net, 3, 1.0, 1.0, 0.01)
     both = training.train(recipe, parts, [5, 6])
     for fit, part, seed in zip(both, parts, (5, 6), strict=True):
         [alone] = training.train(replace(recipe), [part], [seed])
@@ -213,12 +214,12 @@ def test_generators_that_are_matched_as_one_are_those_alone() -> None:
 @pytest.mark.parametrize("n", [0, 1, 7, 1000])
 def test_labels_take_turns_by_their_shares(n: int) -> None:
     shares = np.array([0.61, 0.3, 0.09])
-    y = turns(shares, n)
+    y = interleaved_labels(shares, n)
     assert len(y) == n
     for k, share in enumerate(shares):
         counts = np.cumsum(y == k)
         assert (np.abs(counts - share * np.arange(1, n + 1)) <= 1.5).all()
-    assert np.array_equal(turns(np.full(3, 1 / 3), 7), [0, 1, 2, 0, 1, 2, 0])
+    assert np.array_equal(interleaved_labels(np.full(3, 1 / 3), 7), [0, 1, 2, 0, 1, 2, 0])
 
 
 def test_features_of_one_network_do_not_train() -> None:

@@ -135,16 +135,17 @@ def ours(task: Task) -> Loop:
     import steps
 
     from bench.core.dataset import Examples
-    from bench.dp import networks, train
+    from bench.dp import networks
+    from bench.dp.recipe import Privacy, Recipe
 
     if not task.private:
         return keras_loop(task)
     net = networks.Autoencoder(SIZES[:1], SIZES[1:2], SIZES[2])
-    privacy = train.Privacy(CLIP, task.noise)
+    privacy = Privacy(CLIP, task.noise)
     how = (LEARNING_RATE, "adam") if task.adam else (1.0, "sgd")
-    recipe = train.Recipe(net, STEPS, task.size / len(task.x), task.size, *how, privacy=privacy, engine="onepass")
-    run, model = steps.ours(recipe, [Examples(task.x, np.zeros(len(task.x), np.int64), 10)], initial())
-    return run, model.get_weights
+    recipe = Recipe(net, STEPS, task.size / len(task.x), task.size, *how, privacy=privacy, engine="onepass")
+    run, training = steps.ours(recipe, [Examples(task.x, np.zeros(len(task.x), np.int64), 10)], initial())
+    return run, lambda: [w[0] for w in training.weights]
 
 
 def tf_privacy(task: Task) -> Loop:

@@ -18,7 +18,8 @@ import numpy as np
 from bench.core.dataset import Examples
 from bench.dp import networks, training_loop
 from bench.dp.layers import Single
-from bench.dp.train import Privacy, Recipe
+from bench.dp.recipe import Privacy, Recipe
+from bench.dp.tensorflow_setup import tensorflow
 
 STEPS = 20
 
@@ -49,32 +50,27 @@ def recipe(net: networks.Net, batch: int, n: int = 10_000, **changed: Any) -> Re
 
 
 def ours(made: Recipe, parts: Sequence[Examples], start: Sequence[Any] | None = None) -> tuple[Callable[..., Any], Any]:
-    """A function that runs k steps of the engine on Poisson batches, and the Keras model that they train.
+    """A function that runs k steps of the engine on Poisson batches, and the training that they belong to.
 
     Warm already, but where it is told what weights to start from.
     """
-    own = [training_loop.streams(k) for k in range(len(parts))]
-    model = training_loop.build(made.net, [s.start for s in own])
+    training = training_loop.Training([made] * len(parts), parts, range(len(parts)))
     if start:
-        model.set_weights(start)
-    run, iterations, _ = training_loop._program([made] * len(parts), model, *training_loop.pad(parts), own)
-    sizes, generators = [len(part) for part in parts], [s.batches for s in own]
-    rows = training_loop.tensorflow().constant(
-        training_loop.poisson_rows([made.rate] * len(parts), sizes, generators, made.steps)
-    )
+        training.set_weights(start)
+    rows = tensorflow().constant(training.draw(made.steps))
 
     def steps(k: int = STEPS) -> None:
-        run(rows[:k])
-        iterations.numpy()
+        training.take(rows[:k])
+        _ = training.steps
 
     if not start:
         steps()
-    return steps, model
+    return steps, training
 
 
 def keras(net: networks.Net, part: Examples, batch: int) -> Callable[[], None]:
     """Twenty ordinary Keras steps: a traced loop, fixed batches, Keras' own Adam and a mean loss."""
-    tf = training_loop.tensorflow()
+    tf = tensorflow()
     model, optimizer = networks.build(net, Single()), tf.keras.optimizers.Adam(1e-3)
     x, y = tf.constant(part.x), tf.constant(part.y)
     rng = np.random.default_rng(1)

@@ -24,8 +24,9 @@ from steps import NETS, keras, ours, recipe, records
 
 from bench.core.dataset import Examples
 from bench.dp import train
-from bench.dp.networks import VAE, Classifier
-from bench.dp.train import Privacy, Recipe
+from bench.dp.networks import Classifier
+from bench.dp.recipe import Privacy, Recipe
+from bench.dp.vae import VAE
 
 PRIVATE = Privacy(1.0, 1.0)
 
@@ -123,7 +124,7 @@ def test_the_reference_over_one_pass_through_training(benchmark: Any) -> None:
 
 def test_tensorflows_own_normals_over_ours(benchmark: Any) -> None:
     from bench.dp.optimizer import normals
-    from bench.dp.training_loop import tensorflow
+    from bench.dp.tensorflow_setup import tensorflow
 
     tf, size = tensorflow(), 730_512  # the weights of the autoencoder
     theirs = tf.function(lambda step: tf.random.stateless_normal([size], tf.stack([step, step]), alg="philox"))
@@ -135,10 +136,11 @@ def test_tensorflows_own_normals_over_ours(benchmark: Any) -> None:
 
 def test_a_plain_step_in_xla_over_one_without(benchmark: Any) -> None:
     """Why XLA is not used: where this falls below 1 by much, think again."""
-    from bench.dp import networks, training_loop
+    from bench.dp import networks
     from bench.dp.layers import Single
+    from bench.dp.tensorflow_setup import tensorflow
 
-    tf, net = training_loop.tensorflow(), NETS["autoencoder"]
+    tf, net = tensorflow(), NETS["autoencoder"]
     model, x = networks.build(net, Single()), tf.constant(records(net.shape, 256).x)
 
     def gradients() -> Any:
@@ -153,7 +155,7 @@ def test_a_plain_step_in_xla_over_one_without(benchmark: Any) -> None:
 
 def test_a_product_in_half_precision_over_one_in_single(benchmark: Any) -> None:
     """Why mixed precision is not used on a CPU: as above."""
-    from bench.dp.training_loop import tensorflow
+    from bench.dp.tensorflow_setup import tensorflow
 
     tf = tensorflow()
     rng = np.random.default_rng(0)

@@ -166,8 +166,8 @@ def test_pictures_and_tables_are_drawn(tmp_path):
 
     frame = pd.DataFrame({"epsilon": [1.0, 8.0], "accuracy": [0.3, 0.8], "defense": ["a", "b"]})
     figure = sns.relplot(frame, x="epsilon", y="accuracy", hue="defense")
-    figure.savefig(tmp_path / "board.png")
-    assert (tmp_path / "board.png").stat().st_size > 1000
+    figure.savefig(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 def test_plain_yaml_and_rich():

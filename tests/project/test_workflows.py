@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.cli.main import main, options, run_commands
+from tests.project.commands import in_shell, read, request
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -28,9 +27,7 @@ def steps(flow: Any) -> list[dict[str, Any]]:
 
 def commands(flow: Any) -> list[list[str]]:
     """Every use of `bench` in a workflow, wherever in a line it stands."""
-    lines = [line for step in steps(flow) for line in step.get("run", "").splitlines()]
-    found = [re.search(r"(?:^|[;&|] *|do )(?:python -m )?bench +([^;&|]+)", line.strip()) for line in lines]
-    return [shlex.split(match[1]) for match in found if match]
+    return in_shell(line for step in steps(flow) for line in step.get("run", "").splitlines())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -41,9 +38,7 @@ def test_a_workflow_is_one_and_its_commands_are_accepted(path: Path, monkeypatch
     assert flow["permissions"] == {"contents": "read"}
     monkeypatch.chdir(ROOT)
     for argv in commands(flow):
-        arguments = main._parse(argv)
-        settings, parts = options.settings(arguments)
-        assert options.request(run_commands.discover(None), settings, parts).grids
+        assert request(read(argv)).grids
     for step in steps(flow):
         if "run" in step:
             checked = subprocess.run(["bash", "-n"], input=step["run"], text=True, capture_output=True)
@@ -52,7 +47,7 @@ def test_a_workflow_is_one_and_its_commands_are_accepted(path: Path, monkeypatch
 
 def test_there_is_one_gate_and_it_checks_the_small_board_on_every_change() -> None:
     every = {path.stem: commands(yaml.safe_load(path.read_text())) for path in FILES}
-    gate = ["check", "--config", "results/boards/small.yaml", "--write", "difference.md"]
+    gate = ["reproduce", "--config", "results/boards/small.yaml", "--write", "difference.md"]
     assert every["check"] == [gate]
     assert every["test"] == []
     assert load("check")[True] == {"push": {"branches": ["main"]}, "pull_request": None}
@@ -64,7 +59,7 @@ def test_the_large_board_is_checked_monthly_and_on_demand() -> None:
     assert re.fullmatch(r"\d+ \d+ \d+ \* \*", flow[True]["schedule"][0]["cron"])
     assert "workflow_dispatch" in flow[True]
     [argv] = commands(flow)
-    assert argv[:5] == ["check", "--config", "results/board.yaml", "--budget", "5h"]
+    assert argv[:5] == ["reproduce", "--config", "results/board.yaml", "--budget", "5h"]
     assert "--sample" in argv
     assert flow["jobs"]["check"]["timeout-minutes"] > 300
 
@@ -100,7 +95,7 @@ def gh(folder: Path, comments: str) -> str:
     env = {"PATH": f"{folder}:/usr/bin:/bin", **ours}
     subprocess.run(["bash", "-e", "-o", "pipefail", "-c", step["run"]], cwd=folder, env=env, check=True)
     body = (folder / "comment.md").read_text()
-    assert body.startswith("<!-- bench check -->\n# Difference")
+    assert body.startswith("<!-- bench reproduce -->\n# Difference")
     assert len(body) < 65_536
     return (folder / "asked").read_text().splitlines()[-1]
 

@@ -64,7 +64,7 @@ def test_counts_are_those_of_a_loop_over_records(tmp_path: Path) -> None:
     one = len(lira | of_a) - len(both)
     assert found.counts == (N - one - len(both), one, len(both))
     assert sum(found.counts) == N
-    np.testing.assert_allclose(found.luck, [N * 0.99**2, N * 2 * 0.01 * 0.99, N * 0.01**2])
+    np.testing.assert_allclose(found.chance, [N * 0.99**2, N * 2 * 0.01 * 0.99, N * 0.01**2])
     assert f"| digits | 0 | {N} | 2 |" in paths[1].read_text()
 
 
@@ -84,5 +84,5 @@ def test_nothing_at_hand_is_said(tmp_path: Path) -> None:
 
 def test_the_verb_needs_fresh_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep(Store(tmp_path), "none", "confidence", {1})  # its digest is made up
-    assert main(["exposed", "--results", str(tmp_path)]) == 2
+    assert main(["exposure", "--results", str(tmp_path)]) == 2
     assert "run `bench run` first" in capsys.readouterr().err

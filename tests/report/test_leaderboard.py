@@ -15,9 +15,11 @@ import pytest
 from cells import cell
 from rich.console import Console
 
-from bench.core.markdown import table
-from bench.report.aggregate import build, mean, spell_epsilon
-from bench.report.render import show, write
+from bench.core.text import claimed_epsilon
+from bench.report import csv as csv_page
+from bench.report import markdown as pages
+from bench.report.aggregate import build, mean
+from bench.report.terminal import show
 from bench.store.records import CellResult
 from bench.store.store import Store
 
@@ -55,8 +57,13 @@ def printed(board: Any, width: int) -> str:
     return file.getvalue()
 
 
+def write(board: Any, store: Store) -> None:
+    pages.write(board, store)
+    csv_page.write(board, store)
+
+
 def markdown(board: Any, store: Store) -> str:
-    """The board and the pages of details."""
+    """The leaderboard and the pages of details."""
     write(board, store)
     return "".join(page.read_text() for page in [store.root / "leaderboard.md", *store.root.glob("*/details.md")])
 
@@ -66,19 +73,19 @@ def markdown(board: Any, store: Store) -> str:
     [
         (0.60, 0.01, 0.10, True),
         (0.51, 0.01, 0.10, False),  # not told from chance
-        (0.60, 0.01, 0.01, False),  # not told from the blind answer
+        (0.60, 0.01, 0.01, False),  # not told from the baseline
         (0.60, 0.01, -0.10, False),
         (0.40, 0.01, 0.10, False),
     ],
 )
-def test_bold_needs_both_chance_and_blind_beaten(
+def test_bold_needs_both_chance_and_the_baseline_beaten(
     tmp_path: Path, auc: float, se: float, gain: float, bold: bool
 ) -> None:
     store = keep(tmp_path, [cell(auc=auc, se=se, gain=gain, baseline=auc - gain)])
     board = build(store, PLAIN)
     assert only(board).above_baseline is bold
-    assert (f"**{only(board).found}**" in markdown(board, store)) is bold
-    assert (f"{only(board).found} *" in printed(board, 200)) is bold
+    assert (f"**{only(board).headline}**" in markdown(board, store)) is bold
+    assert (f"{only(board).headline} *" in printed(board, 200)) is bold
 
 
 def test_bold_is_judged_over_all_seeds(tmp_path: Path) -> None:
@@ -90,12 +97,12 @@ def test_bold_is_judged_over_all_seeds(tmp_path: Path) -> None:
 def test_mean_over_seeds_is_the_naive_one(tmp_path: Path) -> None:
     values, ses = [0.60, 0.62], [0.03, 0.01]
     store = keep(tmp_path, [cell(seed=i, auc=v, se=s) for i, (v, s) in enumerate(zip(values, ses, strict=True))])
-    figure = only(build(store, PLAIN)).found
+    estimate = only(build(store, PLAIN)).headline
     within = 1.959964 * math.sqrt(ses[0] ** 2 + ses[1] ** 2) / 2
     between = 12.7062 * float(np.std(values, ddof=1)) / math.sqrt(2)  # Student's t with one degree of freedom
-    assert figure.value == pytest.approx(0.61)
-    assert figure.high - figure.value == pytest.approx(max(within, between), rel=1e-5)
-    assert figure.value - figure.low == pytest.approx(max(within, between), rel=1e-5)
+    assert estimate.value == pytest.approx(0.61)
+    assert estimate.high - estimate.value == pytest.approx(max(within, between), rel=1e-5)
+    assert estimate.value - estimate.low == pytest.approx(max(within, between), rel=1e-5)
 
 
 def test_one_seed_keeps_its_own_lopsided_interval() -> None:
@@ -103,8 +110,8 @@ def test_one_seed_keeps_its_own_lopsided_interval() -> None:
 
 
 def test_no_rate_is_shown_outside_of_0_to_1() -> None:
-    figure = mean([{"value": 0.0, "low": 0.0, "high": 0.9}, {"value": 1.0, "low": 0.9, "high": 1.0}])
-    assert (figure.low, figure.high) == (0.0, 1.0)
+    estimate = mean([{"value": 0.0, "low": 0.0, "high": 0.9}, {"value": 1.0, "low": 0.9, "high": 1.0}])
+    assert (estimate.low, estimate.high) == (0.0, 1.0)
 
 
 def test_what_does_not_apply_says_what_is_missing(tmp_path: Path) -> None:
@@ -133,7 +140,7 @@ def test_stale_only_when_every_seed_is(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(seed=0, auc=0.9), cell(seed=1, auc=0.6)])
     assert only(build(store, PLAIN, fresh=lambda _: False)).state == "stale"
     board = build(store, PLAIN, fresh=lambda result: result.seed == 1)
-    assert only(board).found.value == pytest.approx(0.6)
+    assert only(board).headline.value == pytest.approx(0.6)
     assert board.sections[0].rows[0].seeds == 1
     assert "1 of 2 seeds stale and left out" in markdown(board, store)
     stale = build(store, PLAIN, fresh=lambda _: False)
@@ -157,7 +164,7 @@ def test_not_measurable_is_a_state_and_a_reason(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(metrics=metrics)])
     board = build(store, PLAIN)
     assert only(board).state == "not measurable"
-    assert only(board).found is None
+    assert only(board).headline is None
     assert "2 non-members" in printed(board, 80)
     text = markdown(build(keep(tmp_path / "b", [cell()]), PLAIN), store)
     assert "not measurable: 500 non-members; 10000 are needed" in text
@@ -182,7 +189,7 @@ def test_a_removed_component_keeps_its_row(tmp_path: Path) -> None:
     assert "forgotten,depth=3" in markdown(build(store, known({}, {})), store)
 
 
-def test_doubts_are_footnotes_shared_by_the_cells_that_have_them(tmp_path: Path) -> None:
+def test_caveats_are_footnotes_shared_by_the_cells_that_have_them(tmp_path: Path) -> None:
     results = [
         cell("a", auc=0.51, caveats=("few records",)),
         cell("b", auc=0.60, caveats=("stopped early", "few records")),
@@ -198,11 +205,11 @@ def test_doubts_are_footnotes_shared_by_the_cells_that_have_them(tmp_path: Path)
     assert "- (1) few records" in text
 
 
-def test_blind_answer_is_averaged_over_seeds_and_stands_once(tmp_path: Path) -> None:
+def test_the_baseline_is_averaged_over_seeds_and_stands_once(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(seed=0, baseline=0.48), cell("a", seed=0, baseline=0.48), cell(seed=1, baseline=0.54)])
     board = build(store, PLAIN)
     assert board.sections[0].baseline.value == pytest.approx(0.51)
-    assert printed(board, 80).count("A cell: AUC, by luck 0.5. Blind answer (never sees the release): 0.510") == 1
+    assert printed(board, 80).count("Cells: AUC, by chance 0.5. Release-free baseline: 0.510") == 1
 
 
 def test_each_data_set_and_game_is_a_board_of_its_own(tmp_path: Path) -> None:
@@ -211,10 +218,10 @@ def test_each_data_set_and_game_is_a_board_of_its_own(tmp_path: Path) -> None:
     assert found == [("digits", "inversion"), ("digits", "membership"), ("mnist", "membership")]
 
 
-def test_notes_say_what_is_assumed_by_whom(tmp_path: Path) -> None:
+def test_notes_say_what_each_defense_takes_for_public(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell("a", public_knowledge=("n",)), cell("b", public_knowledge=("n", "class counts"))])
     text = markdown(build(store, None), store)
-    assert "Assumed public: class counts (b); n (a, b)." in text
+    assert "Public knowledge: class counts (b); n (a, b)." in text
     assert "not private to whoever knows the seed" in text
     assert "largest power of ten" in text
     assert "add/remove one record" in text
@@ -222,10 +229,10 @@ def test_notes_say_what_is_assumed_by_whom(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("epsilon", "spelled"), [(7.991, "8.00"), (8.0, "8.00"), (0.0, "0.00"), (math.inf, "inf")])
 def test_epsilon_is_never_rounded_in_its_favour(epsilon: float, spelled: str) -> None:
-    assert spell_epsilon(epsilon) == spelled
+    assert claimed_epsilon(epsilon) == spelled
 
 
-def test_csv_gives_back_the_figures_of_the_json(tmp_path: Path) -> None:
+def test_csv_gives_back_the_numbers_of_the_json(tmp_path: Path) -> None:
     results = [cell("a", auc=1 / 3 + 0.3, epsilon=7.123456789, caveats=("x, y", 'say "z"')), cell("b", seed=4)]
     store = keep(tmp_path, results)
     write(build(store, None, fresh=lambda result: result.seed == 4), store)
@@ -243,7 +250,7 @@ def test_csv_gives_back_the_figures_of_the_json(tmp_path: Path) -> None:
     assert not any("machine" in name or "roc" in name for name in frame.columns)
 
 
-def test_markdown_shows_the_figures_of_the_json(tmp_path: Path) -> None:
+def test_markdown_shows_the_numbers_of_the_json(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell("a", auc=0.614, se=0.01, epsilon=2.0, utility=0.812)])
     lines = markdown(build(store, None), store).splitlines()
     row = next(line for line in lines if line.startswith("| - | a | 0.8"))
@@ -261,7 +268,7 @@ def test_same_cells_same_bytes_and_no_needless_write(tmp_path: Path, monkeypatch
         write(build(store, PLAIN), store)
     for name in ("leaderboard.md", "leaderboard.csv"):
         assert (one.root / name).read_bytes() == (two.root / name).read_bytes()
-    monkeypatch.setattr("bench.report.render.put", lambda *_: pytest.fail("an unchanged file was written"))
+    monkeypatch.setattr("bench.core.files.write", lambda *_: pytest.fail("an unchanged file was written"))
     monkeypatch.setitem(sys.modules, "pandas", None)  # nor is pandas imported for it
     write(build(one, PLAIN), one)
 
@@ -277,8 +284,7 @@ def test_a_changed_csv_is_mended(tmp_path: Path) -> None:
 
 
 def test_counts_stay_whole_beside_a_cell_that_has_none(tmp_path: Path) -> None:
-    bare = cell("b")
-    gap = {**bare.metrics, "tpr_at_fpr_0.01": {"not_measurable": "500 non-members; 1000 are needed"}}
+    gap = {**cell("b").metrics, "tpr_at_fpr_0.01": {"not_measurable": "500 non-members; 1000 are needed"}}
     store = keep(tmp_path, [cell("a"), cell("b", metrics=gap)])
     write(build(store, None), store)
     frame = pd.read_csv(tmp_path / "leaderboard.csv", dtype=str)
@@ -306,7 +312,8 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
 def test_nothing_heavy_is_imported_to_show_a_board(tmp_path: Path) -> None:
     keep(tmp_path, [cell(), cell(seed=1)])
     code = (
-        "import sys, pathlib; from bench.store.store import Store; from bench.report.render import show;"
+        "import sys, pathlib; from bench.store.store import Store;"
+        "from bench.report.aggregate import build; from bench.report.terminal import show;"
         f"show(build(Store(pathlib.Path({str(tmp_path)!r})), None));"
         "heavy = {'tensorflow', 'keras', 'art', 'sklearn', 'pandas', 'seaborn', 'matplotlib', 'scipy.stats'};"
         "print(heavy & set(sys.modules) or 'light')"
@@ -316,18 +323,11 @@ def test_nothing_heavy_is_imported_to_show_a_board(tmp_path: Path) -> None:
 
 
 def test_an_attack_that_does_not_show_undefended_is_called_out(tmp_path: Path) -> None:
-    """A defense is praised only where the attack works on `none`; the mutant without the caveat says nothing."""
+    """An attack is evidence for a defense only where it works on `none`; the mutant without the caveat says nothing."""
     store = Store(tmp_path)
     store.save(cell(defense="dp_sgd", auc=0.5))
-    assert "nothing undefended was measured" in " ".join(build(store, None).sections[0].column_caveats)
+    assert "no undefended row was measured" in " ".join(build(store, None).sections[0].column_caveats)
     store.save(cell(defense="none", auc=0.51))
-    assert "confidence does not show" in " ".join(build(store, None).sections[0].column_caveats)
+    assert "confidence does not succeed" in " ".join(build(store, None).sections[0].column_caveats)
     store.save(cell(defense="none", auc=0.6))
     assert build(store, None).sections[0].column_caveats == ()
-
-
-def test_a_name_is_neither_a_column_nor_a_link() -> None:
-    """Whoever hands in scores names them."""
-    [_, _, row] = table(["defense"], [["a|b [c](http://d)"]])
-    assert row == "| a\\|b [c]\\(http://d) |"
-    assert table(["utility"], [["0.912 [0.871, 0.953]"]])[2] == "| 0.912 [0.871, 0.953] |"

@@ -58,9 +58,8 @@ def test_without_results_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_gaps_do_not_stop_a_picture(tmp_path: Path) -> None:
-    bare = cell("a")
     results = [
-        cell("a", metrics={key: value for key, value in bare.metrics.items() if key != "roc"}),
+        cell("a", metrics={key: value for key, value in cell("a").metrics.items() if key != "roc"}),
         cell("b", data="odd/name, here=1", utility=0.2),
         cell("c", data="mnist"),
         CellResult(**{**vars(cell("d", data="wine")), "utility": {"not_measurable": "no predictions"}}),

@@ -18,17 +18,18 @@ from bench.core.component import Choice, Component
 from bench.core.errors import UserError
 from bench.core.game import Challenge
 from bench.games import MEMBERSHIP
-from bench.report import render
+from bench.report import aggregate, markdown
 from bench.runner import controls
-from bench.runner.controls import Control, ControlSetting
+from bench.runner.controls import ControlSetting
 from bench.runner.registry import Registry
+from bench.store.records import ControlResult
 from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = Store(ROOT / "results")
 # It learns from public records, which are not memorised, what the release says about a record.
 RED = {"art_attribute": "positive control: where nothing defends it reaches"}
-GREEN = Control(
+GREEN = ControlResult(
     "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
     {"value": 0.5, "low": 0.4, "high": 0.6}, 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
 )  # fmt: skip
@@ -71,7 +72,7 @@ def registry(*attacks: Component) -> Registry:
     return replace(components(), attacks={one.name: one for one in attacks})
 
 
-def measured(one: Component, tmp_path: Path) -> Control:
+def measured(one: Component, tmp_path: Path) -> ControlResult:
     return controls.measure(Choice(one), registry(one), Store(tmp_path))
 
 
@@ -155,19 +156,19 @@ def test_a_red_control_stands_above_the_whole_column(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell())
     text = "null control: it finds what is not there."
-    board = render.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
+    board = aggregate.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
     assert board.sections[0].caveats[0] == f"confidence: {text}"
-    render.write(board, store)
+    markdown.write(board, store)
     assert f"- confidence: {text}" in (tmp_path / "leaderboard.md").read_text()
 
 
 def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell(attack="art_membership"))
-    caveats = render.build(store, components()).sections[0].caveats
+    caveats = aggregate.build(store, components()).sections[0].caveats
     assert any("`confidence` was not run here" in caveat for caveat in caveats)
     store.save(cell())
-    caveats = render.build(store, components()).sections[0].caveats
+    caveats = aggregate.build(store, components()).sections[0].caveats
     assert not any("was not run here" in caveat for caveat in caveats)
 
 
@@ -183,13 +184,13 @@ def test_the_program_measures_once_and_exits_1_on_red(
 ) -> None:
     asked: list[str] = []
 
-    def measure(attack: Choice, registry: Registry, *_: Any) -> Control:
+    def measure(attack: Choice, registry: Registry, *_: Any) -> ControlResult:
         asked.append(attack.label)
         red = ("positive control: too low",) if attack.name == "art_membership" else ()
         return replace(GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red)
 
     monkeypatch.setattr(controls, "measure", measure)
-    there = ["control", "--results", str(tmp_path)]
+    there = ["controls", "--results", str(tmp_path)]
     assert main([*there, "--attack", "confidence"]) == 0
     assert main([*there, "--attack", "confidence", "--attack", "art_membership"]) == 1
     assert asked == ["confidence", "art_membership"]
@@ -206,4 +207,4 @@ def test_shipped_controls_are_fresh_and_green(name: str) -> None:
         assert said is not None
         assert RED[name] in said
         return
-    assert said is None, f"{said} Run `bench control`, look at what it says, and commit results/controls."
+    assert said is None, f"{said} Run `bench controls`, look at what it says, and commit results/controls."

@@ -25,7 +25,7 @@ FRESH = itertools.count()
 DEFENSE = """
 from bench.core.component import defense
 
-@defense("NAME", publishes={"predict"}, assumes={"n"}, private=True)
+@defense("NAME", publishes={"predict"}, public_knowledge={"n"}, private=True)
 def made(private, public, *, seed, epsilon=8.0, hidden=(64, 32), steps=10, fast=False, loss="ce"):
     '''One line.
 
@@ -94,6 +94,10 @@ def test_the_file_is_there_so_it_is_found(folder: Path) -> None:
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def (", "SyntaxError"),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("class Odd(BaseException): ...\nraise Odd('out')", "Odd: out"),
+        ("class Mute(Exception):\n    def __str__(self): raise self\nraise Mute", "could not be loaded: Mute"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("from bench.registry import defense", "`from bench import defense`"),
         (DEFENSE.replace("predict", "perdict"), "publishes names 'perdict'"),
         (DEFENSE.replace('{"predict"}', '"predict"'), "must be a set of names"),
         (DEFENSE.replace("seed, ", ""), "must take the keyword-only argument seed"),
@@ -184,6 +188,8 @@ def test_a_plugin_replaces_its_namesake_and_says_so(folder: Path) -> None:
         ("1 / 0", "in line 1: ZeroDivisionError"),
         ("def f():\n    return 1 / 0\n\n\nf()", "in line 2: ZeroDivisionError"),
         ("x = 1", "declares no"),
+        ("class Odd(BaseException): ...\nraise Odd('out')", "in line 2: Odd: out"),
+        ("from bench.data import Examples", "`from bench import Examples`"),
     ],
 )
 def test_a_plugin_that_cannot_be_used_is_an_error(folder: Path, source: str | None, why: str) -> None:
@@ -192,6 +198,13 @@ def test_a_plugin_that_cannot_be_used_is_an_error(folder: Path, source: str | No
         path.write_text(source)
     with pytest.raises(UserError, match=why):
         discover([path])
+
+
+@pytest.mark.parametrize("where", ["d", "."])
+def test_a_stop_while_components_load_is_a_stop(folder: Path, where: str) -> None:
+    path = put(folder / where, "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        discover([] if where == "d" else [path])
 
 
 def test_options_are_cast_to_the_type_of_their_default(folder: Path) -> None:

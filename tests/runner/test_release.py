@@ -25,9 +25,9 @@ from bench.core.component import Choice
 from bench.core.dataset import Where
 from bench.core.notices import SEEDED, UNSEEDED
 from bench.dp.weights_cache import WeightsCache
+from bench.runner import play
+from bench.runner import release as releasing
 from bench.runner.release_card import contents
-from bench.runner.run import release as releasing
-from bench.runner.run import run
 from bench.runner.selection import choose
 from bench.store.store import Store
 
@@ -56,13 +56,13 @@ def release(private, seed, noise_multiplier=2.0):
     return Release(spent, synthetic=Examples(x, np.arange(50) % 2, 2))
 
 
-@defense("sums", publishes={"synthetic"}, private=True, assumes=(N, "features between 0 and 1"))
+@defense("sums", publishes={"synthetic"}, private=True, public_knowledge=(N, "features between 0 and 1"))
 def sums(private, public, *, seed, epsilon=8.0):
     """Noisy sums."""
     return release(private, seed)
 
 
-@defense("secretive", publishes={"synthetic"}, private=True, assumes=("features between 0 and 1",))
+@defense("secretive", publishes={"synthetic"}, private=True, public_knowledge=("features between 0 and 1",))
 def secretive(private, public, *, seed):
     """The same, and how many records there are is nobody's business."""
     return release(private, seed)
@@ -85,13 +85,13 @@ def answers(private, public, *, seed):
     """Publishes what no file holds."""
 
 
-@defense("chatty", publishes={"synthetic"}, private=True, assumes=(N,))
+@defense("chatty", publishes={"synthetic"}, private=True, public_knowledge=(N,))
 def chatty(private, public, *, seed):
     """Fails, and tells everybody its seed."""
     raise ValueError(f"bad seed {seed}")
 
 
-@defense("starts", publishes={"model"}, private=True, assumes=(N,))
+@defense("starts", publishes={"model"}, private=True, public_knowledge=(N,))
 def starts(private, public, *, seed):
     """A network whose layers remember the seed that they started from."""
     from tensorflow import keras
@@ -123,11 +123,11 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def release(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
-    """`bench run --release` in an empty folder, in this process."""
+    """`bench release` in an empty folder, in this process."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str, folder: str = "out", data: str = "made") -> int:
-        return main(["run", "--plugin", str(plugin), "--data", data, "--release", folder, *words])
+        return main(["release", "--plugin", str(plugin), "--data", data, "--into", folder, *words])
 
     return call
 
@@ -163,8 +163,8 @@ def test_the_seed_is_drawn_anew_with_256_bits_for_each_release(
     asked: list[int] = []
     monkeypatch.setattr(releasing.secrets, "randbits", lambda bits: asked.append(bits) or len(asked))
     seeds: list[int] = []
-    plain = run.release
-    monkeypatch.setattr(run, "release", lambda data, choice, seed: seeds.append(seed) or plain(data, choice, seed))
+    plain = play.release
+    monkeypatch.setattr(play, "release", lambda data, choice, seed: seeds.append(seed) or plain(data, choice, seed))
     assert release("--defense", "sums", "--defense", "secretive") == 0
     assert asked == [256, 256]
     assert seeds == [1, 2]
@@ -232,7 +232,7 @@ def test_no_file_holds_the_seed_or_one_derived_from_it(
 def test_where_nothing_can_be_written_nothing_is_trained(
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "release", lambda data, defense, seed: pytest.fail("trained"))
+    monkeypatch.setattr(play, "release", lambda data, defense, seed: pytest.fail("trained"))
     (tmp_path / "out").write_text("a file")
     assert release("--defense", "sums") == 2
     assert "a file is in its place" in capsys.readouterr().err
@@ -289,7 +289,7 @@ def test_the_card_says_what_is_promised_and_the_files_are_what_was_published(rel
 def test_no_private_record_is_in_a_release(release: Release, tmp_path: Path) -> None:
     registry = releasing_registry(tmp_path)
     [data] = choose(registry, "data", "made")
-    private = run._split(data, Where(), 0)[0].private
+    private = play.split(data, Where(), 0)[0].private
     assert release("--defense", "sums") == 0
     with np.load(tmp_path / "out" / "made" / "sums" / "synthetic.npz", allow_pickle=False) as archive:
         assert set(archive.files) == {"x", "y"}
@@ -309,7 +309,7 @@ def test_the_number_of_private_records_is_said_only_where_it_is_public(release: 
     card, words = json.loads((folder / "card.json").read_text()), (folder / "card.md").read_text()
     assert card["sizes"] is None
     assert not {"private", "holdout", "public"} & card["options"]["data"].keys()
-    assert "private not said" in words
+    assert "private not stated" in words
     assert "47" not in words
 
 
@@ -329,7 +329,7 @@ def test_a_digest_of_records_of_ones_own_is_no_part_of_a_release(release: Releas
 @pytest.mark.parametrize("name", ["dp_augm", "dp_sgd", "dp_vaegm"])
 def test_weights_are_those_of_the_release_and_rebuild_it_where_the_card_says_how(name: str) -> None:
     component = components().defenses[name]
-    found = run.release(split("breast_cancer"), Choice(component, quick(component)), 1)
+    found = play.release(split("breast_cancer"), Choice(component, quick(component)), 1)
     made, networks = contents(found)
     for access, network in networks.items():
         published = getattr(found, access)
@@ -358,18 +358,18 @@ def refused(err: str, why: str) -> None:
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "no defense": ([], "say which one with --defense"),
+    "no defense": ([], "select one with --defense"),
     "claims nothing": (["--defense", "open"], "open claims no differential privacy"),
     "ships and claims nothing": (["--defense", "none"], "none claims no differential privacy"),
     "epsilon is inf": (["--defense", "sums,epsilon=inf"], "trains without privacy"),
     "a sweep to inf": (["--defense", "sums", "--epsilon", "1,inf"], "trains without privacy"),
     "spends inf": (["--defense", "naked"], "spent an infinite epsilon"),
     "no file": (["--defense", "answers"], "publishes predict, of which nothing can be written"),
-    "attack": (["--defense", "sums", "--attack", "confidence"], "--release does not go with --attack"),
-    "seeds": (["--defense", "sums", "--seeds", "0"], "--release does not go with --seeds"),
-    "published": (["--defense", "sums", "--accept-published"], "--release does not go with --accept-published"),
-    "budget": (["--defense", "sums", "--budget", "1h"], "--release does not go with --budget"),
-    "results": (["--defense", "sums", "--results", "out"], "--release does not go with --results"),
+    "attack": (["--defense", "sums", "--attack", "confidence"], "`release` does not take '--attack'"),
+    "seeds": (["--defense", "sums", "--seeds", "0"], "`release` does not take '--seeds'"),
+    "committed": (["--defense", "sums", "--reuse-committed"], "`release` does not take '--reuse-committed'"),
+    "budget": (["--defense", "sums", "--budget", "1h"], "`release` does not take '--budget'"),
+    "results": (["--defense", "sums", "--results", "out"], "`release` does not take '--results'"),
 }
 
 
@@ -383,12 +383,18 @@ def test_what_must_not_be_released_is_one_sentence_and_nothing_is_written(
     assert files(tmp_path / "out") == {}
 
 
-def test_words_of_a_configuration_are_refused_alike(
-    release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("attack", "confidence"), ("seeds", "0"), ("reuse-committed", "true"), ("budget", "1h"), ("results", "out")],
+)
+def test_settings_of_a_configuration_are_refused_alike(
+    release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
-    (tmp_path / "board.yaml").write_text("parts: [{defense: sums}, {defense: sums, attack: confidence}]")
+    where = "parts: [{defense: sums}, {defense: sums, %s}]" if name in ("attack", "seeds") else "defense: sums\n%s"
+    (tmp_path / "board.yaml").write_text(where % f"{name}: {value}")
     assert release("--config", "board.yaml") == 2
-    refused(capsys.readouterr().err, "--release does not go with --attack")
+    refused(capsys.readouterr().err, f"`bench release` does not take the setting '{name}'")
+    assert files(tmp_path / "out") == {}
 
 
 def test_nothing_is_overwritten(release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -396,7 +402,7 @@ def test_nothing_is_overwritten(release: Release, tmp_path: Path, capsys: pytest
     before = files(tmp_path / "out")
     capsys.readouterr()
     assert release("--defense", "sums") == 2
-    assert "is there already and nothing is overwritten" in capsys.readouterr().err
+    assert "exists already and nothing is overwritten" in capsys.readouterr().err
     assert release("--defense", "secretive", "--defense", "sums") == 2, "before anything is trained"
     assert files(tmp_path / "out") == before
 
@@ -404,7 +410,7 @@ def test_nothing_is_overwritten(release: Release, tmp_path: Path, capsys: pytest
 def test_nothing_is_overwritten_that_came_meanwhile(
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = run.release
+    plain = play.release
 
     def slow(*asked: Any) -> Any:
         other = tmp_path / "out" / "made" / "sums"
@@ -412,7 +418,7 @@ def test_nothing_is_overwritten_that_came_meanwhile(
         (other / "card.md").write_text("somebody else's")
         return plain(*asked)
 
-    monkeypatch.setattr(run, "release", slow)
+    monkeypatch.setattr(play, "release", slow)
     assert release("--defense", "sums") == 2
     assert files(tmp_path / "out") == {"made/sums/card.md": b"somebody else's"}
 
@@ -448,7 +454,7 @@ def killed(path, data):
     left -= 1
     write(path, data)
 releasing.write = killed
-main(["run", "--plugin", {str(plugin)!r}, "--data", "made", "--release", "out", "--defense", "sums"])
+main(["release", "--plugin", {str(plugin)!r}, "--data", "made", "--into", "out", "--defense", "sums"])
 """
     ours = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ours, capture_output=True, timeout=120)
@@ -480,8 +486,9 @@ def test_a_release_reads_no_stored_weights(release: Release, tmp_path: Path, mon
     def refuse(*_: Any) -> None:
         raise AssertionError("a store was asked")
 
-    for method in ("load_fit", "save_fit", "save", "save_asked"):
-        monkeypatch.setattr(Store, method, refuse)
+    for owner, methods in ((Store, ("save", "save_asked")), (WeightsCache, ("load", "save"))):
+        for method in methods:
+            monkeypatch.setattr(owner, method, refuse)
     with train.caching(WeightsCache(tmp_path / "results")):
         assert release("--defense", "dp_augm,steps=2,classifier_steps=2", data="breast_cancer") == 0
         assert release("--defense", "public_only", data="breast_cancer") == 0, "what reads nothing private claims 0"

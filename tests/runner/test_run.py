@@ -485,7 +485,7 @@ def test_published_cells_are_measured_again_unless_accepted(run: Run, results: P
     for cell in folder.results():
         folder.save(replace(cell, machine="0" * 32))
     published = files(results)
-    assert run(*asked, more=("--accept-published",)) == 0
+    assert run(*asked, more=("--reuse-committed",)) == 0
     assert files(results) == published
     assert run(*asked) == 0
     assert {cell.machine for cell in folder.results()} == {folder.machine}
@@ -609,7 +609,7 @@ def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytes
     from bench.cli.options import request
 
     registry = discover([plugin])
-    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config", "budget"))
+    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "reuse-committed", "config", "budget"))
     settings: dict[str, Any] = {
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),
@@ -625,7 +625,7 @@ def test_the_board_is_read_and_written_under_the_lock(results: Path, monkeypatch
     """Of two runs that end together, the first to read the cells must not be the last to write the board."""
     from contextlib import contextmanager
 
-    from bench.report import render
+    from bench.report import aggregate, markdown
 
     inside: list[bool] = []
     written: list[bool] = []
@@ -636,10 +636,10 @@ def test_the_board_is_read_and_written_under_the_lock(results: Path, monkeypatch
         yield
         inside.pop()
 
-    build, write = render.build, render.write
+    build, write = aggregate.build, markdown.write
     monkeypatch.setattr(Store, "lock", lock)
-    monkeypatch.setattr(render, "build", lambda *given: (written.append(bool(inside)), build(*given))[1])
-    monkeypatch.setattr(render, "write", lambda *given: (written.append(bool(inside)), write(*given))[1])
+    monkeypatch.setattr(aggregate, "build", lambda *given: (written.append(bool(inside)), build(*given))[1])
+    monkeypatch.setattr(markdown, "write", lambda *given: (written.append(bool(inside)), write(*given))[1])
     results.mkdir()
     assert main(["table", "--results", str(results)]) == 0
     assert written == [True, True]
@@ -667,11 +667,11 @@ def test_a_run_notes_the_fits_that_a_training_and_an_attack_asked_for(results: P
     [data], [defense] = choose(registry, "data", DATA), choose(registry, "defense", "none,steps=4")
     grid = Grid((defense,), tuple(choose(registry, "attack", "rmia")), (data,), (0,))
     [row] = cost_estimate.make(Request((grid,), results, Where()), kept)
-    assert row.groups[0].remembered
+    assert row.groups[0].cached
     for path in (results / ".local" / "fits").glob("*.npz"):
         path.unlink()
     [row] = cost_estimate.make(Request((grid,), results, Where()), kept)
-    assert not row.groups[0].remembered
+    assert not row.groups[0].cached
 
 
 def stale(folder: Path, data: str, defense: str, attack: str, seconds: tuple[float, float]) -> None:

@@ -1,66 +1,61 @@
-"""What a cell depends on: the rooms that its components import, and no others."""
+"""A stored record is fresh while what it depends on is the same; which code that is stands in tests/core."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from cells import cell
 from conftest import components
 
-from bench.runner.run import cell
+from bench.core.source_code import BENCH, reached
 from bench.runner.selection import choose
+from bench.store import freshness
+from bench.store.freshness import cell_digest, sources
 
-HERE = Path(cell.__file__).parent
 
-
-def rooms(defense: str, attack: str) -> set[str]:
+def test_files_of_the_user_count_for_their_own_cells(tmp_path: Path) -> None:
     known = components()
-    return set(cell.code(known.data["digits"], known.defenses[defense], known.attacks[attack]))
-
-
-def test_a_cell_depends_on_what_its_components_import_and_on_what_that_imports() -> None:
-    insider = rooms("federated", "insider_gan")
-    assert {
-        "bench/models/federated/protocol.py",
-        "bench/models/federated/server.py",
-        "game/gan_leakage.py",
-        "bench/models/ssim.py",
-    } <= insider
-    plain = rooms("none", "confidence")
-    assert {"bench/games/metrics.py", "bench/dp/training_loop.py", "game/membership.py"} <= plain
-    assert not {"bench/models/federated/protocol.py", "bench/games/shadow_models.py", "bench/models/ssim.py"} & plain
-    assert "bench/games/shadow_models.py" in rooms("none", "lira")
-
-
-def test_a_data_set_in_a_file_of_its_own_counts_for_its_own_cells(tmp_path: Path) -> None:
-    known = components()
-    plain = (known.defenses["none"], known.attacks["confidence"])
+    attacked = (known.defenses["none"], known.attacks["confidence"])
     (tmp_path / "my.csv").write_text("a,label\n1,x\n2,x\n3,y\n4,y\n")
     [mine] = choose(known, "data", str(tmp_path / "my.csv"))
-    of = {name: set(cell.code(data, *plain)) for name, data in known.data.items()} | {
-        "mine": set(cell.code(mine.component, *plain))
-    }
-    assert [name for name in of if "data/randhie.py" in of[name]] == ["randhie"]
-    assert [name for name in of if {"bench/data/user_file.py", "bench/data/user_file_parser.py"} & of[name]] == ["mine"]
-    assert cell.code(mine.component, *plain) == cell.code(known.find("data", "my.csv"), *plain)
+    parser = {BENCH / "data/user_file.py", BENCH / "data/user_file_parser.py"}
+    for data in known.data.values():
+        assert not parser & reached(sources((data, *attacked)))
+    assert parser <= reached(sources((mine.component, *attacked)))
+    again = known.find("data", "my.csv")
+    assert again
+    assert cell_digest((mine.component, *attacked), {}, 0) == cell_digest((again, *attacked), {}, 0)
 
 
-def test_what_only_reads_or_draws_decides_nothing() -> None:
-    read = {f"bench/{name}.py" for name in cell.PLAIN}
-    for attack in components().attacks:
-        assert not rooms("none", attack) & read, attack
+def test_an_insider_reaches_collaborative_learning_and_a_threshold_does_not() -> None:
+    known = components()
+
+    def files(defense: str, attack: str) -> set[str]:
+        parts = known.data["digits"], known.defenses[defense], known.attacks[attack]
+        return {path.relative_to(BENCH.parent).as_posix() for path in reached(sources(parts))}
+
+    insider, plain = files("federated", "insider_gan"), files("none", "confidence")
+    assert {"bench/models/federated/server.py", "bench/games/gan_leakage.py", "attacks/insider_gan.py"} <= insider
+    assert {"bench/games/membership.py", "bench/dp/training_loop.py", "bench/runner/play.py"} <= plain
+    assert not {"bench/models/federated/server.py", "bench/games/shadow_models.py", "bench/models/ssim.py"} & plain
 
 
-def test_every_room_is_named_once_and_exists() -> None:
-    for name in (*cell.SCIENCE, *cell.PLAIN):
-        assert (HERE / f"{name}.py").is_file(), name
-    assert not set(cell.SCIENCE) & set(cell.PLAIN)
+@pytest.mark.parametrize("change", ["option", "seed", "versions", "name"])
+def test_what_else_a_cell_depends_on(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = components()
+    parts = known.data["digits"], known.defenses["none"], known.attacks["confidence"]
+    before = cell_digest(parts, {"defense": {"steps": 1}}, 0)
+    assert cell_digest(parts, {"defense": {"steps": 1}}, 0) == before
+    if change == "versions":
+        monkeypatch.setattr(freshness, "versions", lambda: {"numpy": "0"})
+        freshness._code_and_versions.cache_clear()
+    other = known.data["digits"], known.defenses["none"], known.attacks["entropy"]
+    options = {"defense": {"steps": 2 if change == "option" else 1}}
+    after = cell_digest(other if change == "name" else parts, options, int(change == "seed"))
+    freshness._code_and_versions.cache_clear()
+    assert after != before
 
 
-def test_rooms_that_import_one_another_are_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell, "HERE", tmp_path)
-    (tmp_path / "one.py").write_text("from bench import two\n")
-    (tmp_path / "two.py").write_text("import bench.one\nfrom bench.three import x\n")
-    (tmp_path / "three.py").write_text("import bench.report.leaderboard\n")
-    (tmp_path / "start.py").write_text("def later():\n    from bench.one import y\n")
-    assert cell._rooms(tmp_path / "start.py") == {"one", "two", "three"}
+def test_a_cell_whose_component_is_gone_is_stale() -> None:
+    assert not freshness.freshness(components().find)(cell(defense="gone"))

@@ -143,7 +143,7 @@ def test_a_cell_of_another_machine_says_how_to_take_it(kept: Store) -> None:
     fresh(kept, components(), *LABELS, machine="f" * 32)
     found, last = told(kept)
     assert found == staleness.ELSEWHERE
-    assert "--accept-published" in last
+    assert "--reuse-committed" in last
 
 
 def test_code_that_changed_and_a_component_that_is_gone(results: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Lower bounds on epsilon from the outcomes of trials."""
+"""Lower bounds on epsilon from the scores of trials with a record and without it."""

@@ -1,4 +1,4 @@
-"""A lower bound on epsilon from one training: random coins, guesses with abstention. Steinke et al. (2023)."""
+"""A lower bound on epsilon from one training with random inclusion of canaries. Steinke et al. (2023)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ STEP = 4
 
 
 def p_value(right: int, guesses: int, canaries: int, epsilon: float, delta: float) -> float:
-    """How probable at most so many right guesses are for an (epsilon, delta)-DP training (theorem 5.2, corollary D).
+    """The largest probability of so many right guesses under (epsilon, delta)-DP (theorem 5.2, corollary D).
 
-    right of `guesses` were right, of all `canaries` each was included by a fair coin; the others were abstained from.
+    Each of the `canaries` was included by a fair coin; `guesses` were made, of which `right` were right.
     """
     q = 1 / (1 + math.exp(-epsilon))
     at_least = _Tail(guesses, q)
@@ -52,7 +52,7 @@ class _Tail:
 
 
 def epsilon(right: int, guesses: int, canaries: int, delta: float, alpha: float) -> float:
-    """The largest epsilon that so many right guesses rule out with confidence 1 - alpha."""
+    """The largest epsilon that so many right guesses reject with confidence 1 - alpha."""
     from scipy import optimize
 
     def excess(epsilon: float) -> float:
@@ -67,10 +67,9 @@ def epsilon(right: int, guesses: int, canaries: int, delta: float, alpha: float)
 
 
 def bound(scores: NDArray[Any], included: NDArray[Any], delta: float, alpha: float, rng: np.random.Generator) -> float:
-    """Guess "in" of the k highest scores, and of the k lowest "out" or nothing: for each of a fixed set of k.
+    """The bound from guessing "included" for the k highest scores, and "excluded" for the k lowest ones or nothing.
 
-    How many guesses are best is not chosen but corrected for (Bonferroni). rng breaks ties, or the order of the records
-    would.
+    A fixed set of k is tested with a Bonferroni correction. rng breaks ties, which the order of records would else do.
     """
     mixed = rng.permutation(len(scores))
     order = mixed[np.argsort(scores[mixed], kind="stable")]

@@ -1,10 +1,11 @@
 """Lower bounds on epsilon, and on mu of Gaussian DP, from independent trials and guessing rules that are fixed by rank.
 
-"In: all that score above all but j of the n held-out" has a false positive rate U that is Beta(j + 1, n - j), whatever
-the scores are distributed like (stochastically at most that with ties). A mechanism whose trade-off curve allows a true
-positive rate g(U) at most then lets at most Binomial(m, g(U)) of the m held-in trials be caught. Nothing in this is
-unknown, so how probable a count is under a claim is one integral; and as no threshold is chosen, every trial counts.
-Two tails of Clopper and Pearson (`rates`) allow for the worst of both rates at once, and so prove less.
+The rule "member: all that score above all but j of the n non-members" has a false positive rate U that is
+Beta(j + 1, n - j) for every distribution of scores (stochastically at most that with ties). If the trade-off curve of a
+mechanism allows a true positive rate of at most g(U), at most Binomial(m, g(U)) of the m members are classified as
+such. So the p-value of a count under a claim is one integral without unknowns; and since no threshold is selected,
+every trial counts. Two tails of Clopper and Pearson (`clopper_pearson`) allow for the worst case of both rates at once,
+and so prove less.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-STEP = 4  # each rule allows a fourth of the false alarms of the one before
-TINY = 1e-14  # probability of what the integral leaves out at either end
-PANELS, MOST_PANELS, NODES = 5, 100, 40  # of the integral, for sides of equal length; nodes of each
+STEP = 4  # each rule allows a fourth of the false positives of the one before
+TINY = 1e-14  # probability beyond either end of the integral
+PANELS, MOST_PANELS, NODES = 5, 100, 40  # of the integral, for as many members as non-members; nodes of each
 
 
 class Rule(NamedTuple):
-    """ "Ours: what scores beyond all but `allowed` of the `other` trials" caught this many of its `own`."""
+    """The rule "own: all that score beyond all but `allowed` of the `other` trials" `caught` this many of its `own`."""
 
     caught: int
     own: int
@@ -32,14 +33,14 @@ class Rule(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A trade-off curve seen from above: the most that may be caught at a false positive rate; all from `full` on."""
+    """A trade-off curve: the largest true positive rate at a false positive rate; from `full` on it is 1."""
 
     most: Callable[[NDArray[Any]], NDArray[Any]]
     full: float
 
 
 def rules(held_in: NDArray[Any], held_out: NDArray[Any]) -> list[Rule]:
-    """What rules of a fixed set of ranks caught, from above and from below; scores sorted, larger = more member."""
+    """The counts of a fixed set of rules, from above and from below; scores sorted, larger: more likely a member."""
     found = []
     for own, other in ((held_in, held_out), (-held_out[::-1], -held_in[::-1])):
         n = len(other)
@@ -50,12 +51,12 @@ def rules(held_in: NDArray[Any], held_out: NDArray[Any]) -> list[Rule]:
 
 
 def perfect(held_in: int, held_out: int) -> list[Rule]:
-    """What one rule, from above or from below, catches where every trial is told apart: nothing proves more."""
+    """The count of one rule, from above or from below, if all trials are classified correctly: the largest bound."""
     return [Rule(held_in, held_in, 0, held_out), Rule(held_out, held_out, 0, held_in)]
 
 
 def epsilon(rules: list[Rule], delta: float, alpha: float) -> float:
-    """The largest epsilon that a rule rules out, wrong with probability alpha at most over all rules (Bonferroni)."""
+    """The largest epsilon that a rule rejects, wrong with probability at most alpha over all rules (Bonferroni)."""
 
     def curve(epsilon: float) -> Curve:
         return Curve(lambda u: np.exp(epsilon) * u + delta, (1 - delta) * math.exp(-epsilon))
@@ -64,7 +65,7 @@ def epsilon(rules: list[Rule], delta: float, alpha: float) -> float:
 
 
 def mu(rules: list[Rule], alpha: float) -> float:
-    """The largest mu of Gaussian DP that a rule rules out, like `epsilon`. Dong, Roth, Su (2022)."""
+    """The largest mu of Gaussian DP that a rule rejects, like `epsilon`. Dong, Roth, Su (2022)."""
     from scipy import special
 
     return _largest(rules, lambda mu: Curve(lambda u: np.asarray(special.ndtr(special.ndtri(u) + mu)), 1.0), alpha)
@@ -86,7 +87,7 @@ def epsilon_of_mu(mu: float, delta: float) -> float:
 
 
 def p_value(rule: Rule, curve: Curve) -> float:
-    """How probable it is at most, under the curve, that the rule catches as many as it did."""
+    """The largest probability, under the curve, that the rule catches as many as it did."""
     from scipy import special
 
     caught, own, allowed, other = rule
@@ -94,7 +95,7 @@ def p_value(rule: Rule, curve: Curve) -> float:
         return 1.0
     a, b = allowed + 1, other - allowed
     low, high = float(special.betaincinv(a, b, TINY)), float(special.betainccinv(a, b, TINY))
-    high = min(high, curve.full)  # a corner of the curve is no place for nodes: beyond it everything is caught
+    high = min(high, curve.full)  # nodes must not straddle the corner of the curve: beyond it the rate is 1
     if high <= low:
         return 1.0
     share, weights = _nodes(min(MOST_PANELS, math.ceil(PANELS * math.sqrt(1 + own / other))))
@@ -113,7 +114,7 @@ def _largest(rules: list[Rule], curve: Callable[[float], Curve], alpha: float) -
         def excess(claim: float, rule: Rule = rule) -> float:
             return p_value(rule, curve(claim)) - alpha / len(rules)
 
-        if excess(best) < 0:  # else this rule proves no more than the best so far
+        if excess(best) < 0:  # else this rule proves no more than an earlier one
             most = max(1.0, 2 * best)
             while excess(most) < 0:
                 most *= 2
@@ -123,7 +124,7 @@ def _largest(rules: list[Rule], curve: Callable[[float], Curve], alpha: float) -
 
 @cache
 def _nodes(panels: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Places and weights of Gauss and Legendre's rule on each of the panels that make up 0 to 1."""
+    """Nodes and weights of Gauss-Legendre quadrature on equal panels of [0, 1]."""
     points, weights = np.polynomial.legendre.leggauss(NODES)  # type: ignore[no-untyped-call]
     places = (np.arange(panels)[:, None] + (points + 1) / 2) / panels
     return places.ravel(), np.tile(weights / (2 * panels), panels)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
-from bench.core.component import dataset
+from bench.core.component import Option, dataset
 from bench.core.dataset import Data, Examples, Where, first, split
 from bench.core.errors import UserError, suggest
 from bench.data import adult_schema
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 
-@dataset("adult", has={"attributes"})
+@dataset("adult", has={"attributes"}, records=41_439)
 def adult(
     where: Where,
     rng: np.random.Generator,
     *,
-    private: int = 20000,
-    holdout: int = 14000,
-    public: int = 7000,
-    attribute: str = "race",
+    private: Annotated[int, PRIVATE] = 20000,
+    holdout: Annotated[int, HOLDOUT] = 14000,
+    public: Annotated[int, PUBLIC] = 7000,
+    attribute: Annotated[
+        str, Option("what attribute inference asks about", one_of=tuple(adult_schema.attributes()))
+    ] = "race",
 ) -> Data:
     """Census income (UCI Adult), 106 features, 2 classes, 41,439 distinct of 48,842 records, through TFDS.
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
-from bench.core.component import dataset
+from bench.core.component import Option, dataset
 from bench.core.dataset import Data, Examples, Where, split
 from bench.core.errors import UserError
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 FACE = (112, 92)
 
 
-@dataset("att_faces", has={"pictures"})
+@dataset("att_faces", has={"pictures"}, records=400)
 def att_faces(
     where: Where,
     rng: np.random.Generator,
     *,
-    private: int = 200,
-    holdout: int = 120,
-    public: int = 80,
-    size: int = 56,
+    private: Annotated[int, PRIVATE] = 200,
+    holdout: Annotated[int, HOLDOUT] = 120,
+    public: Annotated[int, PUBLIC] = 80,
+    size: Annotated[int, Option("height of the pictures in pixels", one_of=(28, 56, 112))] = 56,
 ) -> Data:
     """The Database of Faces (AT&T, ORL), grey, 40 people as classes, 400 records, through TFDS.
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from bench.core.component import dataset
 from bench.core.dataset import Data, Examples, Where, scaled, split
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 
 
-@dataset("breast_cancer")
+@dataset("breast_cancer", records=569)
 def breast_cancer(
-    where: Where, rng: np.random.Generator, *, private: int = 250, holdout: int = 200, public: int = 119
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    private: Annotated[int, PRIVATE] = 250,
+    holdout: Annotated[int, HOLDOUT] = 200,
+    public: Annotated[int, PUBLIC] = 119,
 ) -> Data:
     """Breast cancer Wisconsin (diagnostic), 30 measurements, 2 classes, 569 distinct records, inside scikit-learn.
 

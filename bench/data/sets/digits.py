@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from bench.core.component import dataset
 from bench.core.dataset import Data, Examples, Where, split
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 
 
-@dataset("digits", has={"pictures"})
+@dataset("digits", has={"pictures"}, records=1_797)
 def digits(
-    where: Where, rng: np.random.Generator, *, private: int = 1000, holdout: int = 500, public: int = 297
+    where: Where,
+    rng: np.random.Generator,
+    *,
+    private: Annotated[int, PRIVATE] = 1000,
+    holdout: Annotated[int, HOLDOUT] = 500,
+    public: Annotated[int, PUBLIC] = 297,
 ) -> Data:
     """Handwritten digits, 8x8 grey, 10 classes, 1,797 distinct records, inside scikit-learn.
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
-from bench.core.component import dataset
+from bench.core.component import Option, dataset
 from bench.core.dataset import Data, Examples, Where, flags, split
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 
-@dataset("drebin215", has={"attributes"})
+@dataset("drebin215", has={"attributes"}, records=15_036)
 def drebin215(
     where: Where,
     rng: np.random.Generator,
     *,
-    private: int = 2000,
-    holdout: int = 1400,
-    public: int = 1000,
-    attribute: int = 0,
+    private: Annotated[int, PRIVATE] = 2000,
+    holdout: Annotated[int, HOLDOUT] = 1400,
+    public: Annotated[int, PUBLIC] = 1000,
+    attribute: Annotated[
+        int, Option("number of the feature that attribute inference asks about", at_least=0, at_most=214)
+    ] = 0,
 ) -> Data:
     """Drebin-215, 215 API calls, permissions and the like of 15,036 Android apps, harmful or not, through TFDS.
 

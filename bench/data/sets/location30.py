@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
-from bench.core.component import dataset
+from bench.core.component import Option, dataset
 from bench.core.dataset import Data, Examples, Where, flags, split
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 
-@dataset("location30", has={"attributes"})
+@dataset("location30", has={"attributes"}, records=5_010)
 def location30(
     where: Where,
     rng: np.random.Generator,
     *,
-    private: int = 1200,
-    holdout: int = 1400,
-    public: int = 2410,
-    attribute: int = 69,
+    private: Annotated[int, PRIVATE] = 1200,
+    holdout: Annotated[int, HOLDOUT] = 1400,
+    public: Annotated[int, PUBLIC] = 2410,
+    attribute: Annotated[
+        int, Option("number of the place that attribute inference asks about", at_least=0, at_most=445)
+    ] = 69,
 ) -> Data:
     """Location-30, which of 446 places and kinds of places somebody visited, 30 classes, 5,010 records, through TFDS.
 

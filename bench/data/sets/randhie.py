@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
-from bench.core.component import dataset
+from bench.core.component import Option, dataset
 from bench.core.dataset import Attribute, Data, Examples, Where, first, split
 from bench.core.errors import UserError, suggest
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 
 # SHA-256 of the records that statsmodels ships, as float32
 CONTENT = "01a7d603b3ab1b49d139f94753fab9d25be1a9d5a5b43d8c77eac0c8f5940692"
@@ -27,15 +29,15 @@ ATTRIBUTES = {
 }
 
 
-@dataset("randhie", has={"attributes"})
+@dataset("randhie", has={"attributes"}, records=2_760)
 def randhie(
     where: Where,
     rng: np.random.Generator,
     *,
-    private: int = 800,
-    holdout: int = 1350,
-    public: int = 610,
-    attribute: str = "health",
+    private: Annotated[int, PRIVATE] = 800,
+    holdout: Annotated[int, HOLDOUT] = 1350,
+    public: Annotated[int, PUBLIC] = 610,
+    attribute: Annotated[str, Option("what attribute inference asks about", one_of=tuple(ATTRIBUTES))] = "health",
 ) -> Data:
     """RAND Health Insurance Experiment, 10 features, 3 classes, 2,760 distinct of 20,190 records, in statsmodels.
 

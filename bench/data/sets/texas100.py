@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
-from bench.core.component import dataset
+from bench.core.component import Option, dataset
 from bench.core.dataset import Data, Examples, Where, flags, split
+from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 
-@dataset("texas100", has={"attributes"})
+@dataset("texas100", has={"attributes"}, records=67_330)
 def texas100(
     where: Where,
     rng: np.random.Generator,
     *,
-    private: int = 10000,
-    holdout: int = 10000,
-    public: int = 20000,
-    attribute: int = 0,
+    private: Annotated[int, PRIVATE] = 10000,
+    holdout: Annotated[int, HOLDOUT] = 10000,
+    public: Annotated[int, PUBLIC] = 20000,
+    attribute: Annotated[
+        int, Option("number of the feature that attribute inference asks about", at_least=0, at_most=6168)
+    ] = 0,
 ) -> Data:
     """Texas-100, hospital stays, 6,169 binary features, 100 main procedures as classes, 67,330 records, through TFDS.
 

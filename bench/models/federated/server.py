@@ -1,4 +1,4 @@
-"""The server of collaborative learning: what it takes from clients, what it refuses, and how it averages the rest."""
+"""The server of collaborative learning: which updates it accepts, which it refuses, and how it averages them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.component import Option
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
+from bench.dp.instrumentation import current_observer
 from bench.dp.networks import Weights
 
 LARGEST = 1e3  # no parameter of a network that trains is as large
+NORM_BOUND = Option("L2 norm above which the server refuses an update", above=0)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Policy:
     norm_bound: L2 norm above which it is refused. clip: norm to which it is scaled down; inf: as it is.
     noise_multiplier: Gaussian noise on the sum of the updates, in multiples of 2 * clip, which is how far the sum moves
     where the records of one client change (in McMahan et al. 2018 a client comes or goes, which moves it by clip).
-    client_rate: the chance of a client to be asked in a round.
+    client_rate: the chance of a client to be selected in a round.
     """
 
     norm_bound: float = math.inf
@@ -43,7 +46,7 @@ class Policy:
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """What a client sends in a round: the weights that it trained, on how many examples, and the round's token."""
+    """What a client sends in a round: trained weights, the number of examples, and the token of the round."""
 
     client: str
     token: Any
@@ -52,7 +55,7 @@ class Message:
 
 
 class Refused(Exception):
-    """Why an update was not taken, in one sentence."""
+    """Why an update was not accepted, in one sentence."""
 
 
 @dataclass
@@ -60,8 +63,8 @@ class Server:
     """Holds the global parameters; a round is `open`, any number of `receive`, and `close`.
 
     clients: who is registered. examples: the most that a client may claim, a public constant, since the average is
-    weighed by that claim. upload: the largest share of the parameters that one update may change. What is refused
-    counts as not sent: it moves nothing.
+    weighed by that claim. upload: the largest share of the parameters that one update may change. A refused
+    update counts as not sent. taken: the accepted updates of this round, with the examples that they claim.
     """
 
     parameters: Weights
@@ -72,63 +75,70 @@ class Server:
     seed: int
     round: int = 0
     tokens: dict[str, str] = field(default_factory=dict)
-    _taken: list[tuple[Weights, int]] = field(default_factory=list)
+    taken: list[tuple[Weights, int]] = field(default_factory=list)
 
     def open(self) -> dict[str, str]:
-        """Begin a round: of each client that is asked, the token that its one update must carry."""
+        """Begin a round: the token of each client that is selected, which its one update must carry."""
         self.round += 1
         draw = stream(self.seed, "asked", self.round).random(len(self.clients))
-        asked = [name for name, u in zip(self.clients, draw, strict=True) if u < self.policy.client_rate]
-        self.tokens = {name: f"{derive(self.seed, 'token', self.round, name):016x}" for name in asked}
+        selected = [name for name, u in zip(self.clients, draw, strict=True) if u < self.policy.client_rate]
+        self.tokens = {name: f"{derive(self.seed, 'token', self.round, name):016x}" for name in selected}
         return dict(self.tokens)
 
     def receive(self, message: Message) -> None:
-        """Take an update. Raises Refused where a guard objects."""
+        """Accept an update. Raises Refused where a guard objects."""
         for guard in GUARDS:
             if reason := guard(self, message):
                 raise Refused(f"{message.client} {reason}.")
         self.tokens.pop(message.client, None)
-        self._taken.append((self.update(message), message.examples))
+        self.taken.append((self.update(message), message.examples))
 
     def update(self, message: Message) -> Weights:
         """How a message would move the global parameters."""
         return [new - old for new, old in zip(message.parameters, self.parameters, strict=True)]
 
     def close(self) -> None:
-        """End the round: the global parameters move by the average of what was taken.
+        """End the round: the global parameters move by the average of what was taken."""
+        if observer := current_observer():
+            observer.server_round(self, self.average)
+        else:
+            self.average()
 
-        With a clip it is the noised sum, divided by how many clients are expected, a public constant.
+    def average(self) -> None:
+        """What `close` does, without consulting an observer.
+
+        With a clip the average is the noised sum, divided by the expected number of clients, a public constant.
         """
-        taken, policy, expected = self._taken, self.policy, self.policy.client_rate * len(self.clients)
-        self._taken, self.tokens = [], {}
+        taken, policy, expected = self.taken, self.policy, self.policy.client_rate * len(self.clients)
+        self.taken, self.tokens = [], {}
         if math.isinf(policy.clip):
             total = sum(examples for _, examples in taken)
             shares = [(update, examples / total) for update, examples in taken]
         else:
             shares = [(update, min(1.0, policy.clip / (norm(update) or 1.0)) / expected) for update, _ in taken]
         moved = [
-            sum((np.float32(share) * update[i] for update, share in shares), np.zeros_like(held))
-            for i, held in enumerate(self.parameters)
+            sum((np.float32(share) * update[i] for update, share in shares), np.zeros_like(old))
+            for i, old in enumerate(self.parameters)
         ]
         if policy.noise_multiplier:
             rng = stream(self.seed, "noise", self.round)
             size = np.float32(2 * policy.clip * policy.noise_multiplier / expected)
             moved = [part + size * rng.standard_normal(part.shape, np.float32) for part in moved]
-        self.parameters = [held + part for held, part in zip(self.parameters, moved, strict=True)]
+        self.parameters = [old + part for old, part in zip(self.parameters, moved, strict=True)]
 
 
 def _addressed(server: Server, message: Message) -> str | None:
-    """Every update answers one request: nobody else's, no earlier one's, and once."""
+    """An update answers the request of this round to this client, once."""
     if message.client not in server.clients:
         return "is not registered"
     if message.client not in server.tokens:
-        return f"was not asked in round {server.round}, or has answered already"
+        return f"was not selected in round {server.round}, or has answered already"
     right = message.token == server.tokens[message.client]
     return None if right else f"sent a token that is not round {server.round}'s"
 
 
 def _counted(server: Server, message: Message) -> str | None:
-    """Nobody outweighs the others by a claim."""
+    """No client outweighs the others by its claim."""
     right = type(message.examples) is int and 1 <= message.examples <= server.examples
     return None if right else f"claims {message.examples!r} examples, not a whole number from 1 to {server.examples}"
 
@@ -165,7 +175,7 @@ def _sparse(server: Server, message: Message) -> str | None:
     return f"changed {changed} parameters, but {most} may change" if changed > most else None
 
 
-# In this order: each takes for granted what those before it have seen to.
+# In this order: each relies on what those before it have checked.
 GUARDS: tuple[Callable[[Server, Message], str | None], ...]
 GUARDS = (_addressed, _counted, _shaped, _finite, _small, _near, _sparse)
 

@@ -1,4 +1,4 @@
-"""The figures of the paper, measured here: each is a plan of cells and one way to draw them."""
+"""The figures of the paper, measured here: each is a plan of cells and a function that draws them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIGURES = {
 
 
 def choose(names: Sequence[str]) -> list[Plan]:
-    """The figures of these names, each once; `all` is every one. Raises UserError for a name that is none."""
+    """The figures with these names, each once; `all` is every one. Raises UserError for an unknown name."""
     for name in names:
         if name not in FIGURES and name != "all":
             raise UserError(f"there is no figure {name!r}: {suggest(name, [*FIGURES, 'all'])}")

@@ -1,4 +1,4 @@
-"""What accuracy costs: lines over epsilon, or over the size of the public data."""
+"""Accuracy as lines over epsilon, or over the size of the public data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.component import Choice
 from bench.report.drawing import MARKERS, legend, panels
 from bench.report.figures.plan import ADULT, CVAEGM, FASHION, LOCATIONS, MERF, MNIST, SGD, UTILITY, VAEGM, Plan, Point
-from bench.report.leaderboard import Figure
+from bench.report.leaderboard import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +22,11 @@ NAMES = {"epsilon": "epsilon (log scale)", "public": "public records (log scale)
 
 
 def lines(points: Sequence[Point], *, over: str) -> Picture:
-    """A panel a data set, a line a defense, `over` its option epsilon or the data's public; no option, a level line."""
-    shown = [point for point in points if isinstance(point.utility, Figure)]
+    """One panel per data set, one line per defense, over its option epsilon or the data's option public.
+
+    A defense without that option is a horizontal line.
+    """
+    shown = [point for point in points if isinstance(point.utility, Estimate)]
     series = list(dict.fromkeys(_series(point.defense) for point in shown))
     names = list(dict.fromkeys(point.data.name for point in points))
     picture, axes = panels(len(names), 4.6, 4.2, down=math.ceil(len(names) / 3))
@@ -47,7 +50,7 @@ def _x(point: Point, over: str) -> float | None:
 
 
 def _places(values: Sequence[float]) -> dict[float, float]:
-    """Where each value stands: at its logarithm to base 2, infinity one step behind the last."""
+    """The position of each value: its logarithm to base 2, infinity one step behind the last."""
     places = {value: math.log2(value) for value in sorted(set(values)) if value < math.inf}
     if math.inf in values:
         places[math.inf] = max(places.values(), default=0.0) + 1
@@ -59,12 +62,12 @@ def _panel(ax: Axes, points: Sequence[Point], series: Sequence[str], over: str, 
 
     palette = sns.color_palette("colorblind", len(series))
     for i, name in enumerate(series):
-        own = [point for point in points if _series(point.defense) == name]
-        found = sorted((places[x], point.utility) for point in own if (x := _x(point, over)) is not None)
+        line = [point for point in points if _series(point.defense) == name]
+        found = sorted((places[x], point.utility) for point in line if (x := _x(point, over)) is not None)
         look: dict[str, Any] = {"color": palette[i], "label": name}
         if found:
             _line(ax, found, (i - (len(series) - 1) / 2) * SIDE_STEP, MARKERS[i % len(MARKERS)], look)
-        for point in own if not found else ():
+        for point in line if not found else ():
             _level(ax, point.utility, look)
     ax.set_xticks(list(places.values()), [f"{value:g}" for value in places])
     if places.get(math.inf):
@@ -75,20 +78,20 @@ def _line(ax: Axes, found: Sequence[tuple[float, Any]], aside: float, marker: st
     import seaborn as sns
 
     at = [place + aside for place, _ in found]
-    figures = [figure for _, figure in found]
-    sns.lineplot(x=at, y=[figure.value for figure in figures], ax=ax, marker=marker, legend=False, **look)
-    ax.vlines(at, [f.low for f in figures], [f.high for f in figures], color=look["color"], linewidth=1.2)
+    ys = [estimate for _, estimate in found]
+    sns.lineplot(x=at, y=[y.value for y in ys], ax=ax, marker=marker, legend=False, **look)
+    ax.vlines(at, [y.low for y in ys], [y.high for y in ys], color=look["color"], linewidth=1.2)
 
 
-def _level(ax: Axes, figure: Any, look: dict[str, Any]) -> None:
-    ax.axhline(figure.value, linestyle="--", linewidth=1.4, **look)
-    ax.axhspan(figure.low, figure.high, color=look["color"], alpha=0.12, linewidth=0)
+def _level(ax: Axes, estimate: Any, look: dict[str, Any]) -> None:
+    ax.axhline(estimate.value, linestyle="--", linewidth=1.4, **look)
+    ax.axhspan(estimate.low, estimate.high, color=look["color"], alpha=0.12, linewidth=0)
 
 
 AUGM_EPSILON = Plan(
     "augm_epsilon",
     "What DP-AuGM's accuracy is worth over ε",
-    "Accuracy of the classifier of DP-AuGM over ε, between that of the same classifier of public records alone "
+    "Accuracy of DP-AuGM's classifier over ε, between that of the same classifier trained on public records alone "
     "(`public_only`) and that of an undefended one (`none`).",
     (
         {
@@ -103,8 +106,8 @@ AUGM_EPSILON = Plan(
 GENERATORS = Plan(
     "generators",
     "Generators against DP-SGD",
-    "Accuracy over ε of classifiers of what each generator gives, and of one trained by DP-SGD on the records "
-    "themselves.",
+    "Accuracy over ε of classifiers trained on the output of each generator, and of one trained on the private records "
+    "with DP-SGD.",
     (
         {
             "data": MNIST,
@@ -114,13 +117,13 @@ GENERATORS = Plan(
         },
     ),
     partial(lines, over="epsilon"),
-    caveats=("`dp_augm` and `pate` use public records besides; the others do not.",),
+    caveats=("`dp_augm` and `pate` also use public records; the others do not.",),
 )
 PUBLIC_SIZE = Plan(
     "public_size",
     "What public data are worth",
-    "Accuracy over the number of public records: what goes beyond `public_only` and `random_encoder` is the merit of "
-    "the private records.",
+    "Accuracy over the number of public records: any gain over `public_only` and `random_encoder` comes from the "
+    "private records.",
     (
         {
             "data": [MNIST.replace("public=1000", f"public={size}") for size in SIZES],
@@ -133,8 +136,8 @@ PUBLIC_SIZE = Plan(
 VAEGM_EPSILON = Plan(
     "vaegm_epsilon",
     "What DP-VaeGM's accuracy is worth over ε",
-    "Accuracy over ε of a classifier of synthetic records alone: of one VAE a class (`dp_vaegm`) and of one for all "
-    "classes (`dp_cvaegm`).",
+    "Accuracy over ε of a classifier trained on synthetic records alone, from one VAE per class (`dp_vaegm`) or one "
+    "conditional VAE for all classes (`dp_cvaegm`).",
     (
         {
             "data": MNIST,

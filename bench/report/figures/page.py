@@ -1,4 +1,4 @@
-"""From stored cells to results/figures/: a picture, its numbers, and the page on which all of them stand."""
+"""From stored cells to results/figures/: each figure's plot, its numbers, and the page that shows all of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UserError, warn_user
+from bench.core.files import write_if_changed
+from bench.core.markdown import Markup, code, escape, item
 from bench.core.notices import SEEDED
-from bench.report.drawing import put, save
+from bench.core.text import one_line
+from bench.report.drawing import save
 from bench.report.figures.plan import Plan, Point, points
-from bench.report.leaderboard import Figure
+from bench.report.leaderboard import Estimate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,50 +27,56 @@ if TYPE_CHECKING:
 FOLDER = "figures"
 HEAD = f"""# Figures
 
-Written by `bench figure`, which measures what a figure needs and draws it; `--draw-only` draws what is stored. Numbers
-are means over seeds with 95 % intervals. A point of which a seed was not measured, or is stale, is left out and named.
+Written by `bench figure`, which measures the cells of a figure and draws it; `--draw-only` draws stored cells only.
+Numbers are means over seeds with 95 % intervals. A point with a missing or stale seed is left out and named.
 {SEEDED}
 """
 
 
 def draw(
-    asked: Mapping[Plan, Sequence[Cell]],
+    requested: Mapping[Plan, Sequence[Cell]],
     known: Mapping[str, Plan],
     store: Store,
     fresh: Callable[[CellResult], bool],
-    said: str = "",
+    flags: str = "",
 ) -> list[Path]:
     """Draw each plan from its stored cells, and write NAME.png, NAME.csv and the page; returns their paths.
 
-    known: every figure by name, for the page. said: the flags that changed the plan, as the command shows them.
-    Raises UserError where there is nothing to draw of any plan.
+    known: every figure by name, for the page. flags: those that changed the plan, as the user wrote them.
+    Raises UserError where there is nothing to draw of any plan, and where the old page is not UTF-8 text.
     """
+    page = store.root / FOLDER / "README.md"
+    old = _sections(page)
     paths: list[Path] = []
     sections: dict[str, str] = {}
     empty: list[str] = []
-    for plan, cells in asked.items():
+    for plan, cells in requested.items():
         found, left = points(plan, cells, store, fresh)
         if not found:
             empty.append(plan.name)
             continue
         folder = store.root / FOLDER
         paths.append(save(folder / f"{plan.name}.png", plan.draw(found)))
-        paths.append(put(folder / f"{plan.name}.csv", table(found)))
-        sections[plan.name] = _section(plan, found, left, f"bench figure {plan.name}{said}")
+        paths.append(folder / f"{plan.name}.csv")
+        write_if_changed(paths[-1], table(found))
+        sections[plan.name] = _section(plan, found, left, f"bench figure {plan.name}{flags}")
     if not paths:
         raise UserError(
-            f"{store.root} holds not one whole point of {', '.join(empty)}: `bench figure` without --draw-only "
+            f"{store.root} does not hold a complete point of {', '.join(empty)}: `bench figure` without --draw-only "
             "measures them."
         )
     if empty:
-        warn_user(f"note: not drawn, because not one whole point of them is stored: {', '.join(empty)}.")
-    page = store.root / FOLDER / "README.md"
-    return [*paths, put(page, _page(_sections(page) | sections, known).encode())]
+        warn_user(f"note: not drawn, because no complete point of them is stored: {', '.join(empty)}.")
+    write_if_changed(page, _page(old | sections, known).encode())
+    return [*paths, page]
 
 
 def _sections(page: Path) -> dict[str, str]:
-    """What the page says of each figure now: what was not drawn this time stays as it is."""
-    text = page.read_text() if page.exists() else ""
+    """The page's section of each figure: that of a figure which is not drawn this time stays as it is."""
+    try:
+        text = page.read_text("utf-8") if page.is_file() else ""
+    except UnicodeDecodeError:
+        raise UserError(f"{page} is not UTF-8 text: delete it, then run the same command again.") from None
     return dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
 
 
@@ -84,23 +93,28 @@ def _section(plan: Plan, found: Sequence[Point], left: Sequence[tuple[Cell, str]
     lines = [
         f"**{plan.title}.** {plan.summary}", "",
         f"![{plan.title}]({plan.name}.png)", "",
-        f"    {command}", "",
+        f"    {one_line(command)}", "",
         f"Numbers: [{plan.name}.csv]({plan.name}.csv), seeds {', '.join(map(str, seeds))}.", "",
     ]  # fmt: skip
-    notes = [*plan.caveats, *_left(left), *_caveats(found)]
-    return "\n".join([*lines, *(f"- {note}" for note in notes)])
+    notes = [*map(Markup, plan.caveats), *_left(left), *_caveats(found)]
+    return "\n".join([*lines, *map(item, notes)])
 
 
-def _left(left: Sequence[tuple[Cell, str]]) -> list[str]:
-    """What is not shown, a line a data set and reason."""
+def _left(left: Sequence[tuple[Cell, str]]) -> list[Markup]:
+    """What is not shown, one line per data set and reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for cell, why in left:
-        groups.setdefault((cell.data.label, why), []).append(f"`{cell.defense.label}` against `{cell.attack.label}`")
-    return [f"Left out on `{data}` ({why}): {', '.join(names)}." for (data, why), names in groups.items()]
+        groups.setdefault((cell.data.label, why), []).append(
+            f"{code(cell.defense.label)} against {code(cell.attack.label)}"
+        )
+    return [
+        Markup(f"Left out on {code(data)} ({escape(why)}): {', '.join(names)}.")
+        for (data, why), names in groups.items()
+    ]
 
 
 def _caveats(found: Sequence[Point]) -> list[str]:
-    """The doubts that were stored with the numbers, each with how many points it concerns."""
+    """The caveats that were stored with the numbers, each with the number of points that it concerns."""
     count: dict[str, int] = {}
     for point in found:
         for caveat in point.cell.caveats:
@@ -109,27 +123,27 @@ def _caveats(found: Sequence[Point]) -> list[str]:
 
 
 def table(found: Sequence[Point]) -> bytes:
-    """The CSV: a line a point, with its utility, what the attack found there, and what is found blindly."""
+    """The CSV: one line per point, with utility, the attack's headline estimate, the release-free baseline, gain."""
     rows = [_row(point) for point in found]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return out.getvalue().encode()
+    return out.getvalue().encode(errors="backslashreplace")
 
 
 def _row(point: Point) -> dict[str, Any]:
-    metrics, figures = point.results[0].metrics, point.cell.figures or {}
+    metrics, estimates = point.results[0].metrics, point.cell.estimates or {}
     row: dict[str, Any] = {"data": point.data.label, "defense": point.defense.label, "attack": point.attack.label}
     row["seeds"] = " ".join(str(result.seed) for result in point.results)
     row["epsilon"] = max(float(result.privacy["epsilon"]) for result in point.results)
     headline = str(metrics["headline"])
     shown = {
         "utility": point.utility,
-        "found": figures.get(headline),
-        **{k: figures.get(k) for k in ("baseline", "gain")},
+        "found": estimates.get(headline),
+        **{k: estimates.get(k) for k in ("baseline", "gain")},
     }
-    for name, figure in shown.items():
-        parts = (figure.value, figure.low, figure.high) if isinstance(figure, Figure) else ("", "", "")
+    for name, one in shown.items():
+        parts = (one.value, one.low, one.high) if isinstance(one, Estimate) else ("", "", "")
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True))
     return row | {"metric": headline, "chance": metrics["chance"]}

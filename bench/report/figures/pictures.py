@@ -1,4 +1,4 @@
-"""Pictures for the eye: what generators draw, what inversion attacks reconstruct."""
+"""Figures of images: samples of generators, reconstructions of inversion attacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.report.drawing import grid, side_by_side
-from bench.report.figures.attacks import BLIND
+from bench.report.figures.attacks import BASELINE
 from bench.report.figures.curves import GENERATORS
 from bench.report.figures.plan import CVAEGM, MERF, MNIST, SGD, UTILITY, VAEGM, Plan, Point
 from bench.store.store import samples_of
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ACROSS = 6  # samples of a class
 EACH = 10  # reconstructions of an attack
-# One that gives single records back, from their codes or gradients, answers with pictures of private records, which do
-# not belong into git.
+# An attack that reconstructs single records, from their embeddings or gradients, answers with images of private
+# records, which do not belong into git.
 FOR_A_CLASS = [
     "gradient_inversion", "gradient_inversion,of=unseen", "generator_inversion", "mi_face", "black_box_inversion",
     "code_inversion",
@@ -28,7 +28,7 @@ FOR_A_CLASS = [
 
 
 def samples(points: Sequence[Point]) -> Picture:
-    """A row a defense, a column an epsilon; within, a row a class."""
+    """One row per defense, one column per epsilon; within, one row per class."""
     at = {(point.defense.name, _epsilon(point)): _classes(point.sheet or {}) for point in points}
     columns = sorted({float(epsilon) for _, epsilon in at})
     named = {(defense, f"epsilon {epsilon}"): picture for (defense, epsilon), picture in at.items()}
@@ -40,18 +40,18 @@ def _epsilon(point: Point) -> str:
 
 
 def _classes(rows: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """So many samples of each class, black where a class has fewer."""
+    """The first samples of each class, black where a class has fewer."""
     few = (pictures[:ACROSS] for pictures in rows.values() if len(pictures))
     padded = (np.pad(one, ((0, ACROSS - len(one)), (0, 0), (0, 0), (0, 0))) for one in few)
     return np.concatenate([side_by_side(one) for one in padded])
 
 
 def reconstructions(points: Sequence[Point]) -> Picture:
-    """A row a defense, a column an attack, the blind answers above: never the true records, which are private."""
+    """One row per defense, one column per attack, the release-free baseline on top; never the private records."""
     at: dict[tuple[str, str], NDArray[Any]] = {}
     for point in points:
         sheet, attack = point.sheet or {}, point.attack.label
-        at[BLIND, attack] = side_by_side(sheet["baseline"][:EACH])
+        at[BASELINE, attack] = side_by_side(sheet["baseline"][:EACH])
         at[point.defense.label, attack] = side_by_side(sheet["reconstructed"][:EACH])
     rows, columns = (list(dict.fromkeys(place[side] for place in at)) for side in (0, 1))
     return grid(rows, columns, at)
@@ -60,7 +60,7 @@ def reconstructions(points: Sequence[Point]) -> Picture:
 SAMPLES = Plan(
     "samples",
     "What the generators draw",
-    "The first samples of each class, as they come: a row of pictures a class.",
+    "The first samples of each class, not selected: one row of images per class.",
     (
         {
             "data": MNIST,
@@ -72,13 +72,13 @@ SAMPLES = Plan(
     ),
     samples,
     sheet=samples_of,
-    caveats=("A picture is the mean of the decoder; the classifiers see pictures that were roughened.",),
+    caveats=("An image is the mean of the decoder; the classifiers are trained on augmented images.",),
 )
 RECONSTRUCTIONS = Plan(
     "reconstructions",
     "What inversion attacks reconstruct",
-    "One picture a class, as each attack reconstructs it from what a defense publishes, below the blind answer of an "
-    "adversary who never saw it.",
+    "One image per class, as each attack reconstructs it from what a defense publishes, below the release-free "
+    "baseline.",
     (
         {
             "data": MNIST,

@@ -1,4 +1,4 @@
-"""What a figure is: the cells that it needs, in the words of `bench run`, and a way to draw them."""
+"""What a figure is: the cells that it needs, as a configuration of `bench run`, and a function that draws them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 Words = Mapping[str, str | list[str]]  # one part of a configuration (`bench.runner.config_file`)
 
-# The sizes of the parts, in one place: a cell is shared with a board, and with another figure, where its label is.
+# The sizes of all figures: cells with the same label are shared with a leaderboard, and with another figure.
 MNIST = "mnist,private=3000,holdout=3000,public=1000"
 FASHION = "fashion_mnist,private=3000,holdout=3000,public=1000"
 ADULT = "adult,private=10000,holdout=10000,public=2000"
 LOCATIONS = "location30"
 FEW_DIGITS = "digits,private=300,holdout=1340,public=157"  # so few that the undefended model over-fits
 DIGITS = "digits"
-# Of pictures most of the time goes into the classifiers of synthetic records, for every shadow model once more. With a
-# fourth of the steps and of the records they are some 1.5 points less accurate. DP-SGD takes lots of a third.
+# On images most of the time goes into the classifiers of synthetic records, which every shadow model trains again. With
+# a fourth of the steps and of the records they are about 1.5 points less accurate. DP-SGD has batches of a third.
 SHORT = "classifier_samples=30000,classifier_steps=2000"
 VAEGM, CVAEGM, MERF, SGD = (f"dp_vaegm,{SHORT}", f"dp_cvaegm,{SHORT}", f"dp_merf,{SHORT}", "dp_sgd,batch_size=1000")
 UTILITY = "confidence"  # the attack of cells of which only the utility is drawn, as it costs least
@@ -35,9 +35,9 @@ UTILITY = "confidence"  # the attack of cells of which only the utility is drawn
 
 @dataclass(frozen=True)
 class Point:
-    """One defense, attack and data set over all seeds that were asked for.
+    """One defense, attack and data set over all requested seeds.
 
-    sheet: its pictures by name, uint8 (n, height, width, colours), where the figure draws some.
+    sheet: its images by name, uint8 (n, height, width, channels), where the figure shows some.
     """
 
     data: Choice
@@ -48,20 +48,20 @@ class Point:
 
     @property
     def results(self) -> tuple[CellResult, ...]:
-        """One a seed."""
+        """One per seed."""
         return self.cell.results
 
     @property
-    def utility(self) -> leaderboard.Figure | str:
+    def utility(self) -> leaderboard.Estimate | str:
         """Accuracy on holdout records, the mean over seeds, or why there is none."""
         return aggregate.utility(self.results)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A figure: `parts` are crossings as a configuration has them, `draw` makes one picture of the points at hand.
+    """A figure: `parts` are grids of cells, as in a configuration; `draw` makes one plot of the complete points.
 
-    one_line: what it shows. sheet: which pictures belong to a cell, where the figure draws some. caveats: what a
+    summary: what it shows. sheet: which images belong to a cell, where the figure shows some. caveats: Markdown, what a
     reader must know besides.
     """
 
@@ -75,11 +75,11 @@ class Plan:
 
 
 def points(
-    plan: Plan, asked: Sequence[cells.Cell], store: Store, fresh: Callable[[CellResult], bool]
+    plan: Plan, requested: Sequence[cells.Cell], store: Store, fresh: Callable[[CellResult], bool]
 ) -> tuple[list[Point], list[tuple[cells.Cell, str]]]:
-    """The points of which every seed is stored and fresh, and the others, each by one of its cells with the reason."""
+    """The points of which every seed is stored and fresh; of each other point one cell, and why it is left out."""
     groups: dict[tuple[str, str, str], list[cells.Cell]] = {}
-    for cell in asked:
+    for cell in requested:
         groups.setdefault(cell.name[:3], []).append(cell)
     found: list[Point] = []
     left: list[tuple[cells.Cell, str]] = []

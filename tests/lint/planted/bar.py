@@ -14,8 +14,9 @@ from bench.core.component import defense
 from bench.core.dataset import Examples, record_keys
 from bench.core.randomness import derive
 from bench.core.release import Release
-from bench.dp import accounting, training_loop
+from bench.dp import accounting, training_loop, training_program
 from bench.dp import networks as nets
+from bench.dp.tensorflow_setup import tensorflow
 from bench.dp.train import train
 from planted.bug import CLAIMS, Bug, dense_gradients, halves, lots, noised, parted, recipe, released, sampling, small
 
@@ -62,7 +63,7 @@ def in_pairs() -> AbstractContextManager[Any]:
         gradients = dense_gradients(sites, tape.gradient(loss, [s.z for s in sites]))
         return vectorized(gradients, clip, loss.shape.rank == 2)
 
-    both = {"vectorized_clipped_sums": vectorized, "onepass_clipped_sums": onepass}
+    both = {"vectorized_clipped_sums": vectorized, "ghost_clipped_sums": onepass}
     return patch.multiple(optimizer, **both)
 
 
@@ -74,7 +75,7 @@ def own_size() -> Iterator[None]:
     from bench.dp import optimizer
 
     held: list[Any] = []
-    right = training_loop._clipped
+    right = training_program.clipped_sums_function
 
     def clipped(*asked: Any) -> Any:
         plain = right(*asked)
@@ -90,7 +91,10 @@ def own_size() -> Iterator[None]:
         [size] = held
         return size if size.shape.rank == 0 else tf.reshape(size, [-1, *[1] * (rank - 1)])
 
-    with patch.object(training_loop, "_clipped", clipped), patch.object(optimizer.PoissonDPAdam, "_divisor", divisor):
+    with (
+        patch.object(training_program, "clipped_sums_function", clipped),
+        patch.object(optimizer.PoissonDPAdam, "divisor", divisor),
+    ):
         yield
 
 
@@ -126,7 +130,7 @@ def second_pass() -> AbstractContextManager[Any]:
 
         return twice
 
-    return patch.object(training_loop, "_clipped", clipped)
+    return patch.object(training_program, "clipped_sums_function", clipped)
 
 
 def last_layer_alone() -> AbstractContextManager[Any]:
@@ -145,7 +149,7 @@ def layer_by_layer() -> AbstractContextManager[Any]:
     def shares(networks: Any, squares: Any, clip: Any) -> Any:
         return [clipping.clip_factors(square, clip) for square in squares]
 
-    return patch.object(clipping, "_shares", shares)
+    return patch.object(clipping, "clip_shares", shares)
 
 
 def fixed_noise() -> AbstractContextManager[Any]:
@@ -182,7 +186,7 @@ def clipped_mean() -> AbstractContextManager[Any]:
         sums = [tf.reduce_sum(g, 0) for g in dense_gradients(sites, tape.gradient(loss, [s.z for s in sites]))]
         return list(tf.clip_by_global_norm(sums, clip)[0])
 
-    return patch.object(optimizer, "onepass_clipped_sums", onepass)
+    return patch.object(optimizer, "ghost_clipped_sums", onepass)
 
 
 def fixed_size() -> AbstractContextManager[Any]:
@@ -223,7 +227,7 @@ def scaled_outside(private: Examples, public: Examples, *, seed: int, epsilon: f
 @defense("own_loop", **CLAIMS)
 def own_loop(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """TensorFlow Privacy's optimizer in a loop of its own, with half as many microbatches as records."""
-    tf = training_loop.tensorflow()
+    tf = tensorflow()
     from tensorflow_privacy import VectorizedDPKerasSGDOptimizer
 
     one = recipe(private, len(private), epsilon)

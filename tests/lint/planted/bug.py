@@ -15,13 +15,16 @@ from bench.core.component import Choice, defense
 from bench.core.dataset import Data, Examples, record_keys
 from bench.core.randomness import derive
 from bench.core.release import Release
-from bench.dp import accounting, networks
-from bench.dp import training_loop as engine
+from bench.dp import accounting, networks, vae
+from bench.dp import sampling as batches
 from bench.dp.layers import Single
 from bench.dp.networks import Classifier, Published
-from bench.dp.train import Fit, Recipe, private_training, train
+from bench.dp.recipe import Fit, Recipe, private_training
+from bench.dp.train import train
+from bench.dp.vae import VAE
 from bench.lint.instrumentation import watching
-from bench.lint.linter import Finding, lint, replays
+from bench.lint.linter import lint, probe_trainings
+from bench.store.lint_verdicts import LintFinding
 
 Array = np.ndarray[Any, Any]
 CLAIMS = {"publishes": {"predict"}, "private": True}
@@ -115,9 +118,9 @@ def parted(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 @defense("sampling", publishes={"decode"}, private=True)
 def sampling(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Right: a small VAE."""
-    net = networks.VAE(private.shape, (8,), 2)
+    net = VAE(private.shape, (8,), 2)
     [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
-    model = networks.decoder(net, fit.weights)
+    model = vae.decoder(net, fit.weights)
     return Release(fit.dp_event, decode=Published(model, networks.mapping(model)))
 
 
@@ -165,7 +168,7 @@ def lots(draw: Callable[[float, int, np.random.Generator, int], Any]) -> Abstrac
                 out[t, k, : len(r)] = r
         return out
 
-    return patch.object(engine, "poisson_rows", rows)
+    return patch.object(batches, "poisson_rows", rows)
 
 
 @dataclass(frozen=True)
@@ -188,14 +191,14 @@ class Bug:
         """Whether it is in the optimizer, where it shows in every training."""
         return self.planted is not nullcontext
 
-    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[Finding, ...]:
+    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[LintFinding, ...]:
         """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
         with self.planted():
             if whole or self.whole or not self.deep:
                 return lint(self.choice, data, seed, most=most)
             with watching(blindfold=True) as seen:
                 self.defense(data.private, data.public, seed=seed, **dict(self.options))
-            return tuple(itertools.islice(replays(seen.trained, seed), most))
+            return tuple(itertools.islice(probe_trainings(seen.trained, seed), most))
 
 
 CORRECT = (

@@ -13,10 +13,11 @@ from bench.core.component import defense
 from bench.core.dataset import Examples
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
-from bench.dp import gaussian_mechanism, networks, training_loop
-from bench.dp.networks import VAE
+from bench.dp import gaussian_mechanism, sampling, training_program, vae
 from bench.dp.train import train
-from bench.models.federated.protocol import Plan, federation
+from bench.dp.vae import VAE
+from bench.models.federated.plan import Plan
+from bench.models.federated.protocol import federation
 from bench.models.federated.server import Policy
 from bench.models.vae_generator import decoder, generator
 from planted.beside import SYNTHETIC
@@ -180,7 +181,7 @@ def rounded_shares(private: Examples, public: Examples, *, seed: int, epsilon: f
     shares = np.maximum(np.round(shares, 1), 1e-3)
     net = VAE(private.shape, (8,), 2, classes=private.classes)
     [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
-    decode = decoder(networks.decoder(net, fit.weights), private.shape, private.classes)
+    decode = decoder(vae.decoder(net, fit.weights), private.shape, private.classes)
     generate = generator(decode, shares / shares.sum())
     return Release(fit.dp_event, decode=decode, generate=generate, synthetic=generate(500, derive(seed, "synthetic")))
 
@@ -222,23 +223,23 @@ def padding_counts() -> AbstractContextManager[Any]:
     """Which rows of a lot are padding is forgotten: the first record counts once for each."""
     import tensorflow as tf
 
-    right = training_loop._clipped
+    right = training_program.clipped_sums_function
 
     def clipped(*asked: Any) -> Any:
         plain = right(*asked)
         return lambda bx, by, draw, present: plain(bx, by, draw, tf.ones_like(present))
 
-    return patch.object(training_loop, "_clipped", clipped)
+    return patch.object(training_program, "clipped_sums_function", clipped)
 
 
 def lots_twice() -> AbstractContextManager[Any]:
     """Every lot serves two steps: who is in it is in both, which independent lots would seldom let happen."""
-    right = training_loop.poisson_rows
+    right = sampling.poisson_rows
 
     def twice(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
         return np.repeat(right(rates, sizes, generators, (steps + 1) // 2), 2, axis=0)[:steps]
 
-    return patch.object(training_loop, "poisson_rows", twice)
+    return patch.object(sampling, "poisson_rows", twice)
 
 
 def same_for_each_variable() -> AbstractContextManager[Any]:

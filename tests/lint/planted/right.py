@@ -12,12 +12,16 @@ from bench.core.component import defense
 from bench.core.dataset import Examples
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
-from bench.dp import accounting, gaussian_mechanism, networks, training_loop
+from bench.dp import accounting, gaussian_mechanism, networks, vae
 from bench.dp.layers import Single
 from bench.dp.networks import Classifier
-from bench.dp.train import Privacy, Recipe, private_training, train
+from bench.dp.recipe import Privacy, Recipe, private_training
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.train import train
+from bench.dp.vae import VAE
 from bench.models.classifier import classify, standard
-from bench.models.federated.protocol import Plan, federation
+from bench.models.federated.plan import Plan
+from bench.models.federated.protocol import federation
 from bench.models.federated.server import Policy
 from planted.bug import CLAIMS, Array, Bug, by_class, flat, paid, recipe, released, sigma, units
 from planted.fresh import by_clients, consensus, tables
@@ -246,7 +250,7 @@ def projected(private: Examples, public: Examples, *, seed: int, epsilon: float 
     own = units(flat(private.x) - 0.5)
     moments = gaussian_mechanism.gaussian(own.T @ own, 1.0, noise, stream(seed, "moments"))
     axes = np.linalg.eigh((moments + moments.T) / 2)[1][:, -4:].astype(np.float32)
-    tf = training_loop.tensorflow()
+    tf = tensorflow()
     layer = tf.keras.layers.Dense(4, use_bias=False)
     encoder = tf.keras.Sequential([tf.keras.Input(private.shape), tf.keras.layers.Flatten(), layer])
     encoder.set_weights([axes])
@@ -265,11 +269,11 @@ def class_vaes(private: Examples, public: Examples, *, seed: int, epsilon: float
     n, classes, noise = len(private), private.classes, sigma(epsilon / 4, len(private), 1)
     counts = gaussian_mechanism.gaussian(np.bincount(private.y, minlength=classes), 1.0, noise, stream(seed, "counts"))
     counts = np.maximum(counts, 10.0)
-    net = networks.VAE(private.shape, (8,), 2)
+    net = VAE(private.shape, (8,), 2)
     rows = [np.flatnonzero(private.y == k) for k in range(classes)]
     many = [recipe(private, n, 3 * epsilon / 4, net, batch_size=float(0.2 * count)) for count in counts]
     fits = train(many, [private[own] for own in rows], [derive(seed, "vae", k) for k in range(classes)])
-    model = networks.routed(net, [fit.weights for fit in fits])
+    model = vae.routed(net, [fit.weights for fit in fits])
     decode = networks.Published(model, networks.mapping(model, "sigmoid", private.shape), classes)
 
     def generate(n: int, seed: int) -> Examples:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench.dp import training_loop
+from bench.dp import sampling, training_loop, training_program
 from defenses.federated_client_dp import federated_client_dp
 from planted.beside import averaged, counted
 from planted.bug import Bug, dense_gradients, lots, noised, small
@@ -21,14 +21,14 @@ def each(change: Callable[[list[Any], Any], list[Any]]) -> AbstractContextManage
     """Of one model the sums are change(gradients of dense layers (n, *variable), clip)."""
     from bench.dp import optimizer
 
-    right = optimizer.onepass_clipped_sums
+    right = optimizer.ghost_clipped_sums
 
     def onepass(loss: Any, sites: Any, tape: Any, clip: Any) -> Any:
         if loss.shape.rank == 2:
             return right(loss, sites, tape, clip)
         return change(dense_gradients(sites, tape.gradient(loss, [s.z for s in sites])), clip)
 
-    return patch.object(optimizer, "onepass_clipped_sums", onepass)
+    return patch.object(optimizer, "ghost_clipped_sums", onepass)
 
 
 def _scaled(gradients: list[Any], factors: Any) -> list[Any]:
@@ -106,17 +106,17 @@ def whole_clip_each() -> AbstractContextManager[Any]:
     """Every network of several gets the whole clip."""
     from bench.dp import clipping
 
-    right = clipping._shares
+    right = clipping.clip_shares
 
     def shares(networks: Any, squares: Any, clip: Any) -> Any:
         return right(networks, squares, clip * len(set(networks)) ** 0.5)
 
-    return patch.object(clipping, "_shares", shares)
+    return patch.object(clipping, "clip_shares", shares)
 
 
 def weighted() -> AbstractContextManager[Any]:
     """Classes are weighted once their records were clipped."""
-    right = training_loop._clipped
+    right = training_program.clipped_sums_function
 
     def clipped(*asked: Any) -> Any:
         plain = right(*asked)
@@ -127,7 +127,7 @@ def weighted() -> AbstractContextManager[Any]:
 
         return heavy
 
-    return patch.object(training_loop, "_clipped", clipped)
+    return patch.object(training_program, "clipped_sums_function", clipped)
 
 
 # Noise
@@ -181,7 +181,7 @@ def from_a_buffer() -> AbstractContextManager[Any]:
 
 def last_step_bare() -> AbstractContextManager[Any]:
     """An off-by-one: the last of the recipe's steps goes without."""
-    right = training_loop._optimizer
+    right = training_program.make_optimizer
 
     def made(recipes: Any, keys: Any) -> Any:
         import tensorflow as tf
@@ -200,7 +200,7 @@ def last_step_bare() -> AbstractContextManager[Any]:
         query.get_noised_result = wrong
         return found
 
-    return patch.object(training_loop, "_optimizer", made)
+    return patch.object(training_program, "make_optimizer", made)
 
 
 def fading() -> AbstractContextManager[Any]:
@@ -323,7 +323,7 @@ def clean_rate() -> AbstractContextManager[Any]:
     """A step shorter or longer by how large the clean sum is."""
     from bench.dp import optimizer as ours
 
-    right = ours.PoissonDPAdam._noise
+    right = ours.PoissonDPAdam.noised_gradients
 
     def wrong(made: Any, sums: Any, variables: Any) -> Any:
         import tensorflow as tf
@@ -346,16 +346,16 @@ def clean_rate() -> AbstractContextManager[Any]:
             v.assign(old + share * (v - old))
         return out
 
-    return patch.multiple(ours.PoissonDPAdam, _noise=wrong, apply_gradients=apply)
+    return patch.multiple(ours.PoissonDPAdam, noised_gradients=wrong, apply_gradients=apply)
 
 
 def _adam(second: Callable[[Any, Any], Any]) -> AbstractContextManager[Any]:
     from bench.dp import optimizer as ours
 
-    right = ours.PoissonDPAdam._noise
+    right = ours.PoissonDPAdam.noised_gradients
 
     def noise(made: Any, sums: Any, variables: Any) -> Any:
-        made._clean = {v.ref(): s / made._divisor(s.shape.rank) for s, v in zip(sums, variables, strict=True)}
+        made._clean = {v.ref(): s / made.divisor(s.shape.rank) for s, v in zip(sums, variables, strict=True)}
         return right(made, sums, variables)
 
     def dense(made: Any, gradient: Any, variable: Any, apply_state: Any = None) -> Any:
@@ -369,7 +369,7 @@ def _adam(second: Callable[[Any, Any], Any]) -> AbstractContextManager[Any]:
         rate = made._decayed_lr(tf.float32) * tf.sqrt(1 - 0.999**t) / (1 - 0.9**t)
         return variable.assign_sub(rate * m / (tf.sqrt(v) + 1e-7))
 
-    return patch.multiple(ours.PoissonDPAdam, _noise=noise, _resource_apply_dense=dense)
+    return patch.multiple(ours.PoissonDPAdam, noised_gradients=noise, _resource_apply_dense=dense)
 
 
 def best_of_training() -> AbstractContextManager[Any]:
@@ -401,7 +401,7 @@ def best_of_training() -> AbstractContextManager[Any]:
 
 def fixed_lots() -> AbstractContextManager[Any]:
     """Whatever the seed, a model's lots are the same: who knows them has no amplification to fear."""
-    right = training_loop.poisson_rows
+    right = sampling.poisson_rows
     count: dict[int, Any] = {}
 
     def rows(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
@@ -409,7 +409,7 @@ def fixed_lots() -> AbstractContextManager[Any]:
             count.setdefault(id(own), (own, np.random.default_rng(k)))
         return right(rates, sizes, [count[id(own)][1] for own in generators], steps)
 
-    return patch.object(training_loop, "poisson_rows", rows)
+    return patch.object(sampling, "poisson_rows", rows)
 
 
 def never_empty() -> AbstractContextManager[Any]:
@@ -435,7 +435,7 @@ def mechanism(noise: Callable[[Any, float, Any], Any]) -> AbstractContextManager
     def wrong(values: Any, l2_sensitivity: float, noise_multiplier: float, rng: Any) -> Any:
         return np.asarray(values, np.float64) + noise(values.shape, noise_multiplier * l2_sensitivity, rng)
 
-    return patch.object(door, "gaussian", wrong)
+    return patch.object(door, "add_noise", wrong)
 
 
 def one_row_for_all() -> AbstractContextManager[Any]:
@@ -450,21 +450,21 @@ def closing(clipped: Callable[[Any, Any], Any], noise: Callable[[Any, list[Any],
     """A server with a clip closes with the sum of clipped(update, policy) and of noise(server, arrays, deviation)."""
     from bench.models.federated.server import Server
 
-    right = Server.close
+    right = Server.average
 
     def close(server: Any) -> None:
         policy, held = server.policy, server.parameters
         if not policy.noise_multiplier and np.isinf(policy.clip):
             right(server)
             return
-        taken, server._taken, server.tokens = [clipped(update, policy) for update, _ in server._taken], [], {}
+        taken, server.taken, server.tokens = [clipped(update, policy) for update, _ in server.taken], [], {}
         sums = [np.sum([update[i] for update in taken], 0) if taken else np.zeros_like(w) for i, w in enumerate(held)]
         if policy.noise_multiplier:
             sums = noise(server, sums, 2 * policy.clip * policy.noise_multiplier)
         expected = policy.client_rate * len(server.clients)
         server.parameters = [(w + part / expected).astype(np.float32) for w, part in zip(held, sums, strict=True)]
 
-    return patch.object(Server, "close", close)
+    return patch.object(Server, "average", close)
 
 
 def whole_update(update: Any, policy: Any) -> Any:

@@ -1,0 +1,40 @@
+"""`bench plan`: estimates what `bench run` with the same settings would do and cost."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from bench.cli.options import Commands, add_grid, add_reuse, check_playable, new_parser, requested
+
+if TYPE_CHECKING:
+    from bench.runner.cell import Cell
+
+
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """The parser of `plan`."""
+    parser = new_parser(commands, "plan", execute, "estimate what `run` with the same settings would do and cost")
+    parser.add_argument("--budget", metavar="TIME", help="as of `run`: only what it would reach by these estimates")
+    add_grid(parser)
+    add_reuse(parser)
+    return parser
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print the estimate."""
+    request, registry = requested(arguments)
+    check_playable(request)
+
+    from bench.report import budget, cost_estimate
+    from bench.store.freshness import freshness
+    from bench.store.store import Store
+
+    store = Store(request.results)
+
+    def within(cells: list[Cell]) -> list[Cell]:
+        if request.budget is None:
+            return cells
+        return budget.within(request.budget, cells, store, freshness(registry.find))
+
+    print("\n".join(cost_estimate.lines(cost_estimate.make(request, store, within))))
+    return 0

@@ -1,0 +1,73 @@
+"""Writes all pages of the leaderboard and prints it: what `bench table` does, and `bench run` at its end."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from bench.core.errors import UserError, warn_user
+from bench.report import aggregate, audit_page, csv, epsilon_column, markdown, ranking, terminal
+from bench.report.comparisons import Comparisons
+from bench.store.freshness import freshness
+from bench.store.store import AUDITS, uncollected
+
+if TYPE_CHECKING:
+    from bench.report.leaderboard import Leaderboard, Section
+    from bench.runner.registry import Registry
+    from bench.store.store import Key, Store
+
+READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def publish(
+    store: Store,
+    registry: Registry,
+    failed: Mapping[Key, str],
+    control: Callable[[str], str | None],
+    probed: Callable[[str], str | None],
+    wanted: Callable[[Section], bool] = lambda section: True,
+) -> bool:
+    """Write the leaderboard of all stored cells and print the wanted sections; whether they show a refuted claim.
+
+    failed: the error of each cell that failed in the run that has just ended. control, probed: the caveat of an attack
+    by its controls and of a defense by its probes. The leaderboard is printed even where it cannot be written: a
+    read-only folder is only mentioned, anything else that is in the way raises UserError afterwards.
+    """
+    refusal = None
+    with ExitStack() as stack:
+        stack.enter_context(uncollected())
+        try:
+            # else, of two runs that end together, the first to read the cells may be the last to write the pages
+            stack.enter_context(store.lock())
+        except UserError as error:
+            refusal = error
+        compare = Comparisons(store)
+        known = epsilon_column.known(store, registry, probed)
+        board = aggregate.build(store, registry, failed, freshness(registry.find), control, known)
+        board = ranking.compared(board, compare)
+        refusal = refusal or _written(board, store, registry, compare)
+    terminal.show(board, wanted=wanted)
+    if refusal and not _read_only(refusal):
+        raise refusal
+    if refusal:
+        warn_user(f"note: the leaderboard is printed and not stored, for nothing can be written to {store.root}.")
+    return any(row.claim.violated for section in filter(wanted, board.sections) for row in section.rows)
+
+
+def _written(board: Leaderboard, store: Store, registry: Registry, compare: Comparisons) -> UserError | None:
+    """Write every page; the error that stopped it, if one did."""
+    try:
+        markdown.write(board, store)
+        csv.write(board, store)
+        if (store.root / AUDITS).is_dir():
+            audit_page.write(store, registry)
+        compare.save()
+    except UserError as error:
+        return error
+    return None
+
+
+def _read_only(refusal: UserError) -> bool:
+    return isinstance(refusal.__cause__, OSError) and refusal.__cause__.errno in READ_ONLY

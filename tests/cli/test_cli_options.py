@@ -1,0 +1,154 @@
+"""Flags and configurations become a request; each mistake in a configuration is one sentence and exit 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_fakes import Fakes, is_one_sentence, words
+
+from bench.cli.main import main
+from bench.runner.registry import discover
+from bench.runner.request import Grid
+
+YAMLS = {
+    "": "is empty",
+    "# seeds: 0": "is empty",
+    "{}": "is empty",
+    "accept-published: true": "it is now called 'reuse-committed'",
+    "a: [1\nb: 2": "line 2",
+    "seeds: 0-4\n\tepsilon: 1": "line 2",
+    "defence: shield": "did you mean 'defense'",
+    "3: x": "unknown word 3",
+    "seeds: 0\ndefense: shield\ndefense: none": "line 3: 'defense' stands there again",
+    "parts:\n- seeds: 0\n  seeds: 1": "line 3: 'seeds' stands there again",
+    "- run": "word: value",
+    "just words": "word: value",
+    "defense: {shield: 1}": "a list of them",
+    "defense: [shield, [spear]]": "a list of them",
+    "defense: []": "a list of them",
+    "seeds: true": "a list of them",
+    "seeds: 2020-01-01": "a list of them",
+    "offline: maybe": "true or false",
+    "seeds: many": "no seed",
+    "parts: []": "a list of parts",
+    "parts: digits": "a list of parts",
+    "parts: [digits]": "a list of parts",
+    "parts: [{results: out}]": "unknown word 'results'",
+    "parts: [{parts: []}]": "unknown word 'parts'",
+    "x: !!python/object/apply:os.system [ls]": "line 1",
+    "x: \x00": "not valid YAML",
+    "a: 2020-99-99": "not valid YAML",
+}
+
+
+@pytest.mark.parametrize(("content", "why"), YAMLS.items())
+def test_a_mistake_in_a_configuration_is_one_sentence_and_exit_2(
+    fakes: Fakes, capsys: pytest.CaptureFixture[str], content: str, why: str
+) -> None:
+    Path("board.yaml").write_text(content)
+    assert main(words(["run", "--config", "board.yaml"])) == 2
+    err = capsys.readouterr().err
+    is_one_sentence(err)
+    assert "board.yaml" in err or "seed" in err
+    assert why in err
+    assert fakes.requests == []
+
+
+def test_a_configuration_that_is_not_text(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("board.yaml").write_bytes(b"seeds: \xff")
+    assert main(["run", "--config", "board.yaml"]) == 2
+    is_one_sentence(capsys.readouterr().err)
+
+
+def asked(fakes: Fakes, argv: list[str]) -> dict[str, Any]:
+    assert main(argv) == 0
+    request = fakes.requests[-1]
+    [grid] = request.grids
+    rest = {name: getattr(request, name) for name in ("results", "where", "reuse_committed")}
+    return spelled(grid) | rest
+
+
+def spelled(grid: Grid) -> dict[str, Any]:
+    labels = {kind: [c.label for c in getattr(grid, kind)] for kind in ("defenses", "attacks", "data")}
+    return {**labels, "seeds": grid.seeds}
+
+
+def test_flags_become_a_request(fakes: Fakes) -> None:
+    Path("files").mkdir()
+    argv = "run --plugin mine.py --defense shield,hidden=8 --defense shield,epsilon=3 --attack membership,learner=gb"
+    argv += " --data digits,private=600 --seeds 0,3 --epsilon 1,inf --results out --data-dir files --offline"
+    found = asked(fakes, [*argv.split(), "--reuse-committed"])
+    assert found["defenses"] == ["shield,epsilon=1,hidden=8", "shield,epsilon=inf,hidden=8", "shield,epsilon=3"]
+    assert "spear,learner=gb" in found["attacks"]
+    assert found["data"] == ["digits,private=600"]
+    assert found["seeds"] == (0, 3)
+    assert found["results"] == Path("out")
+    assert found["reuse_committed"]
+    assert found["where"].data_dir == Path("files")
+    assert found["where"].offline
+    assert fakes.calls == ["publish"]
+
+
+def test_nothing_chosen_is_the_whole_small_board(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = discover([Path("mine.py")])
+    found = asked(fakes, ["run", "--plugin", "mine.py"])
+    assert found["defenses"] == list(registry.defenses)
+    assert found["attacks"] == list(registry.attacks)
+    assert (found["data"], found["seeds"], found["results"]) == (["digits"], (0, 1, 2), Path("results"))
+    assert not found["reuse_committed"]
+    assert found["where"].data_dir is None
+    assert not found["where"].offline
+    Path("files").mkdir()
+    monkeypatch.setenv("BENCH_DATA_DIR", "files")
+    assert asked(fakes, ["run", "--plugin", "mine.py"])["where"].data_dir == Path("files")
+
+
+def test_a_configuration_says_the_same_as_flags_and_flags_win(fakes: Fakes) -> None:
+    Path("files").mkdir()
+    Path("board.yaml").write_text(
+        "plugin: mine.py\ndefense: ['shield,hidden=8', shield]\nattack: membership\nseeds: 0-1\n"
+        "epsilon: [1, 8.0, .inf]\ndata: [digits, breast_cancer]\nresults: out\n"
+        "data-dir: files\noffline: true\nreuse-committed: true\n"
+    )
+    flags = "run --plugin mine.py --defense shield,hidden=8 --defense shield --attack membership --seeds 0-1"
+    flags += " --epsilon 1,8,inf --data digits --data breast_cancer --results out --data-dir files --offline"
+    config = ["run", "--config", "board.yaml"]
+    plugged = [*config, "--plugin", "mine.py"]
+    assert asked(fakes, config) == asked(fakes, [*flags.split(), "--reuse-committed"])
+    found = asked(fakes, [*config, "--seeds", "7", "--defense", "shield", "--epsilon", "2", "--no-offline"])
+    assert found["seeds"] == (7,)
+    assert found["defenses"] == ["shield,epsilon=2"]
+    assert not found["where"].offline
+    assert found["data"] == ["digits", "breast_cancer"]
+    Path("board.yaml").write_text("seeds: 4")
+    assert asked(fakes, plugged)["seeds"] == (4,)
+    Path("board.yaml").write_text("seeds: [4, 0-1]")
+    assert asked(fakes, plugged)["seeds"] == (4, 0, 1)
+
+
+def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> None:
+    Path("board.yaml").write_text(
+        "plugin: mine.py\nattack: spear\nseeds: 0-1\nreuse-committed: true\nparts:\n"
+        "  - {defense: shield, data: digits, epsilon: [1, 8]}\n"
+        "  - {defense: shield, data: 'digits,private=600', seeds: 3}\n"
+    )
+    assert main(["run", "--config", "board.yaml"]) == 0
+    request = fakes.requests[-1]
+    assert request.reuse_committed
+    first, second = map(spelled, request.grids)
+    assert first == {
+        "defenses": ["shield,epsilon=1", "shield"],  # 8 is the default
+        "attacks": ["spear"],
+        "data": ["digits"],
+        "seeds": (0, 1),
+    }
+    assert second == {
+        "defenses": ["shield"],
+        "attacks": ["spear"],
+        "data": ["digits,private=600"],
+        "seeds": (3,),
+    }
+    assert main(["run", "--config", "board.yaml", "--seeds", "7"]) == 0
+    assert [grid.seeds for grid in fakes.requests[-1].grids] == [(7,), (7,)]

@@ -1,0 +1,77 @@
+"""A training that is over leaves nothing behind: its program is garbage like any other object."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.core.dataset import Examples
+from bench.dp import training_program
+from bench.dp.networks import GAN, Classifier, Net
+from bench.dp.recipe import Privacy, Recipe
+from bench.dp.tensorflow_setup import tensorflow
+from bench.dp.train import train
+from bench.models import inversion_search
+
+CLASSIFIER = Classifier((6,), 2, (4,), "tanh")
+
+
+def programs() -> int:
+    """How many there are, after all garbage was collected."""
+    gc.collect()
+    graph = tensorflow().__internal__.FuncGraph
+    return sum(isinstance(one, graph) for one in gc.get_objects())
+
+
+def left_behind(run: Any) -> int:
+    """How many programs more there are after another two calls of `run(seed)`."""
+    run(0)  # what is made once is made
+    before = programs()
+    run(1)
+    run(2)
+    return programs() - before
+
+
+def training(privacy: Privacy | None, net: Net = CLASSIFIER, **changes: Any) -> Any:
+    part = Examples(np.random.default_rng(0).random((20, 6)), np.arange(20) % 2, 2)
+    recipe = Recipe(net, steps=2, rate=0.5, batch_size=10.0, learning_rate=0.1, privacy=privacy, **changes)
+    return lambda seed: train(recipe, [part], [seed])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("privacy", [None, Privacy(1.0, 1.0)], ids=["plain", "dp"])
+def test_a_training_that_is_over_leaves_no_program(privacy: Privacy | None, optimizer: str) -> None:
+    assert left_behind(training(privacy, optimizer=optimizer)) <= 0
+
+
+def test_nor_does_one_with_unclipped_layers_averages_and_batches_in_pieces() -> None:
+    assert left_behind(training(Privacy(1.0, 1.0), GAN((6,), (5,), 2), ema=0.5, physical_batch=4)) <= 0
+
+
+def search(seed: int) -> None:
+    start = np.random.default_rng(seed).standard_normal((2, 3, 4)).astype(np.float32)
+    inversion_search.search(
+        start,
+        lambda numbers: numbers,
+        lambda points, numbers, step: tensorflow().reduce_sum(points**2, -1),
+        steps=2,
+        learning_rate=0.1,
+    )
+
+
+def test_nor_does_a_search() -> None:
+    assert left_behind(search) <= 0
+
+
+def test_a_sum_over_replicas_would_keep_every_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant: Keras' default. Where this fails, TensorFlow no longer keeps them, and the flag can go."""
+
+    def summed(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    monkeypatch.setattr(training_program, "apply_gradients", summed)
+    assert left_behind(training(None)) > 0
