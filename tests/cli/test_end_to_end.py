@@ -52,7 +52,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
         assert cell.utility["n"] == 60
         assert cell.options["data"]["private"] == 60
     assert "constant" in run.stdout
-    assert "elease-free baseline" in run.stdout
+    assert "Release-free baseline" in run.stdout
     assert "[2/2] done" in run.stderr or f"[{len(kept)}/{len(kept)}] done" in run.stderr
 
     board = {path: path.read_bytes() for path in results.glob("leaderboard.*")}

@@ -304,7 +304,7 @@ def test_arrays_become_pictures_or_features(tmp_path: Path) -> None:
 NPZ: dict[str, tuple[dict[str, Any], str]] = {
     "no x": ({"x": None}, "no array 'x'"),
     "no label": ({"y": None, "yy": np.arange(N) % 3}, "no array 'y'"),
-    "pickled": ({"x": np.array([{}] * N, object)}, "pickled objects, which are never read"),
+    "pickled": ({"x": np.array([{}] * N, object)}, "Python objects, which are never unpickled"),
     "words": ({"x": np.array([["a"]] * N)}, "x must be numbers"),
     "one dimension": ({"x": np.arange(N)}, "x must be numbers"),
     "too few labels": ({"y": np.arange(3)}, "for each of the 400 records"),
@@ -403,7 +403,7 @@ def test_a_file_goes_through_the_program_and_is_answered_from_the_store(
     measured_by = code_release.load(store, result.code)
     assert measured_by is not None
     assert {"bench/data/user_file.py", "bench/data/user_file_parser.py"} <= measured_by.keys()
-    assert freshness(REGISTRY)(result)
+    assert freshness(REGISTRY.find)(result)
     written = {path: path.stat().st_mtime_ns for path in Path("r").rglob("*.json")}
     assert main(argv) == 0
     people.rename("away.csv")

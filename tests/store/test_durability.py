@@ -25,6 +25,7 @@ from test_records import places, put
 from test_store import child, output
 
 from bench.cli.main import main
+from bench.report import csv as csv_page
 from bench.report import markdown, terminal
 from bench.report.aggregate import build
 from bench.report.comparisons import FILE
@@ -225,6 +226,7 @@ def show(records: Iterable[Any], folder: Path) -> None:
         store.save(record)
     board = build(store, None)
     markdown.write(board, store)
+    csv_page.write(board, store)
     with contextlib.redirect_stdout(io.StringIO()):
         terminal.show(board)
     shutil.rmtree(folder)
