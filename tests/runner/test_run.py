@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cells import cell as made
+from msgspec import structs
 
 from bench.cli.main import main
 from bench.core import files as disk
@@ -276,7 +277,7 @@ def test_a_failing_attack_is_reported_and_never_kept_and_the_rest_goes_on(
 def test_a_cell_is_on_disk_before_the_next_begins(run: Run, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("says", "against", "honest", "stopped", "slow") == 130
     assert names(results) == {("says", "honest", 0)}
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "repeat the command to go on from there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,7 @@ def test_what_cannot_be_stored_fails_its_cell_alone(
 
     def save(self: Store, result: CellResult) -> Path:
         spoilt = {**result.metrics, "auc": float("nan")} if result.attack == "honest" else result.metrics
-        return plain(self, replace(result, metrics=spoilt))
+        return plain(self, structs.replace(result, metrics=spoilt))
 
     monkeypatch.setattr(Store, "save", save)
     assert run("says", "against", "honest", "doubtful") == 1
@@ -369,8 +370,9 @@ def test_a_disk_that_fills_up_stops_the_run_at_once(
 def test_what_cannot_be_played_is_not_trained(run: Run, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("mute", "says", "against", "honest") == 0
     assert names(results) == {("says", "honest", 0)}
-    assert run("mute", "against", "honest") == 0
     assert "n/a: predict" in capsys.readouterr().out
+    assert run("mute", "against", "honest") == 2, "nothing of it can be played"
+    assert "which lack predict" in capsys.readouterr().err
 
 
 # What is kept
@@ -478,15 +480,15 @@ def test_two_runs_at_once_lose_nothing(run: Run, results: Path, plugin: Path, tm
 # What is measured again
 
 
-def test_published_cells_are_measured_again_unless_accepted(run: Run, results: Path) -> None:
+def test_committed_cells_are_measured_again_unless_they_are_reused(run: Run, results: Path) -> None:
     asked = ("says", "against", "honest", "slow")
     assert run(*asked) == 0
     folder = Store(results)
     for cell in folder.results():
-        folder.save(replace(cell, machine="0" * 32))
-    published = files(results)
+        folder.save(structs.replace(cell, machine="0" * 32))
+    committed = files(results)
     assert run(*asked, more=("--reuse-committed",)) == 0
-    assert files(results) == published
+    assert files(results) == committed
     assert run(*asked) == 0
     assert {cell.machine for cell in folder.results()} == {folder.machine}
 
