@@ -43,6 +43,10 @@ class Program:
             self._average = tf.train.ExponentialMovingAverage(recipe.ema, self.optimizer.iterations)
             self._average.apply(model.weights)
         self._unclipped_optimizer = make_optimizer([replace(recipe, privacy=None)], []) if self._unclipped else None
+        # Their variables exist before the program is traced: else TensorFlow traces it twice.
+        create_state(self.optimizer, self.variables)
+        if self._unclipped_optimizer:
+            create_state(self._unclipped_optimizer, self._unclipped)
         self._piece = max(1, recipe.physical_batch // models)
         n = data[0].shape[min(models, 2) - 1]
         self._largest_batch = max(r.rate * n + 6 * (r.rate * n) ** 0.5 for r in recipes)
@@ -247,6 +251,12 @@ def make_optimizer(recipes: Sequence[Recipe], noise_keys: Sequence[int]) -> Any:
         noise_keys=noise_keys,
         **options,
     )
+
+
+def create_state(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Create the variables of a legacy Keras optimizer: its count of steps, its learning rate, and its moments."""
+    with tensorflow().init_scope():
+        optimizer._create_all_weights(variables)
 
 
 def apply_gradients(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:

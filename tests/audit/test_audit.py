@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cells import cell
-from conftest import components
+from conftest import components, split
 from scipy import stats
 
-from bench.audit import audit as rows
+from bench.audit import audit as audits
 from bench.audit import black_box, full_training, replayed_mechanisms
 from bench.audit.bounds import paired_trials as pairs
 from bench.cli.main import main
 from bench.core.component import Choice, Component
 from bench.core.dataset import Examples, Where
-from bench.core.errors import Caveat
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, optimizer
 from bench.models.federated import server
-from bench.report import audit_page, epsilon_column
 from bench.runner import selection
 from bench.store import audit_findings
 from bench.store.audit_findings import Finding
-from bench.store.freshness import cell_digest, finding_digest
 from bench.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accounting")
@@ -51,7 +45,7 @@ def at_most(n: int, p: float) -> int:
 
 
 def quiet(what: str, done: int, total: int) -> None:
-    """Hear of progress."""
+    """Ignore progress."""
 
 
 def choice(kind: Any, words: str) -> Choice:
@@ -60,7 +54,7 @@ def choice(kind: Any, words: str) -> Choice:
 
 
 def audit(defense: str, kind: str = "one_step", trials: int = 800) -> Finding:
-    return rows.audit(choice("defense", defense), choice("data", DATA), kind, trials, Where(), quiet)
+    return audits.audit(choice("defense", defense), choice("data", DATA), kind, trials, Where(), quiet)
 
 
 # Pairs
@@ -88,7 +82,7 @@ def test_of_a_gaussian_mu_is_bounded_from_below_and_closely() -> None:
     rng, repeats, n, mu = np.random.default_rng(0), 400, 1_000, 0.6
     found, loose = np.zeros(repeats), np.zeros(repeats)
     for i in range(repeats):
-        won = pairs.won(rng.normal(mu, 1, n), rng.normal(0, 1, n), rng)
+        won = pairs.wins(rng.normal(mu, 1, n), rng.normal(0, 1, n), rng)
         found[i], loose[i] = pairs.mu(won, n, ALPHA), pairs.mu(won, n, 0.7)
     assert (found > mu).sum() <= at_most(repeats, ALPHA) < (loose > mu).sum()
     assert np.median(found) > 0.8 * mu
@@ -96,16 +90,16 @@ def test_of_a_gaussian_mu_is_bounded_from_below_and_closely() -> None:
 
 def test_where_nothing_is_known_nothing_is_proved_and_ties_are_broken_fairly() -> None:
     rng, repeats, n = np.random.default_rng(1), 1_000, 100
-    above = sum(pairs.mu(pairs.won(np.zeros(n), np.zeros(n), rng), n, ALPHA) > 0 for _ in range(repeats))
+    above = sum(pairs.mu(pairs.wins(np.zeros(n), np.zeros(n), rng), n, ALPHA) > 0 for _ in range(repeats))
     assert 0 < above <= at_most(repeats, ALPHA)
     assert pairs.mu(0, 0, ALPHA) == pairs.epsilon(0, 0, DELTA, ALPHA) == 0
 
 
-# A door of known noise
+# A mechanism of known noise
 
 
 class Fake:
-    """Uses of a Gaussian of which the canary moves the sum by one sensitivity; `true` is its noise, not the claim."""
+    """Uses of a Gaussian mechanism with a canary of full sensitivity; `true`: its noise multiplier, not the claim."""
 
     what, rate, steps = "fake", 0.5, 20
 
@@ -119,48 +113,49 @@ class Fake:
         return rng.normal(shift, noise, pairs), rng.normal(0.0, noise, pairs)
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, claimed: float, true: float, trials: int = 8_000) -> Finding:
-    door = Fake(claimed, true)
-    dp_event = replayed_mechanisms.event(door, claimed)
-    monkeypatch.setattr(rows._Row, "doors", (dp_event, [door]))
-    return audit("dp_sgd", trials=trials)
+class FakeRow(audits.AuditRow):
+    """A row with one mechanism of known noise."""
+
+    mechanisms: Any = None
 
 
-def test_of_a_door_of_known_noise_more_than_half_is_proved_and_no_more_than_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    right = fake(monkeypatch, 2.0, 2.0)
+def fake(claimed: float, true: float, trials: int = 8_000, seed: int = 0) -> Finding:
+    mechanism = Fake(claimed, true)
+    row = FakeRow(choice("defense", "dp_sgd"), split("breast_cancer"), seed, trials // 2, quiet)
+    row.mechanisms = replayed_mechanisms.event(mechanism, claimed), [mechanism]
+    return audits.measure(row, "one_step", "digest")
+
+
+def test_with_known_noise_the_bound_is_between_half_of_the_true_epsilon_and_all_of_it() -> None:
+    right = fake(2.0, 2.0)
     assert 0.5 * float(right.epsilon) < right.lower[0] < float(right.epsilon)
     assert list(right.lower) == sorted(right.lower, reverse=True)
     assert right.most[0] > 5 * float(right.epsilon)
     assert not right.violated(1)
-    nothing = fake(monkeypatch, 2.0, math.inf)
+    nothing = fake(2.0, math.inf)
     assert nothing.lower[0] < 0.1 * float(nothing.epsilon)
-    half = fake(monkeypatch, 2.0, 1.0)
+    half = fake(2.0, 1.0)
     assert float(half.epsilon) < half.lower[0] < accounting.epsilon(replayed_mechanisms.event(Fake(1, 1), 1.0), DELTA)
     assert half.violated(3)
 
 
 def test_noise_of_one_step_below_what_is_said_is_a_violation_by_itself() -> None:
-    """Where a defense has other costs, its whole epsilon may hide that one of its doors leaks."""
+    """Where a defense has other costs, its whole epsilon may hide that one of its mechanisms leaks."""
     part = {"what": "fake", "noise_multiplier": 2.0, "rate": 1.0, "steps": 1, "mu": [0.6, 0.4, 0.4], "won": 0}
     found = Finding("one_step", 8.0, DELTA, (3.0,) * 3, (9.0,) * 3, 100, (part,), 1.0, "d")
     assert found.violated(1)
     assert not found.violated(2)
 
 
-def test_what_is_found_above_the_claim_by_chance_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    repeats, once, twice, error = 300, 0, 0, 0.2
-    monkeypatch.setattr(rows, "ERROR", error)
-    monkeypatch.setattr(rows, "_through", lambda door, mu, delta: 2.0 * mu)
-    monkeypatch.setattr(rows, "derive", lambda seed, *words: next(seeds))
-    seeds = itertools.count()
-    for turns in (1, 2):
-        monkeypatch.setattr(rows, "TURNS", turns)
-        for _ in range(repeats):
-            refuted = fake(monkeypatch, 2.0, 2.0, trials=400).violated(1)
-            once, twice = once + (turns == 1 and refuted), twice + (turns == 2 and refuted)
-    assert twice <= at_most(repeats, error**2) < once <= at_most(repeats, error)
+def test_a_claim_that_is_refuted_by_chance_is_audited_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    repeats, refuted, error = 300, dict[int, int](), 0.2
+    monkeypatch.setattr(audits, "ERROR", error)
+    monkeypatch.setattr(audits, "epsilon_of_uses", lambda mechanism, mu, delta: 2.0 * mu)
+    for tries in (1, 2):
+        monkeypatch.setattr(audits, "TRIES", tries)
+        seeds = range(tries * repeats, (tries + 1) * repeats)
+        refuted[tries] = sum(fake(2.0, 2.0, trials=400, seed=seed).violated(1) for seed in seeds)
+    assert refuted[2] <= at_most(repeats, error**2) < refuted[1] <= at_most(repeats, error)
 
 
 # The code that ships, and mutants of it
@@ -265,7 +260,7 @@ def test_whole_trainings_are_told_apart_as_far_as_the_noise_lets_one(monkeypatch
 
 
 def blabber(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
-    """OnProgress of each record whether it was among the private ones."""
+    """Tell for each record whether it is a private one."""
     known = {record.tobytes() for record in private.x}
 
     def predict(x: Any) -> Any:
@@ -281,7 +276,7 @@ def component(function: Any) -> Component:
 
 
 def test_who_blabs_is_refuted_by_what_is_published() -> None:
-    found = rows.audit(Choice(component(blabber)), choice("data", DATA), "black_box", 60, Where(), quiet)
+    found = audits.audit(Choice(component(blabber)), choice("data", DATA), "black_box", 60, Where(), quiet)
     assert found.lower == found.most
     assert found.violated(3)
     private = audit("dp_sgd,epsilon=8,steps=2,hidden=8,features=none", "black_box", 20)
@@ -300,147 +295,9 @@ def test_what_is_seen_of_a_release_is_larger_where_the_record_is_nearer() -> Non
         codes: Any = lambda asked: asked  # noqa: E731
         return Release(accounting.no_access(), encode=codes, decode=lambda codes: codes + x)
 
-    assert black_box.seen(release(0.5), record, 0) > black_box.seen(release(0.6), record, 0)
-    assert black_box.seen(coder(0.0), record, 0) > black_box.seen(coder(0.1), record, 0)
-    assert not np.isclose(black_box.worst(record).x, record.x + 1).any()
-
-
-# What is kept, and what the board shows
-
-
-def finding(kind: str = "one_step", lower: float = 1.0, digest: str | None = None, **changed: Any) -> Finding:
-    known = finding_digest(choice("defense", "dp_sgd"), choice("data", "digits"), kind)
-    bounds = (lower, 0.9 * lower, 0.8 * lower)
-    values: dict[str, Any] = {"epsilon": 8.0, "trials": 4_000, "parts": ({"what": "training"},), "seconds": 60.0}
-    return Finding(
-        kind=kind, delta=DELTA, lower=bounds, most=(7.25,) * 3, digest=digest or known, **{**values, **changed}
-    )  # fmt: skip
-
-
-@pytest.fixture
-def store(results: Path) -> Store:
-    """With two fresh cells, one of a defense that claims an epsilon."""
-    store = Store(results)
-    for one in cell("dp_sgd", epsilon=8.0), cell("none"):
-        parts = [components().of(kind)[getattr(one, kind)] for kind in ("data", "defense", "attack")]
-        store.save(replace(one, digest=cell_digest(tuple(parts), one.options, one.seed)))
-    return store
-
-
-def board(store: Store) -> str:
-    return (store.root / "leaderboard.md").read_text()
-
-
-def table(store: Store) -> int:
-    return main(["table", "--results", str(store.root)])
-
-
-def test_the_largest_bound_stands_beside_the_claim_with_its_share_of_the_error(
-    store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert table(store) == 0
-    assert "| epsilon | audited epsilon | delta |" in board(store)
-    assert "| 8.00 | - | 1e-05 |" in board(store)
-    audit_findings.save(store, "dp_sgd", "digits", finding())
-    assert table(store) == 0
-    assert "| 8.00 | 1.00 (one step, 4000 trials, at most 7.25) | 1e-05 |" in board(store)
-    audit_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
-    assert table(store) == 0
-    assert "| 8.00 | 1.80 (whole training, 4000 trials, at most 7.25) | 1e-05 |" in board(store)
-    csv = (store.root / "leaderboard.csv").read_text()
-    assert "1.80 (whole training" in csv
-    out = capsys.readouterr().out
-    assert "1.80 (whole training" in " ".join(out.split())
-    assert "VIOLATION" not in out
-
-
-def test_a_claim_that_is_refuted_is_said_aloud_and_exits_3(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    audit_findings.save(store, "dp_sgd", "digits", finding(lower=9.0))
-    assert table(store) == 3
-    assert "| 8.00 | **VIOLATION** 9.00 (one step" in board(store)
-    assert "VIOLATION 9.00" in " ".join(capsys.readouterr().out.split())
-    # two audits share the error: 0.9 * 8.5 is not above 8
-    audit_findings.save(store, "dp_sgd", "digits", finding(lower=8.5))
-    audit_findings.save(store, "dp_sgd", "digits", finding("whole", 1.0))
-    assert table(store) == 0
-
-
-def test_what_other_code_found_is_stale(store: Store) -> None:
-    audit_findings.save(store, "dp_sgd", "digits", finding(lower=9.0, digest="of another day"))
-    assert table(store) == 0
-    assert "| 8.00 | stale | 1e-05 |" in board(store)
-    assert "| stale: audit it again |" in (store.root / "audit.md").read_text()
-    audit_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
-    assert table(store) == 0
-    assert "2.00 (whole training" in board(store)  # alone, so with all of the error
-
-
-def test_another_row_has_another_fingerprint() -> None:
-    digits = choice("data", "digits")
-    every = {
-        finding_digest(choice("defense", words), data, kind)
-        for words in ("dp_sgd", "dp_sgd,epsilon=1", "dp_augm")
-        for data in (digits, choice("data", "digits,private=300"))
-        for kind in audit_findings.KINDS
-    }
-    assert len(every) == 18
-
-
-def test_a_file_that_holds_no_finding_is_left_out_aloud(store: Store) -> None:
-    path = audit_findings.save(store, "dp_sgd", "digits", finding())
-    values = json.loads(path.read_bytes())
-    for change in (
-        {"lower": [1.0]},
-        {"lower": ["inf"] * 3},
-        {"most": ["much"] * 3},
-        {"trials": "many"},
-        {"kind": "whole"},
-        {"epsilon": "much"},
-        {"more": 1},
-    ):
-        path.write_text(json.dumps(values | {"findings": {"one_step": values["findings"]["one_step"] | change}}))
-        with pytest.warns(Caveat, match="is left out .*bench audit"):
-            assert audit_findings.load(store, "digits", "dp_sgd") is None
-    path.write_text("{")
-    with pytest.warns(Caveat, match="bench audit"):
-        assert epsilon_column.known(store, components())("digits", "dp_sgd").audited == "-"
-
-
-def test_a_perfect_attack_may_prove_anything(store: Store) -> None:
-    """Of hundreds of uses, each proved to be in the clear, the accountant knows no finite epsilon."""
-    audit_findings.save(store, "dp_sgd", "digits", replace(finding(), most=(math.inf, 7.25, 7.0)))
-    row = audit_findings.load(store, "digits", "dp_sgd")
-    assert row
-    assert row.findings["one_step"].most == [math.inf, 7.25, 7.0]
-    assert table(store) == 0
-    assert "1.00 (one step, 4000 trials, at most inf)" in board(store)
-
-
-def test_the_page_keeps_what_people_wrote(store: Store) -> None:
-    audit_findings.save(store, "dp_sgd", "digits", finding())
-    (store.root / "audits" / audit_page.PLANTED).write_text("## Planted bugs\n\nOne of them.\n")
-    text = audit_page.write(store, components()).read_text()
-    assert "| digits | dp_sgd | one step | 8.00 | 1.00 | 0.12 | 7.25 | - | 4000 | 1.0 | training |" in text
-    assert text.endswith("\n## Planted bugs\n\nOne of them.\n")
-    assert audit_page.write(store, components()).read_text() == text
-
-
-@pytest.mark.parametrize(("mu", "trials"), [(0.05, 20_000), (0.1, 20_000), (0.5, 2_000), (3.0, 200)])
-def test_what_right_code_shows_is_the_middle_of_what_it_shows(store: Store, mu: float, trials: int) -> None:
-    rng, won = np.random.default_rng(7), stats.norm.cdf(mu / math.sqrt(2))
-    bounds = np.array([pairs.mu(wins, trials // 2, ALPHA) for wins in rng.binomial(trials // 2, won, 2_000).tolist()])
-    parts = [{"what": "training", "mu": (0.75 * mu,) * 3, "noise_multiplier": 1 / mu}]
-    audit_findings.save(store, "dp_sgd", "digits", finding(trials=trials, parts=parts))
-    text = audit_page.write(store, components()).read_text()
-    middle = float(text.partition("| 0.75 (")[2].partition(")")[0])
-
-    def halves(share: float) -> bool:
-        """Whether half of the bounds are below and half above, a tenth more or less, as far as two digits say."""
-        return bool((bounds / mu < share - 0.006).mean() < 0.6 and (bounds / mu > share + 0.006).mean() < 0.6)
-
-    assert halves(middle)
-    assert not halves(1.0), "what is claimed is not what is proved"
-    assert not halves(0.7 * middle)
+    assert black_box.score(release(0.5), record, 0) > black_box.score(release(0.6), record, 0)
+    assert black_box.score(coder(0.0), record, 0) > black_box.score(coder(0.1), record, 0)
+    assert not np.isclose(black_box.inverted_record(record).x, record.x + 1).any()
 
 
 # The command

@@ -161,7 +161,7 @@ DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
             [("y = np.arange(n) % private.classes", "y = np.random.default_rng(seed).choice(private.y, n)")],
             "input independence: generate depends on private records outside",
         ),
-        ([("steps=1)", "steps=1 + int((private.y == 0).sum()))")], "it may depend on options and the number of records alone"),
+        ([("steps=1)", "steps=1 + int((private.y == 0).sum()))")], "it may depend on options and the number"),
     ],
     "prints_nothing_private": [([(FIRST, "print('mean', private.x.mean())\n    rng = np")], "what it prints")],
 }  # fmt: skip

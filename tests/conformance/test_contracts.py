@@ -1,8 +1,12 @@
-"""What every defense owes, whoever wrote it: it lets out what it declares, and private records leave by DP alone."""
+"""Every defense of the project passes the conformance checks: it publishes what it declares, and uses DP alone.
+
+By default on a few of them that differ most; the others take half an hour and are marked slow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from dp_accounting import NoOpDpEvent
 from bench.conformance import defense_checks, dp_checks
 from bench.conformance.check import Check, Skip
 from bench.conformance.defense_checks import another_seed_another_release, unmoved
-from bench.conformance.dp_checks import zero_epsilon_reads_nothing
+from bench.conformance.dp_checks import passes_the_linter, zero_epsilon_reads_nothing
 from bench.conformance.short_runs import ShortRuns
 from bench.core.component import Choice, Component
 from bench.core.dataset import Data, Examples
@@ -32,7 +36,22 @@ DEFENSES = sorted(components().defenses)
 PRIVATE = [name for name in DEFENSES if components().defenses[name].private]
 GENERATE = [name for name in DEFENSES if "generate" in components().defenses[name].publishes]
 CHECKS = (*defense_checks.CHECKS, *dp_checks.CHECKS)
+# A constant one, one that trains a generator with DP, one that claims nothing, and one that reads no private record.
+REPRESENTATIVES = {"constant", "dp_vaegm", "none", "random_encoder"}
 KNOWN_OUTPUTS = {"predict", "model", "encode", "decode", "generate", "synthetic", "join", "updates"}
+
+
+def representatives(names: Iterable[str]) -> list[Any]:
+    """The names as parameters, of which all but the representatives are slow."""
+    return [pytest.param(name, marks=[] if name in REPRESENTATIVES else pytest.mark.slow) for name in names]
+
+
+def contracts() -> Iterator[Any]:
+    """Every check that applies to each defense; the linter takes a minute, so by default it tests a constant one."""
+    for name, check in itertools.product(DEFENSES, CHECKS):
+        quick = name in REPRESENTATIVES and (check is not passes_the_linter or name == "constant")
+        if not check.unless(defense(name)):
+            yield pytest.param(name, check, id=f"{name}-{check}", marks=[] if quick else pytest.mark.slow)
 
 
 def defense(name: str) -> Component:
@@ -65,11 +84,7 @@ def _let_go() -> Iterator[None]:
 # What `bench test` asks of anybody's
 
 
-@pytest.mark.parametrize(
-    ("name", "check"),
-    [(name, check) for name in DEFENSES for check in CHECKS if not check.unless(defense(name))],
-    ids=str,
-)
+@pytest.mark.parametrize(("name", "check"), list(contracts()))
 def test_keeps_the_contract(name: str, check: Check[ShortRuns]) -> None:
     """Each check of the kit; where one has nothing to say that is known here."""
     try:
@@ -78,21 +93,22 @@ def test_keeps_the_contract(name: str, check: Check[ShortRuns]) -> None:
         assert name == "constant" if check is another_seed_another_release else check is zero_epsilon_reads_nothing
 
 
-@pytest.mark.parametrize("name", [name for name in DEFENSES if name != "constant"])
+@pytest.mark.parametrize("name", representatives(name for name in DEFENSES if name != "constant"))
 def test_another_seed_moves_all_that_it_lets_out(name: str) -> None:
     assert not unmoved(tried(name).outputs("breast_cancer"), tried(name).outputs("breast_cancer", seed=1))
 
 
-def test_who_reads_no_private_record_is_known() -> None:
-    """All others say that they do, and to none of these has the check nothing to say."""
-    nothing = {name for name in DEFENSES if accounting.claim(trained(name).dp_event, 200)["epsilon"] == 0}
-    assert nothing == {"constant", "public_only", "random_encoder"}
+@pytest.mark.parametrize("name", representatives(DEFENSES))
+def test_which_defenses_read_no_private_record_is_known(name: str) -> None:
+    """Only for these does the check of an epsilon of 0 apply."""
+    reads_nothing = accounting.claim(trained(name).dp_event, 200)["epsilon"] == 0
+    assert reads_nothing == (name in {"constant", "public_only", "random_encoder"})
 
 
 # What it lets out
 
 
-@pytest.mark.parametrize("name", DEFENSES)
+@pytest.mark.parametrize("name", representatives(DEFENSES))
 def test_what_is_published_can_be_hidden(name: str) -> None:
     release = trained(name)
     assert release.published() <= KNOWN_OUTPUTS, "teach `outputs` here to look at the new access"
@@ -121,7 +137,7 @@ def test_holdout_is_out_of_reach(digits: Data) -> None:
             assert not np.shares_memory(array, digits.holdout.x)
 
 
-@pytest.mark.parametrize("name", GENERATE)
+@pytest.mark.parametrize("name", representatives(GENERATE))
 def test_labels_take_turns_and_are_not_drawn(name: str) -> None:
     generate = trained(name).generate
     assert generate
@@ -132,7 +148,7 @@ def test_labels_take_turns_and_are_not_drawn(name: str) -> None:
 
 
 @pytest.mark.parametrize("data", ["digits", "breast_cancer"])
-@pytest.mark.parametrize("name", [name for name in GENERATE if "decode" in defense(name).publishes])
+@pytest.mark.parametrize("name", representatives(name for name in GENERATE if "decode" in defense(name).publishes))
 def test_what_is_generated_is_decoded(name: str, data: str) -> None:
     """Whoever holds the decoder can draw the very records that `generate` gives."""
     release = trained(name, data)
@@ -150,7 +166,10 @@ def test_what_is_generated_is_decoded(name: str, data: str) -> None:
 # The guarantee (`bench.lint`, which a check of the kit asks of every defense that claims privacy)
 
 
-@pytest.mark.parametrize("mutant", ["scale", "counts", "rate", "labels"])
+@pytest.mark.parametrize(
+    "mutant",
+    ["scale", pytest.param("counts", marks=pytest.mark.slow), "rate", pytest.param("labels", marks=pytest.mark.slow)],
+)
 def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data) -> None:
     def leaky(private: Examples, public: Examples, seed: int) -> Release:
         if mutant == "rate":  # a training parameter that tells how many records the first class has

@@ -21,7 +21,7 @@ from bench.report.aggregate import SEEDED as ON_THE_BOARD
 from bench.report.figures import FIGURES
 from bench.runner.cell import playable
 from bench.runner.registry import discover
-from bench.store.store import Store
+from bench.store.store import CODE, Store
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -64,8 +64,9 @@ def says(path: Path, root: Path) -> bool:
 
 
 def artefacts(root: Path) -> list[Path]:
+    """All files but this checkout's own and the lists of source files, which hold no number."""
     found = (path for path in root.rglob("*") if path.is_file())
-    return sorted(path for path in found if ".local" not in path.relative_to(root).parts)
+    return sorted(path for path in found if not {".local", CODE} & set(path.relative_to(root).parts))
 
 
 def test_every_artefact_says_it_or_its_readme_does(written: Path) -> None:

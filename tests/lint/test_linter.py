@@ -136,8 +136,8 @@ WILD: dict[str, tuple[Any, str]] = {
     "lets nothing out": (lambda private, rng: Release(accounting.no_privacy()), "no finite epsilon"),
     "writes on records": (lambda private, rng: private.x.sort(0), "read-only"),
     "fails when asked": (fails_when_asked, "no such record"),
-    "ignores its seed": (lambda private, rng: noisy_mean(private, np.random.default_rng()), "with the same seed differ"),
-    "draws from the global state": (lambda private, rng: noisy_mean(private, np.random), "two runs with the same seed"),
+    "ignores its seed": (lambda private, rng: noisy_mean(private, np.random.default_rng()), "runs with the same seed"),
+    "draws from the global state": (lambda private, rng: noisy_mean(private, np.random), "runs with the same seed"),
     "noise of its own": (noisy_mean, "outside of DP training"),
     "steps of its own": (steps_of_its_own, "outside of DP training"),
 }  # fmt: skip
