@@ -90,8 +90,8 @@ class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
     """What the controls of one attack found; `red` says in sentences why it should not be trusted, empty where it may.
 
-    positive, null: means over seeds with their intervals; `required_score` and `expected` are what they are compared with.
-    baseline: the release-free baseline beside the positive control.
+    positive, null: means over seeds with their intervals, compared with `required_score` and `expected`. baseline: the
+    release-free baseline beside the positive control.
     """
 
     kind: ClassVar[str] = "control"
