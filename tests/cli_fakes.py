@@ -44,9 +44,9 @@ class Fakes:
             raise self.raises
         return SimpleNamespace(failed=self.failed, measured=1, stored=0, left=self.left)
 
-    def build(self) -> Any:
-        self.calls.append("build")
-        return SimpleNamespace(sections=())
+    def publish(self, *_: Any) -> bool:
+        self.calls.append("publish")
+        return False
 
 
 @pytest.fixture
@@ -55,10 +55,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     made = Fakes()
     monkeypatch.setattr("bench.runner.run.run", made.run)
     monkeypatch.setattr("bench.cli.run.lint_claims", lambda request, registry: False)
-    monkeypatch.setattr("bench.report.render.build", lambda *_: made.build())
-    monkeypatch.setattr("bench.report.render.write", lambda *_: made.calls.append("write"))
-    monkeypatch.setattr("bench.report.render.show", lambda *_, **__: made.calls.append("show"))
-    monkeypatch.setattr("bench.report.ranking.compared", lambda board, compare: board)
+    monkeypatch.setattr("bench.report.publish.publish", made.publish)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
     Path("mine.py").write_text(COMPONENTS)

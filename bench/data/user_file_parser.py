@@ -81,7 +81,7 @@ class Records:
         return [column.name for column in self.columns if isinstance(column, Words)]
 
     def encoded(self, public: NDArray[Any]) -> tuple[NDArray[Any], dict[str, Attribute]]:
-        """All records in [0, 1], and the columns of each category, by given ranges and values, else by `public` rows."""
+        """All records in [0, 1], and each category's columns, by given ranges and values, else by `public` rows."""
         parts = [column.encoded(public) for column in self.columns]
         ends = np.cumsum([part.shape[1] for part in parts]).tolist()
         known = {

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bench.store.store import Store
 
 FILE = "comparisons.csv"
+SLACK = 1.5  # intervals are not symmetric, and so the error that is read off them is a rough one
 MOST = 1 << 28  # bytes of the file
 _FIELDS = PairedDifference.__struct_fields__
 
@@ -119,12 +120,17 @@ def _difference(
         whole = all(is_made_of(parts, figure(one)["value"]) for parts, one in zip(made_of, pair, strict=True))
         se = _paired(*made_of) if whole else None
         on_the_same &= se is not None
-        alone = math.hypot(*((figure(one)["high"] - figure(one)["low"]) / (2 * Z) for one in pair))
+        alone = math.hypot(*(_error(figure(one)) for one in pair))
         variances.append((alone if se is None else se) ** 2)
     k, value = len(values), statistics.fmean(values)
     se = max(math.sqrt(sum(variances)) / k, _between_seeds(values))
     p, unmatched = two_sided(value, se), _unmatched(*pairs[0])
     return Difference(*names, k, value, value - Z * se, value + Z * se, p, on_the_same, unmatched, of)
+
+
+def _error(figure: Any) -> float:
+    """The standard error of a figure, read off its interval."""
+    return float((figure["high"] - figure["low"]) / (2 * Z))
 
 
 def _between_seeds(values: Sequence[float]) -> float:
@@ -138,16 +144,19 @@ def _follows(
     pairs: Sequence[tuple[CellResult, CellResult]],
     figure: Callable[[CellResult], Any],
 ) -> bool:
-    """Whether a stored difference is that of these cells: names, seeds, value, claims, and an error not too small.
+    """Whether a stored difference is that of these cells: names, seeds, value, claims, and an error that can be theirs.
 
-    Of its error only a bound is known here: the units that it was computed from may be in another checkout.
+    Of its error only bounds are known here, for the units that it was computed from may be in another checkout: at
+    least what the seeds differ by, at most that of figures that err in opposite directions.
     """
     values = [figure(one)["value"] - figure(other)["value"] for one, other in pairs]
+    least = _between_seeds(values)
+    most = math.hypot(*(_error(figure(one)) + _error(figure(other)) for one, other in pairs)) / len(pairs)
     return (
         (known.what, known.data, known.first, known.second) == names
         and known.seeds == len(pairs)
         and math.isclose(known.value, statistics.fmean(values), abs_tol=TINY)
-        and known.se >= _between_seeds(values) - TINY
+        and least - TINY <= known.se <= SLACK * max(least, most) + TINY
         and known.unmatched == _unmatched(*pairs[0])
     )
 
@@ -199,7 +208,10 @@ def _read(store: Store) -> list[Difference]:
     path = store.root / FILE
     try:
         text = read_regular(path, MOST).decode()
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if lines.fieldnames != [*_FIELDS, SEAL]:
+            raise ValueError("its first line does not name the columns of differences with their seals")
+        rows = list(lines)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
@@ -219,7 +231,7 @@ def _read(store: Store) -> list[Difference]:
 def _of_row(row: dict[str, Any]) -> Difference:
     """The difference in a line. Raises Damaged where it is none, or another than was written."""
     if row.keys() != {*_FIELDS, SEAL} or None in row.values():
-        raise Damaged("it has not the columns of a difference with its seal")
+        raise Damaged("it has fewer or more cells than there are columns")
     seal = row.pop(SEAL)
     found = difference(row)
     if seal_of(found) != seal:

@@ -134,7 +134,7 @@ def measure(
         defense=setting.defense,
         data=setting.data,
         metric=metric,
-        floor=required,
+        required_score=required,
         positive=positive,
         baseline=baseline,
         expected=expected,

@@ -19,6 +19,7 @@ from bench.runner.registry import Registry
 from bench.runner.request import Request
 from bench.store import code_release
 from bench.store.freshness import versions
+from bench.store.read_write import plain_line
 from bench.store.records import CellResult
 from bench.store.store import Store, samples_of
 
@@ -183,7 +184,7 @@ class _Run:
             metrics=played.metrics,
             seconds={"defense": round(trained.seconds, 3), "attack": round(played.seconds, 3)},
             peak_memory_mib=_peak(),
-            caveats=list(dict.fromkeys((*trained.caveats, *played.caveats))),
+            caveats=list(dict.fromkeys(map(plain_line, (*trained.caveats, *played.caveats)))),
         )
         self.store.save(result)
 

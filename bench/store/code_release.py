@@ -12,11 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bench.core.component import Component
 from bench.core.digest import digest
-from bench.core.files import write
+from bench.core.files import read_regular, write
 from bench.core.source_code import BENCH, content_digest, decides, imports
 from bench.store.freshness import sources
+from bench.store.read_write import MOST
 from bench.store.store import CODE
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ Files = Mapping[str, tuple[str, list[str]]]  # by name, the digest of a file's c
 
 
 def name_of(path: Path) -> str:
-    """As a reader knows the file: by its place in the project, or that it is a plugin's."""
+    """The name of a file for readers: its place in the project, or that it is a plugin."""
     with suppress(ValueError):
         return path.relative_to(BENCH.parent).as_posix()
     return f"plugin/{path.name}"
@@ -54,15 +57,11 @@ def keep(store: Store, components: Iterable[Component]) -> str:
 def load(store: Store, name: str) -> Files | None:
     """The list of a digest, or None where there is none that can be read."""
     try:
-        found = {str(file): (str(one[0]), [*map(str, one[1])]) for file, one in _read(store, name).items()}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+        data = read_regular(_path(store, name), MOST)
+        found = msgspec.json.decode(data, type=dict[str, tuple[str, list[str]]])
+        return found if digest(found) == name else None
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if digest(found) == name else None
-
-
-def _read(store: Store, name: str) -> Mapping[str, tuple[str, list[str]]]:
-    values: Mapping[str, tuple[str, list[str]]] = json.loads(_path(store, name).read_bytes())
-    return values
 
 
 def _path(store: Store, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The paired difference of two figures, as a line of comparisons.csv holds it, and what must hold between its fields."""
+"""The paired difference of two figures, a line of comparisons.csv, and what must hold between its fields."""
 
 from __future__ import annotations
 

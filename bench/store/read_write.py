@@ -146,6 +146,12 @@ def _cut(data: bytes) -> tuple[bytes, bytes]:
     return data[:start] + data[end + 1 :], data[digits:end]  # and 1 for the quotation mark
 
 
+def plain_line(text: str) -> str:
+    """A text as a record may hold it: on one line, control characters and lone surrogates spelled out."""
+    line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter == " " or letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
 def _unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != SEAL}
 

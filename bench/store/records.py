@@ -90,19 +90,19 @@ class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
     """What the controls of one attack found; `red` says in sentences why it should not be trusted, empty where it may.
 
-    positive, null: means over seeds with their intervals; `floor` and `expected` are what they are compared with.
+    positive, null: means over seeds with their intervals; `required_score` and `expected` are what they are compared with.
     baseline: the release-free baseline beside the positive control.
     """
 
     kind: ClassVar[str] = "control"
-    remedy: ClassVar[str] = "run `bench control` again"
+    remedy: ClassVar[str] = "run `bench controls` again"
 
     attack: Label
     digest: str
     defense: Label
     data: Label
     metric: Label
-    floor: Rate
+    required_score: Rate
     positive: Figure
     baseline: Figure
     expected: Rate
@@ -123,8 +123,8 @@ class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __str__(self) -> str:
         found = f"{self.attack}: {self.metric} {_spell(self.positive)} where nothing defends "
-        found += f"(floor {self.floor:.3f}, blindly {self.baseline['value']:.3f}), "
-        found += f"{_spell(self.null)} where there is nothing ({self.expected:.3f})"
+        found += f"(required {self.required_score:.3f}, release-free baseline {self.baseline['value']:.3f}), "
+        found += f"{_spell(self.null)} where there is nothing to find (chance {self.expected:.3f})"
         return "; ".join([found, *(f"RED {why}" for why in self.red)])
 
 

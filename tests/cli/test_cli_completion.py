@@ -14,24 +14,33 @@ from conftest import components
 
 from bench.cli.main import COMMANDS
 
-SHELLS = ("bash", "zsh", "fish")
-BREAKS = " \t\n\"'><=;|&(:"  # where bash ends the word that it completes
+# What the function that argcomplete installs in each shell says of it, and how that shell separates descriptions.
+SHELLS = {
+    "bash": {"_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n\"'><=;|&(:", "COMP_TYPE": "9"},
+    "zsh": {"_ARGCOMPLETE_SUPPRESS_SPACE": "1"},
+    "fish": {"_ARGCOMPLETE_SUPPRESS_SPACE": "1", "_ARGCOMPLETE_DFS": "\t"},
+}
+SEPARATORS = {"bash": "\0", "zsh": ":", "fish": "\t"}
+
+
+def described(line: str, folder: Path, shell: str = "zsh") -> dict[str, str]:
+    """The completions of a line in a shell, with their descriptions."""
+    out = folder / "completions"
+    asked = {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_SHELL": shell, "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line,
+        "COMP_POINT": str(len(line)), "_ARGCOMPLETE_STDOUT_FILENAME": str(out), **SHELLS[shell],
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "bench"], cwd=folder, env={**os.environ, **asked}, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    parts = (word.partition(SEPARATORS[shell]) for word in out.read_text().split("\n"))
+    return {word.rstrip(): description for word, _, description in parts}
 
 
 def complete(line: str, folder: Path, shell: str = "zsh") -> list[str]:
-    """The completions of a line in a shell. Those of zsh come with descriptions, which are left out."""
-    out = folder / "completions"
-    words = {
-        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_SHELL": shell, "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line,
-        "COMP_POINT": str(len(line.encode())), "_ARGCOMPLETE_STDOUT_FILENAME": str(out), "COMP_TYPE": "9",
-        "_ARGCOMPLETE_COMP_WORDBREAKS": BREAKS if shell == "bash" else "",
-    }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "bench"], cwd=folder, env={**os.environ, **words}, capture_output=True, timeout=60
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    found = out.read_text().split("\n")
-    return [word.partition(":")[0].rstrip() if shell == "zsh" else word.partition("\t")[0].rstrip() for word in found]
+    """The completions alone."""
+    return list(described(line, folder, shell))
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -66,6 +75,15 @@ def test_a_shell_completes_values_that_are_words(tmp_path: Path, shell: str, sta
     """Bash completes what stands after the last `=`, the others the whole word."""
     head = "" if shell == "bash" else start.rpartition(" ")[2].rpartition("=")[0] + "="
     assert set(complete(start, tmp_path, shell)) == {head + value for value in values}
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_what_a_completion_means_is_shown_beside_it(tmp_path: Path, shell: str) -> None:
+    found = described("bench run --attack lira,", tmp_path, shell)
+    assert found["lira,shadows="] == "shadow models to train"
+    assert described("bench run --attack lir", tmp_path, shell)["lira"] == components().attacks["lira"].summary
+    assert described("bench run --attack lira,online=t", tmp_path, shell) == {"lira,online=true": ""}
+    assert described("bench relea", tmp_path, shell)["release"].startswith("train a defense once")
 
 
 @pytest.mark.parametrize(

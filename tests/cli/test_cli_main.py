@@ -39,6 +39,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "page of no attack": (["list", "attacks", "speer"], "did you mean 'spear'"),
     "more records than there are": (["run", "--data", "digits,private=5000"], "digits has 1797 distinct records"),
     "beyond a limit": (["run", "--attack", "lira,shadows=1"], "shadows=1 of attack 'lira' must be at least 2"),
+    "steps of a defense": (["run", "--defense", "none,steps=-5"], "steps=-5 of defense 'none' must be at least 1"),
+    "steps of a defense, planned": (["plan", "--defense", "none,steps=-5"], "must be at least 1"),
     "beyond a limit, planned": (["plan", "--attack", "lira,shadows=1"], "must be at least 2"),
     "more records than there are, planned": (["plan", "--data", "digits,private=5000"], "1797 distinct records"),
     "a file of records": (["run", "--data", "missing.csv"], "missing.csv"),

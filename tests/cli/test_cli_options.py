@@ -88,7 +88,7 @@ def test_flags_become_a_request(fakes: Fakes) -> None:
     assert found["reuse_committed"]
     assert found["where"].data_dir == Path("files")
     assert found["where"].offline
-    assert fakes.calls == ["build", "write", "show"]
+    assert fakes.calls == ["publish"]
 
 
 def test_nothing_chosen_is_the_whole_small_board(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:

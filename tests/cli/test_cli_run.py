@@ -17,7 +17,7 @@ def test_a_failed_cell_is_named_and_exit_1(fakes: Fakes, capsys: pytest.CaptureF
     err = capsys.readouterr().err.splitlines()
     assert "bench: failed: digits/shield/spear/2: ValueError: of no use" in err
     assert "bench: note: only 3 non-members." in err
-    assert fakes.calls == ["build", "write", "show"]
+    assert fakes.calls == ["publish"]
 
 
 def test_a_budget_that_ran_out_is_no_failure(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,7 +29,7 @@ def test_a_budget_that_ran_out_is_no_failure(fakes: Fakes, capsys: pytest.Captur
     Path("board.yaml").write_text("plugin: mine.py\nbudget: 90s\n")
     assert main(["run", "--config", "board.yaml"]) == 0
     assert fakes.requests[-1].budget == 90
-    assert fakes.calls == ["build", "write", "show"] * 2
+    assert fakes.calls == ["publish"] * 2
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("The disk is full."), 2), (KeyboardInterrupt(), 130)])

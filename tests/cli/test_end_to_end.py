@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from bench.cli.read_commands import publish
 
+from bench.cli.table import publish
 from bench.report import comparisons
 from bench.runner.cell import Cell
 from bench.runner.registry import discover
 from bench.runner.selection import choose
 from bench.store.freshness import freshness
+from bench.store.read_write import decode, encode
 from bench.store.records import CellResult
 from bench.store.store import Store
 
@@ -43,7 +43,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
     playable = {name for name in attacks if discover().attacks[name].needs <= {"predict", "retrain"}}
     assert {path.parent.name for path in kept} == playable
     for path in kept:
-        cell = CellResult.from_json(path.read_bytes())
+        cell = decode(CellResult, path.read_bytes())
         assert (cell.data, cell.defense, cell.game, cell.seed) == (DATA, "constant", "membership", 0)
         assert cell.privacy["epsilon"] == 0
         assert cell.privacy["sampler"] == "no access"
@@ -77,7 +77,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
     [
         (("run", "--defense", "constnat", "--attack", "membership"), "did you mean 'constant'?"),
         (("run", "--defense", "constant", "--data", "digits,private=5000"), "digits has 1797 distinct records"),
-        (("run", "--defense", "dp_sgd,epsilon=-1", "--data", DATA), "must be a number above 0"),
+        (("run", "--defense", "dp_sgd,epsilon=-1", "--data", DATA), "epsilon=-1 of defense 'dp_sgd' must be above 0"),
         (("table", "--results", "nowhere"), "measure first with `bench run`"),
     ],
 )
@@ -141,5 +141,5 @@ def test_shipped_cells_are_what_their_labels_ask_for(shipped: list[CellResult]) 
 def test_shipped_cells_tell_nothing_of_the_machine(shipped: list[CellResult]) -> None:
     """A random id of the checkout, no path and no user."""
     for cell in shipped:
-        assert str(Path.home()) not in json.dumps(json.loads(cell.to_json()))
+        assert str(Path.home()) not in encode(cell).decode()
         assert len(cell.machine) == 32

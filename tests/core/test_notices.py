@@ -1,4 +1,4 @@
-"""Whoever takes an artefact of a seeded run away reads on it, or in the README that names it, that noise was seeded."""
+"""Every artefact of a seeded run says that noise was seeded, or the README that names it does."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_check import PLUGIN
-from test_figures import keep
+from figure_cells import keep
+from quick_components import PLUGIN
 
-from bench.cli.main import main, options, run_commands
+from bench.cli.figure import planned
+from bench.cli.main import main
+from bench.cli.options import SETTINGS
 from bench.core.notices import SEEDED
 from bench.report import figures
 from bench.report.aggregate import SEEDED as ON_THE_BOARD
 from bench.report.figures import FIGURES
 from bench.runner.cell import playable
 from bench.runner.registry import discover
-from bench.store.store import Store
+from bench.store.store import CODE, Store
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that every verb writes of a run."""
+    """All that every command writes of a run."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "plugin.py").write_text(PLUGIN)
     root = folder / "results"
@@ -36,10 +38,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(root)
     picture = np.zeros((4, 8, 8, 1), np.uint8)
     store.save_sheet(("made", "says", "honest", 0), {"true": picture, "baseline": picture})
-    for verb in ("table", "plot", "exposed"):
+    for verb in ("table", "plot", "exposure"):
         assert main([verb, *shared]) == 0
     plan, registry = FIGURES["vaegm_epsilon"], discover()
-    cells = playable(run_commands._planned(registry, plan, dict.fromkeys(options.WORDS)).grids)
+    cells = playable(planned(registry, plan, dict.fromkeys(SETTINGS)).grids)
     drawn = keep(folder / "figures", plan, cells)
     figures.draw({plan: cells}, FIGURES, drawn, lambda result: True)
     (drawn.root / "figures").rename(root / "figures")
@@ -62,8 +64,9 @@ def says(path: Path, root: Path) -> bool:
 
 
 def artefacts(root: Path) -> list[Path]:
+    """All files but this checkout's own and the lists of source files, which hold no number."""
     found = (path for path in root.rglob("*") if path.is_file())
-    return sorted(path for path in found if ".local" not in path.relative_to(root).parts)
+    return sorted(path for path in found if not {".local", CODE} & set(path.relative_to(root).parts))
 
 
 def test_every_artefact_says_it_or_its_readme_does(written: Path) -> None:

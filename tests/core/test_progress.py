@@ -56,7 +56,7 @@ def test_progress_off_a_terminal_is_the_first_the_last_and_now_and_then(monkeypa
     with Progress(Console(file=out, soft_wrap=True, width=10)) as shown:
         for done in range(6):
             shown.step("cell [a]", done, 5)
-        shown.say("a line of [any] length stays one line")
+        shown.print("a line of [any] length stays one line")
     assert out.getvalue().splitlines() == [
         "[0/5] cell [a]", "[3/5] cell [a]", "[5/5] cell [a]", "a line of [any] length stays one line",
     ]  # fmt: skip
@@ -66,7 +66,7 @@ def test_progress_on_a_terminal_clears_its_line() -> None:
     out = io.StringIO()
     with Progress(Console(file=out, force_terminal=True, width=80)) as shown:
         shown.step("cell [a]", 0, 2)
-        shown.say("kept")
+        shown.print("kept")
         shown.step("cell b", 1, 2)
     assert "cell [a]" in out.getvalue()
     assert "kept" in out.getvalue()

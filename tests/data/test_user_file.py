@@ -304,7 +304,7 @@ def test_arrays_become_pictures_or_features(tmp_path: Path) -> None:
 NPZ: dict[str, tuple[dict[str, Any], str]] = {
     "no x": ({"x": None}, "no array 'x'"),
     "no label": ({"y": None, "yy": np.arange(N) % 3}, "no array 'y'"),
-    "pickled": ({"x": np.array([{}] * N, object)}, "pickled objects, which are never read"),
+    "pickled": ({"x": np.array([{}] * N, object)}, "Python objects, which are never unpickled"),
     "words": ({"x": np.array([["a"]] * N)}, "x must be numbers"),
     "one dimension": ({"x": np.arange(N)}, "x must be numbers"),
     "too few labels": ({"y": np.arange(3)}, "for each of the 400 records"),

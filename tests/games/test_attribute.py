@@ -95,7 +95,9 @@ def test_an_attack_gains_nothing_where_nothing_is_known(name: str, model: str) -
         assert abs(sigmas(found[figure], zero)) < SIGMAS
 
 
-@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize(
+    "prior", [pytest.param(prior, marks=() if prior == "imputed" else pytest.mark.slow) for prior in PRIORS]
+)
 def test_an_over_fitted_model_leaks_the_attributes_of_its_own_records(prior: str) -> None:
     """The real thing: a network trained on random labels has nothing to learn but the people themselves."""
     from bench.models.classifier import classify, standard
@@ -139,7 +141,7 @@ def test_confidence_in_wrong_labels_is_caught() -> None:
     assert sigmas(play(mutant, data, knower(data, ("private",)))["gain"]) < SIGMAS
 
 
-@pytest.mark.parametrize("learner", ["dt", "gb"])
+@pytest.mark.parametrize("learner", ["dt", pytest.param("gb", marks=pytest.mark.slow)])
 def test_a_learner_fitted_on_what_it_is_asked_is_caught(learner: str) -> None:
     """What art_attribute would read on pure noise if the records in question were among those it is fitted on."""
     data = people(seed=1)

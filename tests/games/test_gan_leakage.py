@@ -177,17 +177,21 @@ def test_of_a_class_that_nobody_holds_it_finds_nothing() -> None:
     assert judged(play(noise))["recognition"]["value"] < 0.4
 
 
+@pytest.mark.slow
 def test_an_insider_who_aims_at_another_class_is_not_believed() -> None:
     targets = replace(challenge().targets, label=(challenge().targets.label + 1) % 10)
     assert judged(play(release(), targets))["recognition"]["value"] < 0.3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_pictures() -> None:
     quick = federated(digits().private, digits().public, seed=0, rounds=2, local_steps=2)
     assert np.array_equal(play(quick, reject=0.0), play(quick, reject=0.0))
 
 
-@pytest.mark.parametrize("option", [{"upload": 0.1}, {"norm_bound": 0.05}], ids=str)
+@pytest.mark.parametrize(
+    "option", [{"norm_bound": 0.05}, pytest.param({"upload": 0.1}, marks=pytest.mark.slow)], ids=str
+)
 def test_the_insider_keeps_the_rules_of_the_server(option: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[federation.Run] = []
     join = federation.Federation.join

@@ -13,11 +13,11 @@ from time import process_time
 from typing import Any
 
 import pytest
-from bench.cli.read_commands import publish
 from cells import cell as made
 
 from bench.core.dataset import Where
 from bench.report import cost_estimate
+from bench.report.publish import publish
 from bench.runner.cell import Cell, playable
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request

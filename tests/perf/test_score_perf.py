@@ -51,9 +51,10 @@ def test_judging_a_million_scores_over_sorting_them(benchmark: Any, tmp_path: Pa
     start = perf_counter()
     command = [sys.executable, "-m", "bench", "score", str(path), "--results", str(tmp_path)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)  # of this child alone, not of the largest ever
-    seconds, peak = perf_counter() - start, usage.ru_maxrss / 1024
-    assert os.waitstatus_to_exitcode(status) == 0
+    _, status, used = os.wait4(child.pid, 0)  # of this child alone: RUSAGE_CHILDREN is that of the largest ever
+    assert status == 0
+    child.returncode = 0
+    seconds, peak = perf_counter() - start, used.ru_maxrss / 1024
     print(f"\na million scores ({truth}) ÷ one argsort: {ratio:.1f}; the whole command {seconds:.2f} s, {peak:.0f} MiB")
     assert ratio <= 6
     assert peak <= 500

@@ -18,12 +18,13 @@ from bench.core.dataset import Where
 from bench.core.errors import UserError
 from bench.report import budget as budgets
 from bench.report import cost_estimate
-from bench.report.budget import Budget, foreseen
+from bench.report.budget import Budget, within
 from bench.runner.cell import Cell, playable
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request
 from bench.runner.selection import choose, duration
-from bench.store.freshness import code, freshness, versions
+from bench.store import code_release
+from bench.store.freshness import freshness, versions
 from bench.store.records import CellResult
 from bench.store.store import Store
 
@@ -82,7 +83,12 @@ def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool
     own: dict[str, Any] = {"options": cell.options, "seconds": {"defense": defense, "attack": attack}}
     if fresh:
         components = cell.data.component, cell.defense.component, cell.attack.component
-        own |= {"digest": cell.digest(), "code": code(*components), "versions": versions(), "machine": store.machine}
+        own |= {
+            "digest": cell.digest(),
+            "code": code_release.keep(store, components),
+            "versions": versions(),
+            "machine": store.machine,
+        }
     data, defended, attacked, seed = cell.name
     result = made(defended, attacked, seed, data=data, **{**own, **changed})
     store.save(result)
@@ -104,16 +110,16 @@ def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_
         if cell.defense.name == "shield" and cell.seed == 0:
             past(store, cell, 3.0, 1.0, fresh=True)
     shield, wall = planned(store, grid(registry, "shield wall mute", "spear sling", seeds=(0, 1)))
-    assert (shield.data, shield.defense, shield.asked, shield.stored) == ("digits", "shield", 4, 2)
+    assert (shield.data, shield.defense, shield.requested, shield.stored) == ("digits", "shield", 4, 2)
     assert [[cell.name for cell in group.cells] for group in shield.groups] == [
         [("digits", "shield", "spear", 1), ("digits", "shield", "sling", 1)]
     ]
-    assert (wall.asked, wall.stored, len(wall.groups)) == (4, 0, 2)
+    assert (wall.requested, wall.stored, len(wall.groups)) == (4, 0, 2)
     said = cost_estimate.lines([shield, wall])
     assert said[1].split() == ["digits", "shield", "4", "2", "2", "1", "0.1", "512"]
     assert said[2].split() == ["digits", "wall", "4", "0", "4", "2", "unknown", "unknown"]
     assert said[3].split() == ["total", "8", "2", "6", "3", "at", "least", "0.1", "512"]
-    assert "2 by another seed, 4 by no past cell" in said[4]
+    assert "2 by another seed, 4 by no stored cell" in said[4]
 
 
 def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Store, registry: Registry) -> None:
@@ -174,7 +180,7 @@ def test_what_was_measured_here_is_nearer_than_what_another_machine_measured(sto
     store.path(*far.name).unlink()
     [row] = planned(store, grid(registry, "shield", "spear"))
     assert row.groups[0].training.seconds == 10.0
-    assert "1 of these past cells come from another machine" in " ".join(cost_estimate.lines([row]))
+    assert "1 of these stored cells come from another machine" in " ".join(cost_estimate.lines([row]))
 
 
 def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, registry: Registry) -> None:
@@ -189,17 +195,17 @@ def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, re
     [row] = planned(store, one)
     assert row.groups[0].seconds == pytest.approx(71.0)
     assert row.groups[0].fits == 2
-    assert "2 trainings of their own" in " ".join(cost_estimate.lines([row]))
+    assert "Attacks need 2 more trainings" in " ".join(cost_estimate.lines([row]))
 
 
-def test_a_training_is_remembered_where_its_note_and_all_its_fits_are_there(store: Store, registry: Registry) -> None:
+def test_a_training_is_cached_where_its_note_and_all_its_fits_are_there(store: Store, registry: Registry) -> None:
     one = grid(registry, "shield", "spear")
     [cell] = playable([one])
     past(store, cell, 60.0, 6.0)
 
     def left() -> tuple[bool, float]:
         [row] = planned(store, one)
-        return row.groups[0].remembered, row.groups[0].seconds
+        return row.groups[0].cached, row.groups[0].seconds
 
     assert left() == (False, 66.0)
     store.save_asked(cell.training_digest(), {"one": 40.0, "two": 15.0})
@@ -209,19 +215,19 @@ def test_a_training_is_remembered_where_its_note_and_all_its_fits_are_there(stor
     assert left() == (True, 11.0)
     [row] = planned(store, one)
     assert cost_estimate.lines([row])[1].split()[5] == "0"
-    assert "1 more trainings are remembered" in " ".join(cost_estimate.lines([row]))
+    assert "1 more trainings are cached" in " ".join(cost_estimate.lines([row]))
     [other] = playable([grid(registry, "shield", "spear", seeds=(1,))])
     assert other.training_digest() != cell.training_digest()
     [other] = playable([grid(registry, "shield", "sling")])
     assert other.training_digest() == cell.training_digest()
 
 
-def test_what_trains_nothing_is_never_remembered(store: Store, registry: Registry) -> None:
+def test_what_trains_nothing_is_never_cached(store: Store, registry: Registry) -> None:
     [cell] = playable([grid(registry, "shield", "spear")])
     past(store, cell, 60.0, 6.0)
     store.save_asked(cell.training_digest(), {})
     [row] = planned(store, grid(registry, "shield", "spear"))
-    assert not row.groups[0].remembered
+    assert not row.groups[0].cached
     assert row.groups[0].seconds == 66.0
 
 
@@ -268,19 +274,19 @@ class Clock:
         return self.now
 
 
-def turns(
+def batches(
     store: Store, registry: Registry, cells: list[Cell], seconds: float, actual: dict[str, float] | None = None
 ) -> list[list[str]]:
-    """What a budget takes, where each turn lasts as long as estimated or as `actual` says of an attack."""
+    """What a budget takes, where each batch lasts as long as estimated or as `actual` says of an attack."""
     clock = Clock()
     budget = Budget(seconds, store, freshness(registry.find), clock)
-    told = cost_estimate.Past(store)
+    past_cells = cost_estimate.Past(store)
     taken = []
-    for turn in budget.turns(cells):
-        taken.append([f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in turn])
-        group = told.group(turn)
+    for batch in budget.batches(cells):
+        taken.append([f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in batch])
+        group = past_cells.group(batch)
         clock.now += group.training.seconds or 0.0
-        for cell, cost in zip(turn, group.costs, strict=True):
+        for cell, cost in zip(batch, group.costs, strict=True):
             clock.now += (actual or {}).get(cell.attack.name, cost.seconds or 0.0)
     return taken
 
@@ -299,7 +305,7 @@ def test_first_one_seed_of_every_pair_baselines_and_undefended_rows_before_other
     cells = by_hand(
         store, registry, {"shield": 20.0, "wall": 5.0, "none": 30.0}, {"sling": 3.0, "confidence": 1.0, "spear": 2.0}
     )
-    taken = turns(store, registry, cells, 1e6)
+    taken = batches(store, registry, cells, 1e6)
     assert taken[:6] == [
         ["none/confidence/0"],
         ["wall/confidence/0"],
@@ -316,32 +322,32 @@ def test_first_one_seed_of_every_pair_baselines_and_undefended_rows_before_other
 
 def test_a_budget_takes_what_ends_in_time_and_passes_over_what_does_not(store: Store, registry: Registry) -> None:
     cells = by_hand(store, registry, {"none": 10.0, "wall": 5.0, "shield": 500.0}, {"confidence": 1.0, "spear": 300.0})
-    assert turns(store, registry, cells, 11.5) == [["none/confidence/0"]]
-    assert turns(store, registry, cells, 18.0) == [["none/confidence/0"], ["wall/confidence/0"]]
+    assert batches(store, registry, cells, 11.5) == [["none/confidence/0"]]
+    assert batches(store, registry, cells, 18.0) == [["none/confidence/0"], ["wall/confidence/0"]]
     # what is left of the time then suffices for a second seed of the cheap row, and for nothing else
-    assert turns(store, registry, cells, 24.0)[2:] == [["wall/confidence/1"]]
-    assert turns(store, registry, cells, 10.5) == [["wall/confidence/0"]]
-    assert turns(store, registry, cells, 5.5) == []
+    assert batches(store, registry, cells, 24.0)[2:] == [["wall/confidence/1"]]
+    assert batches(store, registry, cells, 10.5) == [["wall/confidence/0"]]
+    assert batches(store, registry, cells, 5.5) == []
 
 
-def test_a_cell_that_took_longer_than_told_costs_the_next_ones_their_turn(store: Store, registry: Registry) -> None:
+def test_a_cell_that_took_longer_than_told_costs_the_next_ones_their_time(store: Store, registry: Registry) -> None:
     cells = by_hand(store, registry, {"none": 10.0, "wall": 5.0}, {"confidence": 1.0})
-    assert len(turns(store, registry, cells, 40.0)) == 4
-    assert len(turns(store, registry, cells, 40.0, actual={"confidence": 15.0})) == 2
+    assert len(batches(store, registry, cells, 40.0)) == 4
+    assert len(batches(store, registry, cells, 40.0, actual={"confidence": 15.0})) == 2
 
 
 def test_what_no_past_cell_tells_of_comes_after_what_is_known_and_may_begin(store: Store, registry: Registry) -> None:
     cells = by_hand(store, registry, {"wall": 5.0}, {"spear": 1.0})
     cells += playable([grid(registry, "shield", "spear")])
-    assert turns(store, registry, cells, 100.0)[:2] == [["wall/spear/0"], ["shield/spear/0"]]
-    assert turns(store, registry, cells, 1.0) == [["shield/spear/0"]]
+    assert batches(store, registry, cells, 100.0)[:2] == [["wall/spear/0"], ["shield/spear/0"]]
+    assert batches(store, registry, cells, 1.0) == [["shield/spear/0"]]
 
 
-def test_a_running_turn_ends_with_the_cell_that_the_time_still_allows(store: Store, registry: Registry) -> None:
+def test_a_running_batch_ends_with_the_cell_that_the_time_still_allows(store: Store, registry: Registry) -> None:
     cells = by_hand(store, registry, {"none": 10.0}, {"spear": 2.0, "sling": 8.0})
     clock = Clock()
     budget = Budget(25.0, store, freshness(registry.find), clock)
-    spear, sling = next(budget.turns(cells))
+    spear, sling = next(budget.batches(cells))
     clock.now += 20.0  # the training took twice as long
     assert budget.allows(spear)
     assert not budget.allows(sling)
@@ -359,17 +365,17 @@ def test_further_seeds_go_to_rows_that_overlap_another_the_widest_interval_first
         auc, se = shown[cell.defense.name]
         past(store, cell, 5.0, 1.0, fresh=True, auc=auc, se=se)
     left = [cell for cell in cells if cell.seed == 1]
-    taken = [turn[0].split("/")[0] for turn in turns(store, registry, left, 1e6)]
+    taken = [batch[0].split("/")[0] for batch in batches(store, registry, left, 1e6)]
     assert taken[:2] == ["wall", "shield"]
     assert sorted(taken[2:]) == ["constant", "none"]
 
 
 @pytest.mark.parametrize("seconds", [5.5, 18.0, 24.0, 1e6])
-def test_a_plan_foresees_what_a_budget_takes(store: Store, registry: Registry, seconds: float) -> None:
+def test_a_plan_with_a_budget_lists_what_a_run_takes(store: Store, registry: Registry, seconds: float) -> None:
     costs = {"none": 10.0, "wall": 5.0, "shield": 500.0}
     cells = by_hand(store, registry, costs, {"confidence": 1.0, "spear": 300.0})
-    taken = {name for turn in turns(store, registry, cells, seconds) for name in turn}
-    found = foreseen(seconds, cells, store, freshness(registry.find))
+    taken = {name for batch in batches(store, registry, cells, seconds) for name in batch}
+    found = within(seconds, cells, store, freshness(registry.find))
     assert {f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in found} == taken
     one = grid(registry, " ".join(costs), "confidence spear", seeds=(0, 1))
     rows = cost_estimate.make(Request((one,), store.root, Where()), store, lambda cells: found)
@@ -402,8 +408,8 @@ def test_the_board_is_looked_at_again_only_when_it_has_changed(
     for cell in cells:
         past(store, cell, 5.0, 1.0, fresh=not cell.seed)
     count = []
-    monkeypatch.setattr(budgets, "_caveat", lambda *_: count.append(1) or {})
-    for [cell] in Budget(1e6, store, freshness(registry.find), Clock()).turns([one for one in cells if one.seed]):
+    monkeypatch.setattr(budgets, "_overlapping", lambda *_: count.append(1) or {})
+    for [cell] in Budget(1e6, store, freshness(registry.find), Clock()).batches([one for one in cells if one.seed]):
         past(store, cell, 5.0, 1.0, fresh=fresh)
     assert len(count) == looked
 

@@ -15,21 +15,24 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from cells import cell
+from figure_cells import keep, made, sheet
+from msgspec import structs
 
-import bench
-from bench.cli.main import main, options, run_commands
-from bench.core.component import Choice, Component
+from bench.cli.figure import planned as requested
+from bench.cli.main import main
+from bench.cli.options import SETTINGS
+from bench.core.component import Choice
 from bench.core.dataset import Examples
 from bench.games.intervals import over_seeds
 from bench.report import figures
 from bench.report.figures import FIGURES, Plan, Point
 from bench.report.figures.page import table
 from bench.report.figures.plan import CVAEGM, VAEGM, points
+from bench.runner import cell as cells
+from bench.runner import play
 from bench.runner.registry import Registry, discover
 from bench.runner.request import Grid, Request
-from bench.runner.run import cell as cells
-from bench.runner.run import run as runner
+from bench.store.freshness import freshness
 from bench.store.records import CellResult
 from bench.store.store import Store, samples_of
 
@@ -47,40 +50,9 @@ def asked(registry: Registry) -> Callable[..., list[cells.Cell]]:
     """The cells of a figure, for some seeds of its own or others."""
 
     def planned(plan: Plan, **flags: Any) -> list[cells.Cell]:
-        given = {**dict.fromkeys(options.WORDS), **flags}
-        return cells.playable(run_commands._planned(registry, plan, given).grids)
+        return cells.playable(requested(registry, plan, {**dict.fromkeys(SETTINGS), **flags}).grids)
 
     return planned
-
-
-def made(one: cells.Cell, **changed: Any) -> CellResult:
-    """A cell as the runner would store it, with numbers that depend on its labels and seed."""
-    number = sum(map(ord, "".join(one.name[:3]))) % 97 / 400
-    game = one.attack.component.game
-    assert game is not None
-    given: dict[str, Any] = {
-        "data": one.data.label, "game": game.name, "utility": 0.5 + number + one.seed / 50, "auc": 0.55 + number,
-        "epsilon": float(one.defense.settings.get("epsilon", "inf")),  # type: ignore[arg-type]
-        "digest": one.digest(), "options": one.options,
-    }  # fmt: skip
-    return cell(one.defense.label, one.attack.label, one.seed, **{**given, **changed})
-
-
-def sheet(one: cells.Cell, plan: Plan) -> dict[str, Any]:
-    rng = np.random.default_rng(sum(map(ord, one.defense.label)))
-    rows = [f"class {i}" for i in range(3)] if plan.name == "samples" else ["true", "reconstructed", "baseline"]
-    return {row: rng.integers(0, 256, (5, 8, 8, 1)).astype(np.uint8) for row in rows}
-
-
-def keep(root: Path, plan: Plan, some: Sequence[cells.Cell]) -> Store:
-    store = Store(root)
-    for one in some:
-        path = store.path(*one.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(made(one).to_json())  # and not `save`, which waits for the disk a thousand times
-        if plan.sheet:
-            store.save_sheet(plan.sheet(one.name), sheet(one, plan))
-    return store
 
 
 def drawn(store: Store, *words: str) -> int:
@@ -112,7 +84,7 @@ def _list(words: str | list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
+def test_a_plan_is_what_a_configuration_of_the_same_words_requests(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Request] = []
@@ -121,18 +93,16 @@ def test_a_plan_is_what_a_configuration_of_the_same_words_asks_for(
         seen.append(request)
         raise KeyboardInterrupt
 
-    fake = SimpleNamespace(run=run)
-    monkeypatch.setattr(bench, "runner", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "bench.runner.run", fake)
-    monkeypatch.setattr("bench.cli.run_commands._probe", lambda request, registry: False)
+    monkeypatch.setattr("bench.runner.run.run", run)
+    monkeypatch.setattr("bench.cli.run.lint_claims", lambda request, registry: False)
     monkeypatch.chdir(tmp_path)
     Path("plan.yaml").write_text(yaml.safe_dump({"parts": [dict(part) for part in FIGURES[name].parts]}))
-    flags = ["--seeds", "4", "--accept-published"]
+    flags = ["--seeds", "4", "--reuse-committed"]
     assert main(["run", "--config", "plan.yaml", *flags]) == main(["figure", name, *flags]) == 130
     ours, theirs = seen
     assert [_spelled(one) for one in ours.grids] == [_spelled(one) for one in theirs.grids]
-    assert ours.accept_published
-    assert theirs.accept_published
+    assert ours.reuse_committed
+    assert theirs.reuse_committed
     assert {seed for one in theirs.grids for seed in one.seeds} == {4}
 
 
@@ -239,7 +209,7 @@ def test_what_has_no_utility_leaves_a_gap_and_stops_nothing(
     plan = FIGURES["vaegm_epsilon"]
     store = Store(tmp_path)
     for one in asked(plan, seeds="0"):
-        store.save(replace(made(one), utility={"not_measurable": "no predictor"}))
+        store.save(structs.replace(made(one), utility={"not_measurable": "no predictor"}))
     assert drawn(store, plan.name, "--seeds", "0") == 0
     rows = list(csv.DictReader((tmp_path / "figures" / "vaegm_epsilon.csv").read_text().splitlines()))
     assert {row["utility"] for row in rows} == {""}
@@ -271,7 +241,7 @@ def test_a_heat_map_says_what_each_attack_reached_and_where_it_cannot_play(
     found = whole(plan, some, keep(tmp_path, plan, some))
     [ax] = plan.draw(found).axes
     rows, columns = ([label.get_text() for label in axis] for axis in (ax.get_yticklabels(), ax.get_xticklabels()))
-    assert rows[0] == "blind answer"
+    assert rows[0] == "release-free baseline"
     shown = {}
     for text in ax.texts:
         j, i = (int(place) for place in text.get_position())
@@ -279,11 +249,11 @@ def test_a_heat_map_says_what_each_attack_reached_and_where_it_cannot_play(
             shown[rows[i], columns[j]] = text.get_text()
     assert len(shown) == len(rows) * len(columns)
     for point in found:
-        assert point.cell.found
+        assert point.cell.headline
         star = "*" if point.cell.above_baseline else ""
-        assert shown[point.defense.label, point.attack.label] == f"{point.cell.found.value:.2f}{star}"
+        assert shown[point.defense.label, point.attack.label] == f"{point.cell.headline.value:.2f}{star}"
     assert any(word.endswith("*") for word in shown.values())
-    assert {shown["blind answer", column] for column in columns} == {"0.50"}
+    assert {shown["release-free baseline", column] for column in columns} == {"0.50"}
     assert shown["none", "nearest_sample"] == "n/a"
     assert shown["dp_sgd", "confidence"] == "-"
 
@@ -349,7 +319,7 @@ def test_a_shipped_figure_says_what_the_shipped_cells_say(
     if not written.is_file():
         pytest.skip(f"results/figures holds no {name}: it was not measured")
     plan = replace(FIGURES[name], sheet=None)  # the pictures themselves are in no checkout but the one that measured
-    found, _ = points(plan, asked(plan), shipped, cells.freshness(registry.find))
+    found, _ = points(plan, asked(plan), shipped, freshness(registry.find))
     again = f"`bench figure {name}` draws it again: run it, commit"
     assert found, again
     assert written.read_bytes() == table(found), again
@@ -485,9 +455,9 @@ def test_a_figure_measures_what_is_missing_and_keeps_samples(
     assert kept is not None
     assert list(kept) == [f"class {label}" for label in range(10)]
     for label, pictures in enumerate(kept.values()):
-        assert pictures.shape == (runner.SHOWN, 8, 8, 1)
+        assert pictures.shape == (play.SHOWN, 8, 8, 1)
         assert (pictures == round(label / 10 * 255)).all()
-    monkeypatch.setattr(runner, "_train", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(play, "train", lambda *_: pytest.fail("measured again"))
     before = {path: path.read_bytes() for path in Path("results/figures").iterdir()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -495,16 +465,11 @@ def test_a_figure_measures_what_is_missing_and_keeps_samples(
     assert {path: path.read_bytes() for path in Path("results/figures").iterdir()} == before
 
 
-def test_only_pictures_are_kept_as_samples(tmp_path: Path, registry: Registry) -> None:
-    store = Store(tmp_path)
+def test_only_images_are_kept_as_samples(registry: Registry) -> None:
     made = Examples(np.ones((4, 8, 8, 1)), np.array([0, 0, 1, 1]), 2)
     release = SimpleNamespace(generate=lambda n, seed: made)
     for name, kept in (("digits", True), ("breast_cancer", False)):
-        one = cells.Cell(Choice(registry.data[name]), *(Choice(made) for made in _any(registry)), 0)
-        runner._keep_samples(one, release, store)  # type: ignore[arg-type]
-        assert (store.load_sheet(samples_of(one.name)) is not None) is kept
-    runner._keep_samples(one, SimpleNamespace(generate=None), store)  # type: ignore[arg-type]
-
-
-def _any(registry: Registry) -> tuple[Component, Component]:
-    return registry.defenses["none"], registry.attacks["confidence"]
+        others = registry.defenses["none"], registry.attacks["confidence"]
+        one = cells.Cell(Choice(registry.data[name]), *map(Choice, others), 0)
+        assert bool(play.samples(one, release)) is kept  # type: ignore[arg-type]
+        assert play.samples(one, SimpleNamespace(generate=None)) == {}  # type: ignore[arg-type]

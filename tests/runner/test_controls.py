@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from cells import cell
@@ -20,15 +21,17 @@ from bench.core.game import Challenge
 from bench.games import MEMBERSHIP
 from bench.report import aggregate, markdown
 from bench.runner import controls
-from bench.runner.controls import Control, ControlSetting
+from bench.runner.controls import ControlSetting
 from bench.runner.registry import Registry
+from bench.store import control_results
+from bench.store.records import ControlResult
 from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = Store(ROOT / "results")
 # It learns from public records, which are not memorised, what the release says about a record.
 RED = {"art_attribute": "positive control: where nothing defends it reaches"}
-GREEN = Control(
+GREEN = ControlResult(
     "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
     {"value": 0.5, "low": 0.4, "high": 0.6}, 0.5, {"value": 0.5, "low": 0.4, "high": 0.6}, 0.7, 20, (),
 )  # fmt: skip
@@ -71,7 +74,7 @@ def registry(*attacks: Component) -> Registry:
     return replace(components(), attacks={one.name: one for one in attacks})
 
 
-def measured(one: Component, tmp_path: Path) -> Control:
+def measured(one: Component, tmp_path: Path) -> ControlResult:
     return controls.measure(Choice(one), registry(one), Store(tmp_path))
 
 
@@ -98,7 +101,7 @@ def test_a_required_score_that_is_not_reached_is_red(tmp_path: Path) -> None:
 def test_controls_belong_to_the_attack_whoever_it_asks_about(tmp_path: Path) -> None:
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
-    controls.save(store, replace(GREEN, digest=controls.expected_digest(Choice(one), known)))
+    control_results.save(store, msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known)))
     assert controls.caveat(store, known, "confidence,of=public") is None
 
 
@@ -138,16 +141,16 @@ def test_stored_controls_come_back_and_say_when_they_are_old(tmp_path: Path) -> 
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
     assert "controls were not run" in str(controls.caveat(store, known, "confidence"))
-    fresh = replace(GREEN, digest=controls.expected_digest(Choice(one), known))
-    controls.save(store, fresh)
-    assert controls.load(store, "confidence") == fresh
+    fresh = msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known))
+    control_results.save(store, fresh)
+    assert control_results.load(store, "confidence") == fresh
     assert controls.caveat(store, known, "confidence") is None
-    controls.save(store, replace(fresh, red=("null control: it finds what is not there",)))
+    control_results.save(store, msgspec.structs.replace(fresh, red=("null control: it finds what is not there",)))
     assert "finds what is not there" in str(controls.caveat(store, known, "confidence"))
-    controls.save(store, GREEN)
+    control_results.save(store, GREEN)
     assert "other code or versions" in str(controls.caveat(store, known, "confidence"))
-    controls.path(store, "confidence").write_text("{")
-    assert controls.load(store, "confidence") is None
+    control_results.path(store, "confidence").write_text("{")
+    assert control_results.load(store, "confidence") is None
     assert store.results() == []  # what lies beside the cells is no cell, and no doubt
 
 
@@ -156,7 +159,7 @@ def test_a_red_control_stands_above_the_whole_column(tmp_path: Path) -> None:
     store.save(cell())
     text = "null control: it finds what is not there."
     board = aggregate.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
-    assert board.sections[0].caveats[0] == f"confidence: {text}"
+    assert board.sections[0].column_caveats[0] == f"confidence: {text}"
     markdown.write(board, store)
     assert f"- confidence: {text}" in (tmp_path / "leaderboard.md").read_text()
 
@@ -164,10 +167,10 @@ def test_a_red_control_stands_above_the_whole_column(tmp_path: Path) -> None:
 def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell(attack="art_membership"))
-    caveats = aggregate.build(store, components()).sections[0].caveats
+    caveats = aggregate.build(store, components()).sections[0].column_caveats
     assert any("`confidence` was not run here" in caveat for caveat in caveats)
     store.save(cell())
-    caveats = aggregate.build(store, components()).sections[0].caveats
+    caveats = aggregate.build(store, components()).sections[0].column_caveats
     assert not any("was not run here" in caveat for caveat in caveats)
 
 
@@ -183,13 +186,15 @@ def test_the_program_measures_once_and_exits_1_on_red(
 ) -> None:
     asked: list[str] = []
 
-    def measure(attack: Choice, registry: Registry, *_: Any) -> Control:
+    def measure(attack: Choice, registry: Registry, *_: Any) -> ControlResult:
         asked.append(attack.label)
         red = ("positive control: too low",) if attack.name == "art_membership" else ()
-        return replace(GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red)
+        return msgspec.structs.replace(
+            GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red
+        )
 
     monkeypatch.setattr(controls, "measure", measure)
-    there = ["control", "--results", str(tmp_path)]
+    there = ["controls", "--results", str(tmp_path)]
     assert main([*there, "--attack", "confidence"]) == 0
     assert main([*there, "--attack", "confidence", "--attack", "art_membership"]) == 1
     assert asked == ["confidence", "art_membership"]
@@ -206,4 +211,4 @@ def test_shipped_controls_are_fresh_and_green(name: str) -> None:
         assert said is not None
         assert RED[name] in said
         return
-    assert said is None, f"{said} Run `bench control`, look at what it says, and commit results/controls."
+    assert said is None, f"{said} Run `bench controls`, look at what it says, and commit results/controls."

@@ -474,7 +474,7 @@ def test_published_cells_are_measured_again_unless_accepted(run: Run, results: P
     for cell in folder.results():
         folder.save(replace(cell, machine="0" * 32))
     published = files(results)
-    assert run(*asked, more=("--accept-published",)) == 0
+    assert run(*asked, more=("--reuse-committed",)) == 0
     assert files(results) == published
     assert run(*asked) == 0
     assert {cell.machine for cell in folder.results()} == {folder.machine}
@@ -598,7 +598,7 @@ def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytes
     from bench.cli.options import request
 
     registry = discover([plugin])
-    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "accept-published", "config", "budget"))
+    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "reuse-committed", "config", "budget"))
     settings: dict[str, Any] = {
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),

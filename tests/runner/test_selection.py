@@ -15,7 +15,7 @@ from bench.runner.registry import Registry
 from bench.runner.selection import choose, documented, sweep
 
 SIZES = ("private", "holdout", "public")
-SHIPPED = [*components().attacks.values(), *components().data.values()]
+SHIPPED = components().components
 
 
 @pytest.mark.parametrize("component", SHIPPED, ids=lambda one: one.name)
@@ -65,6 +65,8 @@ def test_the_declared_number_of_records_is_that_of_the_records(name: str) -> Non
         ("attack", "decoder,method=serached", "did you mean 'searched'"),
         ("attack", "membership,samples=0", "samples=0 of attack 'domias' must be at least 1"),
         ("attack", "lira,of=publik", "did you mean 'public'"),
+        ("defense", "none,steps=-5", "steps=-5 of defense 'none' must be at least 1"),
+        ("defense", "dp_vaegm,epsilon=0", "epsilon=0 of defense 'dp_vaegm' must be above 0"),
         ("data", "digits,private=0", "private=0 of data 'digits' must be at least 1"),
         ("data", "digits,private=5000", "digits has 1797 distinct records"),
         ("data", "mnist,private=60000", "mnist has 70000 distinct records"),

@@ -1,66 +1,90 @@
-"""What a cell depends on: the rooms that its components import, and no others."""
+"""What a stored record depends on: its digest changes with each of these, and with nothing else."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cells import cell as made
 from conftest import components
 
-from bench.runner.run import cell
+from bench.runner.cell import Cell
+from bench.runner.controls import control_setting
 from bench.runner.selection import choose
+from bench.store import freshness
+from bench.store.freshness import cell_digest, control_digest, finding_digest, score_digest, sources, verdict_digest
 
-HERE = Path(cell.__file__).parent
 
-
-def rooms(defense: str, attack: str) -> set[str]:
+def chosen(data: str = "digits", defense: str = "none", attack: str = "confidence", seed: int = 0) -> Cell:
     known = components()
-    return set(cell.code(known.data["digits"], known.defenses[defense], known.attacks[attack]))
+    [d], [e], [a] = choose(known, "data", data), choose(known, "defense", defense), choose(known, "attack", attack)
+    return Cell(d, e, a, seed)
 
 
-def test_a_cell_depends_on_what_its_components_import_and_on_what_that_imports() -> None:
-    insider = rooms("federated", "insider_gan")
-    assert {
-        "bench/models/federated/protocol.py",
-        "bench/models/federated/server.py",
-        "game/gan_leakage.py",
-        "bench/models/ssim.py",
-    } <= insider
-    plain = rooms("none", "confidence")
-    assert {"bench/games/metrics.py", "bench/dp/training_loop.py", "game/membership.py"} <= plain
-    assert not {"bench/models/federated/protocol.py", "bench/games/shadow_models.py", "bench/models/ssim.py"} & plain
-    assert "bench/games/shadow_models.py" in rooms("none", "lira")
+def test_a_cell_depends_on_its_components_options_and_seed() -> None:
+    cells = [
+        chosen(), chosen(seed=1), chosen("digits,private=60"), chosen("breast_cancer"), chosen(defense="top1"),
+        chosen(defense="none,steps=3"), chosen(attack="entropy"), chosen(attack="lira"),
+        chosen(attack="lira,shadows=4"),
+    ]  # fmt: skip
+    assert len({one.digest() for one in cells}) == len(cells)
+    assert chosen(defense="none,steps=1500").digest() == chosen().digest(), "a default is the same, stated or not"
+    assert len({one.training_digest() for one in cells}) == len(cells) - 3, "a release does not depend on its attack"
 
 
-def test_a_data_set_in_a_file_of_its_own_counts_for_its_own_cells(tmp_path: Path) -> None:
-    known = components()
-    plain = (known.defenses["none"], known.attacks["confidence"])
-    (tmp_path / "my.csv").write_text("a,label\n1,x\n2,x\n3,y\n4,y\n")
-    [mine] = choose(known, "data", str(tmp_path / "my.csv"))
-    of = {name: set(cell.code(data, *plain)) for name, data in known.data.items()} | {
-        "mine": set(cell.code(mine.component, *plain))
+def test_numbers_are_told_apart_as_json_tells_them() -> None:
+    parts = (components().data["digits"], components().defenses["none"], components().attacks["confidence"])
+    found = {
+        cell_digest(parts, {"data": {}, "defense": {"a": value}, "attack": {}}, 0) for value in (1, 1.0, True, "1")
     }
-    assert [name for name in of if "data/randhie.py" in of[name]] == ["randhie"]
-    assert [name for name in of if {"bench/data/user_file.py", "bench/data/user_file_parser.py"} & of[name]] == ["mine"]
-    assert cell.code(mine.component, *plain) == cell.code(known.find("data", "my.csv"), *plain)
+    assert len(found) == 4
 
 
-def test_what_only_reads_or_draws_decides_nothing() -> None:
-    read = {f"bench/{name}.py" for name in cell.PLAIN}
-    for attack in components().attacks:
-        assert not rooms("none", attack) & read, attack
+def test_fresh_is_what_today_would_be_measured_as(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = chosen()
+    result = made("none", "confidence", options=one.options, digest=one.digest())
+    fresh = freshness.freshness(components().find)
+    assert fresh(result)
+    for other in (made("none", "confidence", options=one.options, digest="0" * 32),
+                  made("gone", "confidence", options=one.options, digest=one.digest()),
+                  made("none", "confidence", 1, options=one.options, digest=one.digest())):  # fmt: skip
+        assert not fresh(other)
+    monkeypatch.setattr(freshness, "versions", lambda: {"numpy": "0.1"})
+    freshness._code_and_versions.cache_clear()
+    assert not fresh(result)
+    monkeypatch.undo()
+    freshness._code_and_versions.cache_clear()
+    assert fresh(result)
 
 
-def test_every_room_is_named_once_and_exists() -> None:
-    for name in (*cell.SCIENCE, *cell.PLAIN):
-        assert (HERE / f"{name}.py").is_file(), name
-    assert not set(cell.SCIENCE) & set(cell.PLAIN)
+def test_what_plays_every_cell_and_judges_its_game_counts() -> None:
+    names = {path.name for path in sources([components().attacks["lira"]])}
+    assert {"play.py", "lira.py", "membership.py"} <= names
 
 
-def test_rooms_that_import_one_another_are_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell, "HERE", tmp_path)
-    (tmp_path / "one.py").write_text("from bench import two\n")
-    (tmp_path / "two.py").write_text("import bench.one\nfrom bench.three import x\n")
-    (tmp_path / "three.py").write_text("import bench.report.leaderboard\n")
-    (tmp_path / "start.py").write_text("def later():\n    from bench.one import y\n")
-    assert cell._rooms(tmp_path / "start.py") == {"one", "two", "three"}
+def test_a_file_of_records_counts_for_its_own_cells(tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_text("a,label\n1,x\n2,x\n3,y\n4,y\n")
+    [mine] = choose(components(), "data", str(tmp_path / "my.csv"))
+    ours = {path.name for path in sources([mine.component])}
+    assert "user_file.py" in ours
+    for component in components().data.values():
+        assert not any(path.name == "user_file.py" for path in sources([component]))
+
+
+def test_every_other_record_has_a_digest_of_what_it_depends_on() -> None:
+    known = components()
+    [lira], [few] = choose(known, "attack", "lira"), choose(known, "attack", "lira,shadows=4")
+    [sgd], [strict] = choose(known, "defense", "dp_sgd"), choose(known, "defense", "dp_sgd,epsilon=1")
+    [digits], [small] = choose(known, "data", "digits"), choose(known, "data", "digits,private=300")
+    setting = control_setting(lira, known)
+    found = [
+        *(control_digest(attack, sgd, digits, setting) for attack in (lira, few)),
+        control_digest(lira, sgd, digits, replace(setting, null=3)),
+        *(verdict_digest(defense, [digits.component]) for defense in (sgd, strict)),
+        *(finding_digest(defense, data, kind) for defense in (sgd, strict) for data in (digits, small)
+          for kind in ("one_step", "whole", "black_box")),
+        score_digest(),
+    ]  # fmt: skip
+    assert len(set(found)) == len(found)
+    assert verdict_digest(sgd, [digits.component]) == verdict_digest(sgd, [digits.component])

@@ -12,14 +12,17 @@ from cells import cell as made
 from conftest import components
 
 from bench.cli.main import main
+from bench.core import source_code
+from bench.core.digest import digest
 from bench.core.errors import UserError
 from bench.runner.cell import Cell
 from bench.runner.registry import Registry, discover
 from bench.runner.selection import choose
-from bench.store import staleness, store
-from bench.store.freshness import code, versions
+from bench.store import code_release, freshness, staleness
+from bench.store.freshness import versions
+from bench.store.read_write import sealed
 from bench.store.records import CellResult
-from bench.store.store import Store
+from bench.store.store import CODE, Store
 
 LABELS = ("digits,holdout=60,private=60", "dp_vaegm,epsilon=1,hidden=8x4", "lira,of=public,shadows=4")
 PLUGIN = '''
@@ -39,10 +42,9 @@ def fresh(
     [d], [e] = choose(registry, "data", data), choose(registry, "defense", defense)
     [a] = choose(registry, "attack", attack)
     cell = Cell(d, e, a, seed)
-    parts = d.component, e.component, a.component
     own: dict[str, Any] = {
-        "options": cell.options, "digest": cell.digest(), "code": code(*parts), "versions": versions(),
-        "machine": kept.machine,
+        "options": cell.options, "digest": cell.digest(), "versions": versions(), "machine": kept.machine,
+        "code": code_release.keep(kept, (d.component, e.component, a.component)),
     }  # fmt: skip
     result = made(e.label, a.label, seed, data=d.label, **{**own, **changed})
     kept.save(result)
@@ -57,13 +59,28 @@ def kept(results: Path) -> Store:
 
 
 def edit(kept: Store, change: Callable[[dict[str, Any]], object]) -> Path:
-    """What a cell would look like that was measured in other circumstances."""
+    """Make of a cell what it would be had it been measured in other circumstances."""
     path = kept.path(*LABELS, 0)
     values = json.loads(path.read_bytes())
     change(values)
     values["digest"] = "0" * 32
-    path.write_text(json.dumps(values))
+    path.write_bytes(sealed(values))
     return path
+
+
+Files = dict[str, tuple[str, list[str]]]
+
+
+def recode(kept: Store, change: Callable[[Files], object]) -> None:
+    """Make the list of files of a cell's code what another release of the code would have."""
+    [result] = [one for one in kept.results() if one.seed == 0]
+    files = code_release.load(kept, result.code)
+    assert files is not None
+    files = dict(files)
+    change(files)
+    name = digest(files)
+    (kept.root / CODE / f"{name}.json").write_text(json.dumps(files))
+    edit(kept, lambda values: values.update(code=name))
 
 
 def test_who_only_reads_makes_no_folder(kept: Store, tmp_path: Path) -> None:
@@ -83,7 +100,7 @@ def test_a_name_unlike_all_others_is_told_one_of_them(kept: Store) -> None:
 
 
 def told(kept: Store, words: str = "/".join((*LABELS, "0"))) -> list[str]:
-    return staleness.explain(staleness.find(kept, words), components(), kept.machine)
+    return staleness.explain(kept, staleness.find(kept, words), components().find, kept.machine)
 
 
 def test_what_did_not_change_is_fresh(kept: Store) -> None:
@@ -103,9 +120,6 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "new option": (lambda v: v["options"]["attack"].pop("online"), "attack option online counts now (true)"),
     "option gone": (lambda v: v["options"]["attack"].update(old=2.0), "attack option old no longer counts (was 2)"),
-    "code": (lambda v: v["code"].update({"bench/dp/networks.py": "1"}), "code of bench/dp/networks.py changed"),
-    "code gone": (lambda v: v["code"].update({"bench/old.py": "1"}), "code of bench/old.py no longer counts"),
-    "new code": (lambda v: v["code"].pop("bench/dp/networks.py"), "code of bench/dp/networks.py counts now"),
     "version": (lambda v: v["versions"].update(numpy="1.0"), f"version of numpy changed: 1.0 -> {versions()['numpy']}"),
     "nothing else": (lambda v: None, "its seed, its options or its digest were edited"),
 }  # fmt: skip
@@ -122,20 +136,57 @@ def test_each_change_is_one_line_and_the_last_says_what_to_do(
     assert last.endswith("--seeds 0` measures it again")
 
 
-def test_several_changes_are_several_lines(kept: Store) -> None:
-    def change(values: dict[str, Any]) -> None:
-        values["code"]["bench/dp/networks.py"] = values["code"]["attack/lira.py"] = "1"
-        values["versions"]["scipy"] = "0.1"
+NETWORKS = "bench/dp/networks.py"
 
-    edit(kept, change)
+
+def _more(files: Files) -> None:
+    content, imports = files[NETWORKS]
+    files |= {NETWORKS: (content, [*imports, "bench/old.py"]), "bench/old.py": ("1", [])}
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda files: files.update({NETWORKS: ("1", files[NETWORKS][1])}), f"code of {NETWORKS} changed"),
+        (_more, "code of bench/old.py no longer counts"),
+        (lambda files: files.pop(NETWORKS), f"code of {NETWORKS} counts now"),
+    ],
+)
+def test_each_file_that_changed_is_one_line(kept: Store, change: Callable[[Files], object], line: str) -> None:
+    recode(kept, change)
+    found, last = told(kept)
+    assert found == line
+    assert last.endswith("measures it again")
+
+
+def test_a_changed_file_that_the_cell_does_not_reach_is_not_named(kept: Store) -> None:
+    recode(kept, lambda files: files.update({"attacks/rmia.py": ("1", [])}))
+    assert told(kept)[0].startswith("its seed, its options or its digest were edited")
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"[" * 200_000, b"\xff", b"{}", b'{"a": 1}'])
+def test_a_damaged_list_of_files_names_none(kept: Store, spoilt: bytes) -> None:
+    edit(kept, lambda values: None)
+    for path in (kept.root / CODE).iterdir():
+        path.write_bytes(spoilt)
+    assert told(kept)[0].startswith("its seed, its options or its digest were edited")
+
+
+def test_several_changes_are_several_lines(kept: Store) -> None:
+    def change(files: Files) -> None:
+        for name in (NETWORKS, "attacks/lira.py"):
+            files[name] = ("1", files[name][1])
+
+    recode(kept, change)
+    edit(kept, lambda values: values["versions"].update(scipy="0.1"))
     assert [line.split(" changed")[0] for line in told(kept)[:-1]] == [
-        "code of attack/lira.py", "code of bench/dp/networks.py", "version of scipy",
+        "code of attacks/lira.py", f"code of {NETWORKS}", "version of scipy",
     ]  # fmt: skip
 
 
 def test_another_seed_within_is_not_the_cell_that_its_name_says(kept: Store) -> None:
     path = edit(kept, lambda values: values.update(seed=1))
-    with pytest.warns(UserWarning, match="the result of another cell"), pytest.raises(UserError, match="is no cell of"):
+    with pytest.warns(UserWarning, match="the record of another file"), pytest.raises(UserError, match="is no cell of"):
         told(kept, str(path))
 
 
@@ -143,7 +194,7 @@ def test_a_cell_of_another_machine_says_how_to_take_it(kept: Store) -> None:
     fresh(kept, components(), *LABELS, machine="f" * 32)
     found, last = told(kept)
     assert found == staleness.ELSEWHERE
-    assert "--accept-published" in last
+    assert "--reuse-committed" in last
 
 
 def test_code_that_changed_and_a_component_that_is_gone(results: Path, tmp_path: Path) -> None:
@@ -151,10 +202,12 @@ def test_code_that_changed_and_a_component_that_is_gone(results: Path, tmp_path:
     plugin.write_text(PLUGIN)
     fresh(kept, discover([plugin]), "digits", "shield", "confidence")
     plugin.write_text(PLUGIN.replace("return 1", "return 2"))
-    store.source_digest.cache_clear()
+    for one in (source_code._facts, source_code._code_digest, freshness._code_and_versions):
+        one.cache_clear()  # as in another process
     result = staleness.find(kept, "digits/shield/confidence/0")
-    assert staleness.changes(result, discover([plugin]), kept.machine) == ["code of defense/plugin.py changed"]
-    gone, last = staleness.explain(result, components(), kept.machine)
+    find = discover([plugin]).find
+    assert staleness.changes(kept, result, find, kept.machine) == ["code of plugin/plugin.py changed"]
+    gone, last = staleness.explain(kept, result, components().find, kept.machine)
     assert gone == "the defense 'shield' is gone"
     assert "--plugin" in last
 
@@ -199,7 +252,7 @@ def test_without_a_cell_causes_are_counted(kept: Store, word: list[str], capsys:
     for seed in (1, 2):
         fresh(kept, components(), *LABELS, seed, digest="0" * 32, versions={**versions(), "numpy": "1.0"})
     fresh(kept, components(), *LABELS, 3, machine="f" * 32)
-    edit(kept, lambda values: values["code"].update({"bench/dp/networks.py": "1"}))
+    recode(kept, lambda files: files.update({NETWORKS: ("1", files[NETWORKS][1])}))
     assert main(["why", "--results", str(kept.root), *word]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 cells stored, 3 of them stale"
