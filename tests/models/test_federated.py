@@ -18,10 +18,6 @@ from bench.dp.networks import Weights
 from bench.dp.recipe import Privacy, Recipe
 from bench.dp.tensorflow_setup import tensorflow
 from bench.models.federated import server as aggregation
-<<<<<<< HEAD
-=======
-from bench.models.federated.honest_clients import HonestClients
->>>>>>> integ
 from bench.models.federated.plan import Config, Plan, Reply, Terms, partition
 from bench.models.federated.protocol import Federation, Run, federation
 from bench.models.federated.server import Message, Policy, Refused, Server, largest, norm
@@ -174,11 +170,7 @@ def test_a_share_of_the_parameters_is_sent_the_largest_changes(share: float, dig
 
 def test_a_share_of_the_parameters_is_fetched_the_largest_changes(digits: Data) -> None:
     fed = made(digits, download=0.25)
-<<<<<<< HEAD
     honest = fed.honest_clients(0)
-=======
-    honest = HonestClients(fed, 0)
->>>>>>> integ
     before = [flat(own) for own in honest.local]
     new = [w + np.float32(0.01) * np.arange(w.size, dtype=np.float32).reshape(w.shape) for w in fed.start()]
     starts: list[Weights] = []
@@ -411,11 +403,7 @@ def test_the_joined_run_has_noise_of_its_own(digits: Data) -> None:
 
 def test_an_honest_client_speaks_flower(digits: Data) -> None:
     fed = made(digits)
-<<<<<<< HEAD
     client = fed.honest_clients(0).members[1]
-=======
-    client = HonestClients(fed, 0).members[1]
->>>>>>> integ
     weights, examples, answer = client.fit(fed.start(), {"round": 1, "token": "x"})
     assert answer == {"token": "x"}
     assert examples == 200 // 5  # what is expected of a client, not what it holds
