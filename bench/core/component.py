@@ -217,10 +217,7 @@ def _known(name: str, word: str, given: Iterable[str], known: frozenset[str]) ->
 
 
 def _declare(name: str, kind: Kind, function: F, positional: int, **declared: Any) -> F:
-    """Check the declaration; return the function as it is called with options, which bears its component.
-
-    `discover` finds the component there.
-    """
+    """Check the declaration; return the function as it is called with options, with its component for `discover`."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "all":
         raise TypeError(f"{name!r} cannot name a component: use letters, digits and underscores, and not 'all'.")
     defaults, described, groups = _options(name, function, positional, needs_seed=kind != "data")

@@ -76,7 +76,7 @@ def _counts(recipes: Sequence[Recipe], seed: int) -> Counts:
         return sums[..., : 2 * RECORDS].reshape(*sums.shape[:-1], RECORDS, 2)
 
     # At zero weights the gradients of records with the same label are alike.
-    two = [kernels(steps.lot([[i]] * models, weights))[:, i] for i in range(2)]
+    two = [kernels(steps.batch_sums([[i]] * models, weights))[:, i] for i in range(2)]
     alone = np.tile(np.stack(two, axis=1), (1, RECORDS // 2, 1))
     batches = kernels(steps.run(STEPS, weights))
     return np.asarray((batches * alone).sum(-1) / np.maximum((alone**2).sum(-1), 1e-12))

@@ -57,11 +57,14 @@ def _noise(
     noisy: Steps, quiet: Steps, training: ReplayedTraining, rows: Sequence[int], numbers: Sequence[int]
 ) -> Noise:
     """The noise added to batches of these rows, in units of its standard deviation: (steps, models, parameters)."""
-    weights, batch = noisy.begun, [rows] * training.models
+    weights, batch = noisy.initial_weights, [rows] * training.models
     quiet_numbers = numbers if rows else numbers[:1]  # the sum of an empty batch is the same in every step
-    silent = [quiet.lot(batch, weights, number) for number in quiet_numbers]
+    silent = [quiet.batch_sums(batch, weights, number) for number in quiet_numbers]
     kept = slice(None if rows else MAX_PARAMETERS)
-    found = [(noisy.lot(batch, weights, number) - silent[i % len(silent)])[:, kept] for i, number in enumerate(numbers)]
+    found = [
+        (noisy.batch_sums(batch, weights, number) - silent[i % len(silent)])[:, kept]
+        for i, number in enumerate(numbers)
+    ]
     return np.asarray(np.array(found) / (NOISE_MULTIPLIER * training.clips[:, None]))
 
 

@@ -21,19 +21,19 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 def step_sensitivity(training: ReplayedTraining, quiet: Steps, seed: int) -> list[LintFinding]:
     """Compare batches with and without one record, at initial and other weights; quiet: the steps without noise."""
-    start = [np.broadcast_to(w[:1], w.shape) for w in quiet.begun]
+    start = [np.broadcast_to(w[:1], w.shape) for w in quiet.initial_weights]
     pairs = neighbouring_batches(len(training.records), anywhere=not training.recipe.net.noise_inputs)
     moves, of_nothing = [], 0.0  # in units of the clip
     for weights, some in ((start, pairs[::4]), (perturbed(start, seed), pairs)):
         empty: tuple[tuple[int, ...], ...] = ((),) * training.models
-        sums = {empty: quiet.lot(empty, weights)}
+        sums = {empty: quiet.batch_sums(empty, weights)}
         of_nothing = max(of_nothing, float((norms(sums[empty]) / training.clips).max()))
         for first in range(0, len(some), training.models):  # another pair for each model
             of_models = [some[(first + k) % len(some)] for k in range(training.models)]
             without = tuple(pair[0] for pair in of_models)
             if without not in sums:
-                sums[without] = quiet.lot(without, weights)
-            within = quiet.lot([pair[1] for pair in of_models], weights)
+                sums[without] = quiet.batch_sums(without, weights)
+            within = quiet.batch_sums([pair[1] for pair in of_models], weights)
             moves.append(norms(within - sums[without]) / training.clips)
     farthest = float(np.max(moves))
     what = type(training.recipe.net).__name__
@@ -67,10 +67,10 @@ def _dependence_on_others(training: ReplayedTraining, seed: int) -> float:
     norms are late in a training.
     """
     open_wide = training.steps(0.0, seed, wide=WIDE)
-    weights = perturbed([np.broadcast_to(w[:1], w.shape) for w in open_wide.begun], seed)
+    weights = perturbed([np.broadcast_to(w[:1], w.shape) for w in open_wide.initial_weights], seed)
 
     def total(rows: tuple[int, ...]) -> Sums:
-        return open_wide.lot([rows] * training.models, weights)
+        return open_wide.batch_sums([rows] * training.models, weights)
 
     off = 0.0
     for batches in ORDINARY_BATCHES:  # of equal size, so that a record in the same position meets the same noise inputs

@@ -44,7 +44,7 @@ class Steps:
         self._variables = self._training.variables
         self._divisors = np.array([recipe.batch_size for recipe in recipes], np.float64)[:, None]
         self._begun = False
-        self.begun = self._training.weights  # before any step
+        self.initial_weights = self._training.weights  # before any step
         models = len(recipes)
         self.sizes = [w.shape.num_elements() // models for w in self._variables]  # of the variables in a sum
         self.shapes = [tuple(w.shape[1:] if models > 1 else w.shape) for w in self._variables]
@@ -65,7 +65,7 @@ class Steps:
             found.append(self._sum(rows))
         return np.array(found)
 
-    def lot(self, rows: Sequence[Sequence[int]], weights: Weights, number: int = 0) -> Sums:
+    def batch_sums(self, rows: Sequence[Sequence[int]], weights: Weights, number: int = 0) -> Sums:
         """The sums of batches with these rows of each data set, at these weights, were they those of step `number`."""
         width = max(1, *map(len, rows))
         padded = np.array([[*one, *[-1] * (width - len(one))] for one in rows], np.int32)

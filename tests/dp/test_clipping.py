@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow_privacy import VectorizedDPKerasSGDOptimizer
 
-from bench.dp import clipping, networks
+from bench.dp import clipping, networks, vae
 from bench.dp.clipping import (
     Site,
     _square,
@@ -53,7 +53,7 @@ NETS: dict[str, Net] = {
     "autoencoder": Autoencoder((6,), (5,), 3),
     "vae": VAE((6,), (5,), 2, kl_weight=2.0),
     "conditional vae": VAE((6,), (5,), 2, classes=3),
-    "vae of waves": VAE((8, 8, 2), (5,), 2, classes=3, encoder=(4,), cosines=3, seen=2, decay=0.5),
+    "vae of cosines": VAE((8, 8, 2), (5,), 2, classes=3, encoder=(4,), cosines=3, seen=2, decay=0.5),
     "gan": GAN((6,), (5,), 2, "tanh"),
 }
 
@@ -134,7 +134,7 @@ class Batch:
                 names = self.networks if apart else ["whole"] * len(grads)
                 share = clips[model] / len(set(names)) ** 0.5
                 for name in set(names):
-                    mine = [k for k, own in enumerate(names) if own == name]
+                    mine = [k for k, network in enumerate(names) if network == name]
                     with np.errstate(over="ignore", invalid="ignore"):
                         square = sum((grads[k] ** 2).sum() for k in mine)
                         if np.isfinite(np.float32(square)):
@@ -163,12 +163,25 @@ def distance(found: Any, known: Any) -> float:
     return float(np.linalg.norm(flat(found) - flat(known)) / np.linalg.norm(flat(known)))
 
 
-every_net = pytest.mark.parametrize("name", NETS)
-one_and_three = pytest.mark.parametrize("models", [1, 3], ids=["single", "stacked"])
+def nets(*quick: str) -> pytest.MarkDecorator:
+    """Every network; all but the `quick` ones are marked slow."""
+    names = [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in NETS]
+    return pytest.mark.parametrize("name", names)
+
+
+def single_and_stacked(models: int, quick: int) -> pytest.MarkDecorator:
+    """One model and several of them; `quick` says which is not marked slow."""
+    sizes = [
+        pytest.param(size, id=kind, marks=[] if size == quick else [pytest.mark.slow])
+        for size, kind in ((1, "single"), (models, "stacked"))
+    ]
+    return pytest.mark.parametrize("models", sizes)
 
 
 def test_every_shipped_network_and_every_form_is_among_them() -> None:
-    shipped = {kind for kind in vars(networks).values() if isinstance(kind, type) and issubclass(kind, Net)} - {Net}
+    named = [*vars(networks).values(), *vars(vae).values()]
+    shipped = {kind for kind in named if isinstance(kind, type) and issubclass(kind, Net)} - {Net}
+    assert VAE in shipped
     assert shipped <= {type(net) for net in NETS.values()}
     forms = set()
     for name in NETS:
@@ -180,10 +193,10 @@ def test_every_shipped_network_and_every_form_is_among_them() -> None:
 # --- the sums ---
 
 
-@every_net
-@one_and_three
+@nets("vae of cosines", "tutorial")
+@single_and_stacked(3, quick=3)
 @pytest.mark.parametrize("apart", [False, True], ids=["together", "by network"])
-def test_one_pass_is_the_reference_is_record_by_record(name: str, models: int, apart: bool) -> None:
+def test_ghost_clipping_is_the_reference_is_record_by_record(name: str, models: int, apart: bool) -> None:
     made = batch(name, models)
     if apart and len(set(made.networks)) < 2:
         pytest.skip("one network only")
@@ -195,8 +208,8 @@ def test_one_pass_is_the_reference_is_record_by_record(name: str, models: int, a
     assert distance(made.vectorized(rows, clip, apart), known) <= 1e-5
 
 
-@every_net
-@pytest.mark.parametrize("models", [1, 2], ids=["single", "stacked"])
+@nets("vae")
+@single_and_stacked(2, quick=2)
 def test_a_hundred_random_batches_with_rows_of_every_kind(name: str, models: int) -> None:
     """Against the reference, traced once; the loop over records checks that one above."""
     made = batch(name, models)
@@ -221,7 +234,7 @@ def test_a_hundred_random_batches_with_rows_of_every_kind(name: str, models: int
     assert 0 < worst <= 1e-5
 
 
-@every_net
+@nets("vae")
 def test_ordinary_rows_are_summed_as_tensorflow_privacy_does(name: str) -> None:
     made = batch(name, 1, extreme=False)
     losses, _, tape = made.run(range(made.n))
@@ -231,8 +244,8 @@ def test_ordinary_rows_are_summed_as_tensorflow_privacy_does(name: str) -> None:
     assert distance(made.vectorized(range(made.n)), known) <= 1e-5
 
 
-@every_net
-@one_and_three
+@nets("vae")
+@single_and_stacked(3, quick=3)
 @pytest.mark.parametrize("apart", [False, True], ids=["together", "by network"])
 @pytest.mark.parametrize("engine", ["onepass", "vectorized"])
 def test_one_record_moves_a_model_by_at_most_the_clip(name: str, models: int, engine: str, apart: bool) -> None:
@@ -256,11 +269,11 @@ def test_one_record_moves_a_model_by_at_most_the_clip(name: str, models: int, en
     assert reached > (0.5 if apart else 0.99) * CLIP
 
 
-def test_the_free_layers_of_a_gan_are_not_trained_on_records() -> None:
+def test_the_unclipped_layers_of_a_gan_are_not_trained_on_records() -> None:
     made = batch("gan", 1)
     assert set(made.networks) == {"discriminator"}
-    free = [layer for layer in made.model.layers if layer.trainable_weights and layer not in made.layers]
-    assert {layer.network for layer in free} == {"generator"}
+    unclipped = [layer for layer in made.model.layers if layer.trainable_weights and layer not in made.layers]
+    assert {layer.network for layer in unclipped} == {"generator"}
     assert private_layers(made.model) == made.layers
 
 

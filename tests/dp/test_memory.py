@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from trainings import examples, recipe
 
 from bench.core.dataset import Examples
 from bench.dp import training_program
@@ -75,3 +76,13 @@ def test_a_sum_over_replicas_would_keep_every_program(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(training_program, "apply_gradients", summed)
     assert left_behind(training(None)) > 0
+
+
+def test_records_are_let_go_of_when_a_training_ends() -> None:
+    """TensorFlow can keep a program: captured records would pile up, a copy per training."""
+    tf, part = tensorflow(), examples(37)
+    for privacy in (None, Privacy(0.5, 1.0)):
+        train(recipe(privacy=privacy), [part], [1])
+        gc.collect()
+        kept = [o for o in gc.get_objects() if isinstance(o, type(tf.constant(0))) and tuple(o.shape) == part.x.shape]
+        assert not kept

@@ -18,7 +18,6 @@ from bench.dp.networks import Weights
 from bench.dp.recipe import Privacy, Recipe
 from bench.dp.tensorflow_setup import tensorflow
 from bench.models.federated import server as aggregation
-from bench.models.federated.honest_clients import HonestClients
 from bench.models.federated.plan import Config, Plan, Reply, Terms, partition
 from bench.models.federated.protocol import Federation, Run, federation
 from bench.models.federated.server import Message, Policy, Refused, Server, largest, norm
@@ -171,11 +170,11 @@ def test_a_share_of_the_parameters_is_sent_the_largest_changes(share: float, dig
 
 def test_a_share_of_the_parameters_is_fetched_the_largest_changes(digits: Data) -> None:
     fed = made(digits, download=0.25)
-    honest = HonestClients(fed, 0)
+    honest = fed.honest_clients(0)
     before = [flat(own) for own in honest.local]
     new = [w + np.float32(0.01) * np.arange(w.size, dtype=np.float32).reshape(w.shape) for w in fed.start()]
     starts: list[Weights] = []
-    honest._training.set_weights, honest._training.run = starts.append, lambda steps: None  # type: ignore[assignment]
+    honest.training.set_weights, honest.training.run = starts.append, lambda steps: None  # type: ignore[assignment]
     honest.answers(1, new)
     for k, own in enumerate(before):
         held = flat([w[k] for w in starts[0]])
@@ -217,16 +216,16 @@ def shifted(weights: Weights) -> Weights:
 
 
 BAD: dict[str, tuple[str, Any]] = {
-    "not a number": ("_finite", lambda w: poisoned(w, math.nan)),
-    "infinite": ("_finite", lambda w: poisoned(w, -math.inf)),
-    "a million": ("_small", lambda w: poisoned(w, 1e6)),
-    "too far": ("_near", lambda w: [part + np.float32(10) for part in w]),
-    "too much": ("_sparse", shifted),
-    "another shape": ("_shaped", lambda w: [(part + 1)[:1] for part in w]),  # NumPy would stretch it
-    "another type": ("_shaped", lambda w: [part.astype(np.float64) + 1 for part in w]),
-    "an array more": ("_shaped", lambda w: [*shifted(w), w[0]]),
-    "lists": ("_shaped", lambda w: [(part + 1).tolist() for part in w]),
-    "nothing": ("_shaped", lambda w: None),
+    "not a number": ("finite_values", lambda w: poisoned(w, math.nan)),
+    "infinite": ("finite_values", lambda w: poisoned(w, -math.inf)),
+    "a million": ("bounded_values", lambda w: poisoned(w, 1e6)),
+    "too far": ("bounded_norm", lambda w: [part + np.float32(10) for part in w]),
+    "too much": ("bounded_share", shifted),
+    "another shape": ("shaped", lambda w: [(part + 1)[:1] for part in w]),  # NumPy would stretch it
+    "another type": ("shaped", lambda w: [part.astype(np.float64) + 1 for part in w]),
+    "an array more": ("shaped", lambda w: [*shifted(w), w[0]]),
+    "lists": ("shaped", lambda w: [(part + 1).tolist() for part in w]),
+    "nothing": ("shaped", lambda w: None),
 }
 
 
@@ -279,8 +278,10 @@ def test_a_bad_update_is_refused_and_moves_nothing(what: str) -> None:
 def test_without_its_guard_a_bad_update_moves_the_model(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     guard, change = BAD[what]
     # An infinite or huge value is also far away: the bound on norms, off by default, must not be what saved us.
-    held = server(norm_bound=5.0 if guard == "_near" else math.inf, upload=0.5 if guard == "_sparse" else 1.0)
-    without(monkeypatch, guard, *(("_small",) if what == "infinite" else ()))
+    held = server(
+        norm_bound=5.0 if guard == "bounded_norm" else math.inf, upload=0.5 if guard == "bounded_share" else 1.0
+    )
+    without(monkeypatch, guard, *(("bounded_values",) if what == "infinite" else ()))
     tokens = held.open()
     bad = Message("b", tokens["b"], change(held.parameters), 10)
     found, refused = outcome(held, [bad])
@@ -300,7 +301,7 @@ def test_nobody_outweighs_the_others_by_a_claim(claim: Any, monkeypatch: pytest.
     assert len(refused) == 1
     assert found[3] == 1.25
     if claim == 10**9:
-        without(monkeypatch, "_counted")
+        without(monkeypatch, "counted")
         mutant = server(upload=1.0)
         tokens = mutant.open()
         bad = Message("b", tokens["b"], poisoned(mutant.parameters, 3.0), claim)
@@ -323,7 +324,7 @@ def test_an_update_answers_one_request(mutant: bool, monkeypatch: pytest.MonkeyP
         Message("b", None, parameters, 10),
     ]
     if mutant:
-        without(monkeypatch, "_addressed")
+        without(monkeypatch, "addressed")
         found, refused = outcome(held, replays)
         assert refused == []
         assert found[3] != 1
@@ -402,7 +403,7 @@ def test_the_joined_run_has_noise_of_its_own(digits: Data) -> None:
 
 def test_an_honest_client_speaks_flower(digits: Data) -> None:
     fed = made(digits)
-    client = HonestClients(fed, 0).members[1]
+    client = fed.honest_clients(0).members[1]
     weights, examples, answer = client.fit(fed.start(), {"round": 1, "token": "x"})
     assert answer == {"token": "x"}
     assert examples == 200 // 5  # what is expected of a client, not what it holds

@@ -29,7 +29,7 @@ class HonestClients:
         self.terms = terms
         self.local = [start] * count
         self.members = [_Member(self, k, shard) for k, shard in enumerate(shards)]
-        self._training = training_loop.Training([recipe] * count, shards, [derive(seed, k) for k in range(count)])
+        self.training = training_loop.Training([recipe] * count, shards, [derive(seed, k) for k in range(count)])
         self._answered: tuple[int, list[Weights]] = (0, [])
 
     def answers(self, number: int, parameters: Weights) -> list[Weights]:
@@ -37,9 +37,9 @@ class HonestClients:
         if number != self._answered[0]:
             plan = self.terms.plan
             before = [_downloaded(weights, parameters, plan.download) for weights in self.local]
-            self._training.set_weights([np.stack(ws) for ws in zip(*before, strict=True)])
-            self._training.run(plan.local_steps)
-            weights = self._training.weights
+            self.training.set_weights([np.stack(ws) for ws in zip(*before, strict=True)])
+            self.training.run(plan.local_steps)
+            weights = self.training.weights
             self.local = [[w[k] for w in weights] for k in range(len(before))]
             changes = (_less(new, old) for new, old in zip(self.local, before, strict=True))
             sent = [_plus(parameters, largest(change, plan.upload)) for change in changes]

@@ -89,10 +89,14 @@ class Federation:
         found: Weights = training_loop.build(self.terms.net, [stream(self.seed, "start")]).get_weights()
         return found
 
+    def honest_clients(self, seed: int) -> HonestClients:
+        """Its honest clients before the first round."""
+        return HonestClients(self.terms, self.recipe, self.shards, self.start(), seed)
+
     def play(self, name: str, run: Run, enter: Sequence[Enter] = ()) -> Iterator[Seen]:
         """Play all rounds, with randomness that depends on `name`; updates `run` after each, yields every update."""
         seed = derive(self.seed, name)
-        honest = HonestClients(self.terms, self.recipe, self.shards, self.start(), derive(seed, "clients"))
+        honest = self.honest_clients(derive(seed, "clients"))
         clients: dict[str, Client] = {f"client {k}": member for k, member in enumerate(honest.members)}
         clients |= {f"joined {k}": made(self.terms) for k, made in enumerate(enter)}
         terms, plan = self.terms, self.terms.plan

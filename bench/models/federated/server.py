@@ -127,7 +127,7 @@ class Server:
         self.parameters = [old + part for old, part in zip(self.parameters, moved, strict=True)]
 
 
-def _addressed(server: Server, message: Message) -> str | None:
+def addressed(server: Server, message: Message) -> str | None:
     """An update answers the request of this round to this client, once."""
     if message.client not in server.clients:
         return "is not registered"
@@ -137,13 +137,13 @@ def _addressed(server: Server, message: Message) -> str | None:
     return None if right else f"sent a token that is not round {server.round}'s"
 
 
-def _counted(server: Server, message: Message) -> str | None:
+def counted(server: Server, message: Message) -> str | None:
     """No client outweighs the others by its claim."""
     right = type(message.examples) is int and 1 <= message.examples <= server.examples
     return None if right else f"claims {message.examples!r} examples, not a whole number from 1 to {server.examples}"
 
 
-def _shaped(server: Server, message: Message) -> str | None:
+def shaped(server: Server, message: Message) -> str | None:
     """Arrays of the number, types and shapes of the global ones; NumPy would stretch or convert others in silence."""
     wanted, sent = server.parameters, message.parameters
     if not isinstance(sent, (list, tuple)) or len(sent) != len(wanted):
@@ -156,28 +156,28 @@ def _shaped(server: Server, message: Message) -> str | None:
     return None
 
 
-def _finite(server: Server, message: Message) -> str | None:
+def finite_values(server: Server, message: Message) -> str | None:
     return None if all(np.isfinite(a).all() for a in message.parameters) else "sent a value that is not a finite number"
 
 
-def _small(server: Server, message: Message) -> str | None:
+def bounded_values(server: Server, message: Message) -> str | None:
     top = max(float(np.abs(a).max(initial=0)) for a in message.parameters)
     return f"sent {top:.3g}, beyond {LARGEST:g}" if top > LARGEST else None
 
 
-def _near(server: Server, message: Message) -> str | None:
+def bounded_norm(server: Server, message: Message) -> str | None:
     far, bound = norm(server.update(message)), server.policy.norm_bound
     return f"sent an update of norm {far:.3g}, above {bound:g}" if far > bound else None
 
 
-def _sparse(server: Server, message: Message) -> str | None:
+def bounded_share(server: Server, message: Message) -> str | None:
     changed, most = sum(map(np.count_nonzero, server.update(message))), count(server.parameters, server.upload)
     return f"changed {changed} parameters, but {most} may change" if changed > most else None
 
 
 # In this order: each relies on what those before it have checked.
 GUARDS: tuple[Callable[[Server, Message], str | None], ...]
-GUARDS = (_addressed, _counted, _shaped, _finite, _small, _near, _sparse)
+GUARDS = (addressed, counted, shaped, finite_values, bounded_values, bounded_norm, bounded_share)
 
 
 def largest(update: Weights, share: float) -> Weights:
