@@ -28,7 +28,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     )  # fmt: skip
     add_rows(parser)
     kind = parser.add_argument("--kind", default="one_step", help=f"{', '.join(TRIALS)} (default: one_step)")
-    completion.attach(kind, completion.words(*TRIALS))
+    completion.attach(kind, completion.fixed(*TRIALS))
     default = ", ".join(f"{count} of {kind}" for kind, count in TRIALS.items())
     parser.add_argument("--trials", type=int, help=f"half of them with the canary (default: {default})")
     add_locations(parser)

@@ -31,8 +31,8 @@ def answer(parser: argparse.ArgumentParser) -> None:
     argcomplete.autocomplete(parser, always_complete_options=False)
 
 
-def words(*names: str) -> Completer:
-    """Completes fixed words."""
+def fixed(*names: str) -> Completer:
+    """Completes these names."""
     return lambda **_: dict.fromkeys(names, "")
 
 

@@ -15,7 +15,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     """The parser of `list`."""
     parser = new_parser(commands, "list", execute, "show what there is to choose from, or a page on one of it")
     part = parser.add_argument("part", nargs="?", metavar="PART", help=f"{', '.join(PARTS)} (default: all of them)")
-    completion.attach(part, completion.words(*PARTS))
+    completion.attach(part, completion.fixed(*PARTS))
     name = parser.add_argument("name", nargs="?", metavar="NAME", help="show all that is known of this one")
     completion.attach(name, completion.listed)
     add_plugin(parser)

@@ -62,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     if "_ARGCOMPLETE" in os.environ:
         completion.answer(build_parser()[0])
-    words = [*(sys.argv[1:] if argv is None else argv)]
+    argv = [*(sys.argv[1:] if argv is None else argv)]
     try:
         with warnings.catch_warnings():
             _show_caveats()
-            arguments = parse(_decoded(words))
+            arguments = parse(_decoded(argv))
             execute: Execute = arguments.execute
             code = execute(arguments)
         sys.stdout.flush()
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warn_user(str(error))
         return 2
     except KeyboardInterrupt:
-        warn_user(f"stopped; {STORED if words[0] in RESUMED else KEPT}.")
+        warn_user(f"stopped; {STORED if argv[0] in RESUMED else KEPT}.")
         return 130
     except BrokenPipeError:
         _leave_stdout()  # the reader has seen enough
@@ -107,12 +107,12 @@ def _leave_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _decoded(words: Sequence[str]) -> Sequence[str]:
-    """The words. Raises UserError for one in another encoding than that of the locale, which no file can hold."""
-    for word in words:
+def _decoded(argv: Sequence[str]) -> Sequence[str]:
+    """The argv. Raises UserError for one in another encoding than that of the locale, which no file can hold."""
+    for word in argv:
         if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
             raise UserError(f"{word!a} is not text in this locale ({sys.getfilesystemencoding()}): set LC_ALL=C.UTF-8.")
-    return words
+    return argv
 
 
 def _show_caveats() -> None:
@@ -142,18 +142,18 @@ def build_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     return parser, {name: command.add(commands) for name, command in COMMANDS.items()}
 
 
-def parse(words: Sequence[str]) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of one command. Raises UserError for a mistake."""
     parser, commands = build_parser()
-    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
-        after = f", and {words[0]!r} after it" if words else ""
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+        after = f", and {argv[0]!r} after it" if argv else ""
         raise UserError(f"write a command first{after}: {', '.join(commands)}, or --help.")
-    name = words[0]
+    name = argv[0]
     if name in RENAMED_COMMANDS:
         raise UserError(f"`bench {name}` is now called `bench {RENAMED_COMMANDS[name]}`.")
     if not name.startswith("-") and name not in commands:
         raise UserError(f"there is no command {name!r}: {suggest(name, commands)}")
-    arguments, rest = parser.parse_known_args(words)
+    arguments, rest = parser.parse_known_args(argv)
     if rest:
         raise UserError(_unknown_word(name, rest[0], commands.get(name, parser)))
     return arguments

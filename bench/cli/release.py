@@ -1,4 +1,4 @@
-"""`bench release`: trains a defense once, with noise that nobody can repeat, and writes what it publishes."""
+"""`bench release`: trains a defense once, with noise that cannot be repeated, and writes what it publishes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     """The parser of `release`."""
     parser = new_parser(
         commands, "release", execute, "train a defense once, with noise from the system, and write what it publishes",
-        "Train each selected defense once, with noise from the operating system that nobody can repeat, and write what "
+        "Train each selected defense once, with unrepeatable noise from the operating system, and write what "
         "it publishes: synthetic records, weights, and a card that says what they promise. Exit code 3: the linter "
         "found something, and that defense is not released.",
     )  # fmt: skip

@@ -61,9 +61,7 @@ def lint_claims(request: Request, registry: Registry) -> bool:
         stale = verdicts.stale(store, registry, defenses)
     if stale:
         store.check_writable()
-        if lacking := reproduce.lacking(
-            cells.playable(request.grids), request.where
-        ):  # before the linter takes minutes
+        if lacking := reproduce.lacking(cells.playable(request.grids), request.where):  # the linter takes minutes
             raise UserError(" ".join(lacking.values()))
     with Progress() as progress:
         for done, defense in enumerate(stale):

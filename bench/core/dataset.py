@@ -121,7 +121,7 @@ def split(
     if min(private, holdout, public) < 1 or private + holdout + public > len(distinct):
         raise UserError(
             f"{name} has {len(distinct)} distinct records, but private={private}, holdout={holdout}, "
-            f"public={public} were asked for: each must be at least 1 and their sum at most {len(distinct)}."
+            f"public={public} were requested: each must be at least 1 and their sum at most {len(distinct)}."
         )
     order = rng.permutation(distinct)
     if by_class:  # in rounds of one record per class, so that any stretch of the order has its share of each class

@@ -61,7 +61,7 @@ class Progress:
             self.interrupted = False
             raise KeyboardInterrupt
         if self.console.is_terminal:
-            self._move(what, done, total)
+            self._move(one_line(what), done, total)
         elif done >= total or time.monotonic() - self._printed_at >= INTERVAL:
             self._printed_at = time.monotonic()
             self.print(f"[{done}/{total}] {what}")
@@ -74,4 +74,4 @@ class Progress:
             )
             self.bar.add_task(what, total=total)
             self.bar.start()
-        self.bar.update(self.bar.task_ids[0], description=one_line(what), completed=done, total=total)
+        self.bar.update(self.bar.task_ids[0], description=what, completed=done, total=total)

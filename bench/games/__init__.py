@@ -1,4 +1,4 @@
-"""The games: what an attack is asked, and how its answer is judged. One file per game."""
+"""The games: which targets an attack gets, and how its answer is judged. One file per game."""
 
 from bench.core.game import Challenge, Game
 from bench.games.attribute import ATTRIBUTE, AttributeTargets

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from bench.core.component import Choice, Component, OptionValue, text
 from bench.core.game import Game
+from bench.core.text import one_line
 from bench.data.card import card, prose
 from bench.runner.registry import Registry
 from bench.runner.selection import describe, documented
@@ -31,12 +32,12 @@ def show(registry: Registry, parts: Sequence[str], console: Console | None = Non
             for column in columns:
                 table.add_column(column, overflow="fold")
             for row in rows:
-                table.add_row(*row)
+                table.add_row(*map(one_line, row))
             console.print(table, markup=False, soft_wrap=False)
         else:
             _plain(console, part, columns, rows)
     for line in registry.broken:
-        console.print(f"broken: {line}", markup=False)
+        _print(console, f"broken: {line}")
 
 
 def show_component(choice: Choice, console: Console | None = None) -> None:
@@ -45,36 +46,43 @@ def show_component(choice: Choice, console: Console | None = None) -> None:
     component = choice.component
     _head(console, f"{choice.name}: {component.summary}", prose(component))
     for field, value in _facts(component):
-        console.print(f"  {field}: {value}", markup=False)
+        _print(console, f"  {field}: {value}")
     declared = documented(component)
-    console.print("  Options:" if component.options else "  Options: none", markup=False)
+    _print(console, "  Options:" if component.options else "  Options: none")
     for name, default in component.options.items():
         option = declared.get(name)
         limits = (option.limits if option else "") or _values(default)
         meaning = option.meaning if option else "not documented"
-        console.print(f"    {name}={text(default)}: {meaning} ({limits})", markup=False)
+        _print(console, f"    {name}={text(default)}: {meaning} ({limits})")
 
 
 def show_game(registry: Registry, game: Game, console: Console | None = None) -> None:
     """Print a page on one game: what it asks, of which data, about whose records, and its attacks."""
     console = console or Console(highlight=False, soft_wrap=True)
     _head(console, f"{game.name}: {game.summary}", "")
-    console.print(f"  Needs data with: {', '.join(sorted(game.requires)) or 'nothing in particular'}", markup=False)
-    console.print(f"  Asks about records of: {', '.join(game.challenges)}", markup=False)
+    _print(console, f"  Needs data with: {', '.join(sorted(game.requires)) or 'nothing in particular'}")
+    _print(console, f"  Asks about records of: {', '.join(game.challenges)}")
     if game.options:
-        console.print(f"  Option of each attack: of={game.options['of']} selects whose records", markup=False)
-    console.print(f"  Reference attack: {game.reference_attack or 'none'}", markup=False)
-    console.print("  Attacks:", markup=False)
+        _print(console, f"  Option of each attack: of={game.options['of']} selects whose records")
+    _print(console, f"  Reference attack: {game.reference_attack or 'none'}")
+    _print(console, "  Attacks:")
     for name, attack in sorted(registry.attacks.items()):
         if attack.game == game:
             needs = ", ".join(sorted(attack.needs))
-            console.print(f"    {name}: {attack.summary} Needs {needs}.", markup=False)
+            _print(console, f"    {name}: {attack.summary} Needs {needs}.")
+
+
+def _print(console: Console, line: str) -> None:
+    """Print one line, indented as it is; what a terminal would obey is escaped."""
+    text = line.lstrip(" ")
+    console.print(" " * (len(line) - len(text)) + one_line(text), markup=False)
 
 
 def _head(console: Console, title: str, more: str) -> None:
-    console.print(title, markup=False)
+    _print(console, title)
     if more:
-        console.print(f"\n{more}\n", markup=False)
+        for line in ("", *more.splitlines(), ""):
+            _print(console, line)
 
 
 def _facts(component: Component) -> list[tuple[str, str]]:
@@ -132,8 +140,8 @@ def _part(registry: Registry, part: str) -> tuple[Sequence[str], Rows]:
 
 
 def _plain(console: Console, part: str, columns: Sequence[str], rows: Rows) -> None:
-    console.print(part, markup=False)
+    _print(console, part)
     for name, summary, *rest in rows:
-        console.print(f"  {name}: {summary}", markup=False)
+        _print(console, f"  {name}: {summary}")
         for column, value in zip(columns[2:], rest, strict=True):
-            console.print(f"    {column}: {value or 'none'}", markup=False)
+            _print(console, f"    {column}: {value or 'none'}")

@@ -72,5 +72,5 @@ def _bound(one: Words, key: str) -> str:
 
 def _interval(one: Words) -> str:
     if "not_measurable" in one:
-        return f"not measurable: {one['not_measurable']}"
+        return f"not measurable: {one_line(one['not_measurable'])}"
     return interval(one["value"], one["low"], one["high"])

@@ -154,8 +154,8 @@ def _components(loaded: object) -> list[Component]:
     if not isinstance(loaded, ModuleType):
         component = getattr(loaded, "component", None)
         return [component] if isinstance(component, Component) else []
-    own = (value for value in vars(loaded).values() if getattr(value, "__module__", None) == loaded.__name__)
-    found = (getattr(value, "component", None) for value in own)
+    declared = (value for value in vars(loaded).values() if getattr(value, "__module__", None) == loaded.__name__)
+    found = (getattr(value, "component", None) for value in declared)
     return list({id(component): component for component in found if isinstance(component, Component)}.values())
 
 

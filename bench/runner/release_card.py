@@ -23,7 +23,7 @@ from bench.store.freshness import spell
 
 NETWORKS = ("model", "encode", "decode")
 FILES = frozenset({"synthetic", *NETWORKS})  # the accesses that can be written
-# Layers that Keras builds from numbers and words alone. A Lambda's configuration holds code, which nobody should load.
+# Layers that Keras builds from numbers and words alone. A Lambda's configuration holds code, which is not safe to load.
 PLAIN = {"InputLayer", "Dense", "Conv2D", "MaxPooling2D", "Reshape", "Flatten", "Activation", "Rescaling"}
 ABSENT = (
     "No attack was played on it: what an attack finds is a statistic of the private records that epsilon does not "

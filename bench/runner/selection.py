@@ -16,18 +16,18 @@ SIZES = ("private", "holdout", "public")
 EPSILON = Option("privacy budget; inf for no privacy", above=0)
 
 
-def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
+def choose(registry: Registry, kind: Kind, spec: str) -> list[Choice]:
     """Read `name,option=value,...`; `all` and, for attacks, a game's name stand for several components.
 
     Options of a group go to those of its components that have them. A data set may be the path of a file
     (`bench.data.user_file`). Raises UserError for an unknown name or option, and for a value that no run could use.
     """
-    name, *settings = (word.strip() for word in words.split(","))
+    name, *settings = (word.strip() for word in spec.split(","))
     if kind == "data" and user_file.is_file(name):
         plain = user_file.component(name)
-        given = _read(f"data {name!r}", plain.options, settings)
-        _check_limits(plain, given)
-        return [_checked(user_file.choice(name, given))]
+        found = _read(f"data {name!r}", plain.options, settings)
+        _check_limits(plain, found)
+        return [_checked(user_file.choice(name, found))]
     known = registry.of(kind)
     if name == "all":
         group = list(known.values())
@@ -47,7 +47,7 @@ def choose(registry: Registry, kind: Kind, words: str) -> list[Choice]:
 def choose_all(registry: Registry, kind: Kind, several: Sequence[str]) -> list[Choice]:
     """Read all choices of one kind, each once; nothing chosen means all of them, and of data only `digits`."""
     default = "digits" if kind == "data" else "all"
-    chosen = [choice for words in several or [default] for choice in choose(registry, kind, words)]
+    chosen = [choice for spec in several or [default] for choice in choose(registry, kind, spec)]
     return [choice for i, choice in enumerate(chosen) if choice not in chosen[:i]]
 
 
@@ -80,10 +80,10 @@ def _open(choice: Choice) -> bool:
     return "epsilon" in choice.component.options and "epsilon" not in choice.options
 
 
-def seeds(words: str) -> tuple[int, ...]:
+def seeds(spec: str) -> tuple[int, ...]:
     """Read `0-4`, `0,3` or `7` into seeds, each once, in their order."""
     found: dict[int, None] = {}
-    for word in words.split(","):
+    for word in spec.split(","):
         match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word.strip())
         if not match or (match[2] and int(match[2]) < int(match[1])):
             raise UserError(f"{word.strip()!r} is no seed: write whole numbers and ranges, as in 0-4 or 0,3.")
@@ -94,10 +94,10 @@ def seeds(words: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def epsilons(words: str) -> tuple[float, ...]:
+def epsilons(spec: str) -> tuple[float, ...]:
     """Read `1,2,8,inf` into the values of a sweep, each once; all must be above 0."""
     found: dict[float, None] = {}
-    for word in words.split(","):
+    for word in spec.split(","):
         try:
             value = float(word)
         except ValueError:
@@ -108,12 +108,12 @@ def epsilons(words: str) -> tuple[float, ...]:
     return tuple(found)
 
 
-def duration(words: str) -> float:
+def duration(spec: str) -> float:
     """Read `90s`, `20m` or `1.5h` into seconds."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", words.strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", spec.strip())
     seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
     if not 0 < seconds < math.inf:
-        raise UserError(f"{words.strip()!r} is no budget: write a time above 0 in s, m or h, as in 90s, 20m or 1.5h.")
+        raise UserError(f"{spec.strip()!r} is no budget: write a time above 0 in s, m or h, as in 90s, 20m or 1.5h.")
     return seconds
 
 
@@ -168,7 +168,7 @@ def _check_limits(component: Component, options: Mapping[str, OptionValue]) -> N
 
 
 def _read(whose: str, options: Mapping[str, OptionValue], settings: Sequence[str]) -> dict[str, OptionValue]:
-    given: dict[str, OptionValue] = {}
+    found: dict[str, OptionValue] = {}
     for word in settings:
         option, equals, value = (part.strip() for part in word.partition("="))
         if not equals:
@@ -178,10 +178,10 @@ def _read(whose: str, options: Mapping[str, OptionValue], settings: Sequence[str
             hint = suggest(option, options)
             hint = f"{hint} Its options are" if hint.startswith("did") else "its options are"
             raise UserError(f"{whose} has no option {option!r}: {hint} {every}.")
-        if option in given:
+        if option in found:
             raise UserError(f"{whose} has the option {option!r} twice: remove one.")
-        given[option] = _cast(whose, option, value, options[option])
-    return given
+        found[option] = _cast(whose, option, value, options[option])
+    return found
 
 
 def _cast(whose: str, option: str, word: str, default: OptionValue) -> OptionValue:

@@ -62,21 +62,30 @@ def finds_nothing(judged: dict[str, Any]) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What attacks train on the same public records again and again is trained once."""
-    with training.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
+    with training.caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
+
+
+DEFAULT = ("confidence", "nearest_sample", "code_distance", "vae_reconstruction", "rmia")  # one for each access
 
 
 @pytest.mark.parametrize(
     ("name", "check"),
-    [(name, check) for name in ATTACKS for check in CHECKS if not check.unless(attack_of(name))],
-    ids=str,
+    [
+        pytest.param(name, check, marks=() if name in DEFAULT else pytest.mark.slow, id=f"{name}-{check}")
+        for name in ATTACKS
+        for check in CHECKS
+        if not check.unless(attack_of(name))
+    ],
 )
 def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
     """Each check of the kit, none of which has nothing to say."""
     assert check(player(name)) == []
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in DEFAULT else pytest.mark.slow) for name in ATTACKS]
+)
 def test_a_wrong_sign_is_caught(name: str) -> None:
     assert not finds(membership().judged(-player(name).answer_with_leak))
 
@@ -117,8 +126,16 @@ def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
 # art_membership
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-@pytest.mark.parametrize("input_type", INPUTS)
+PAIRS = [(learner, input_type) for learner in LEARNERS for input_type in INPUTS]
+
+
+@pytest.mark.parametrize(
+    ("learner", "input_type"),
+    [
+        pytest.param(*pair, marks=() if pair in (("rf", "prediction"), ("lr", "loss")) else pytest.mark.slow)
+        for pair in PAIRS
+    ],
+)
 def test_every_learner_works(learner: str, input_type: str) -> None:
     attack, data = components().attacks["art_membership"], noise_records(size=120)
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
@@ -170,9 +187,9 @@ def test_art_never_trains_the_model_it_attacks(monkeypatch: pytest.MonkeyPatch) 
         ("modified_entropy", {"by_class": False}),
         ("art_label_only", {"rule": "boundary", "iterations": 1, "queries": 10}),
         ("lira", {"shadows": 4}),
-        ("lira", {"shadows": 64}),
+        pytest.param("lira", {"shadows": 64}, marks=pytest.mark.slow),
         ("lira", {"online": False}),
-        ("rmia", {"references": 1}),
+        pytest.param("rmia", {"references": 1}, marks=pytest.mark.slow),
         ("rmia", {"references": 4, "online": True}),
     ],
 )

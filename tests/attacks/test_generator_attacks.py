@@ -39,7 +39,7 @@ SIGMAS = 4.7534  # one-sided 1e-6
 
 @pytest.fixture(scope="module", autouse=True)
 def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with train.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
+    with train.caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
     positive.cache_clear()
 
@@ -223,7 +223,7 @@ def test_the_reference_is_made_of_what_is_public_of_this_question(monkeypatch: p
 # Mutants
 
 
-@pytest.mark.parametrize("name", ["nearest_sample", "vae_reconstruction"])
+@pytest.mark.parametrize("name", ["nearest_sample", pytest.param("vae_reconstruction", marks=pytest.mark.slow)])
 def test_calibration_by_the_wrong_reference_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a generator that saw the private records too, what they have in common is divided away."""
     data = noise(private=150, holdout=150)
@@ -269,7 +269,9 @@ def null_aucs(play: Callable[[Release, Targets, NDArray[Any], Examples], NDArray
     return float(np.mean(found)), by_chance(ground_truth) / np.sqrt(len(found))
 
 
-@pytest.mark.parametrize("name", sorted(FAST))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "domias" else pytest.mark.slow) for name in sorted(FAST)]
+)
 def test_chance_over_twenty_releases_that_know_nothing(name: str) -> None:
     mean, error = null_aucs(lambda release, targets, _, public: attack(name, release, targets, public, **FAST[name]))
     assert abs(mean - 0.5) < 4.8916 * error  # 1e-6, two-sided
@@ -372,7 +374,10 @@ FLOORS = {
 }
 
 
-@pytest.mark.parametrize("name", [*GENERATOR, *ENCODER])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "code_distance" else pytest.mark.slow) for name in (*GENERATOR, *ENCODER)],
+)
 def test_an_over_fitted_release_gives_its_records_away_and_no_others(name: str) -> None:
     defense = "dp_vaegm" if name in GENERATOR else "dp_augm"
     play = partial(attack, name)

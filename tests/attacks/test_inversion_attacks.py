@@ -40,7 +40,8 @@ VARIANTS = [
     ("decoder", {"method": "searched", "steps": 200}),
     ("black_box_inversion", {"method": "finite_differences", "steps": 100}),
 ]
-FLOOR = 0.8  # of ten classes by luck this many are recognised with chance 4e-7
+QUICKEST = [pytest.param(name, marks=() if name == "decoder" else pytest.mark.slow) for name in ATTACKS]
+FLOOR = 0.8  # of ten classes by chance this many are recognised with probability 4e-7
 
 
 def attack_of(name: str) -> Component:
@@ -85,7 +86,7 @@ def release(attack: Component, told: str = "truth") -> Release:
 @pytest.fixture(scope="module", autouse=True)
 def _remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fits are made once for all tests of this module; TensorFlow complains of functions that outlive it."""
-    with train.caching(WeightsCache(tmp_path_factory.mktemp("fits"))):
+    with train.caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
     trained.cache_clear()
     player.cache_clear()
@@ -105,7 +106,10 @@ def judged(answer: NDArray[Any], asked: Challenge) -> dict[str, Any]:
         return dict(INVERSION.judge(answer, baseline, asked, np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(*one, marks=() if one[0] == "gradient_inversion" else pytest.mark.slow) for one in VARIANTS],
+)
 def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: str, options: dict[str, Any]) -> None:
     """Positive and null control; and the mutant whose answers belong to other labels."""
     attack = attack_of(name)
@@ -123,8 +127,9 @@ def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: s
     assert judged(null, challenge())["recognition"]["value"] < FLOOR / 2
 
 
+@pytest.mark.slow
 def test_tells_of_classes_that_the_adversary_never_saw() -> None:
-    """Beyond the blind answer, which has nothing to go by: the gain is the model's alone."""
+    """Beyond the baseline answer, which has nothing to go by: the gain is the model's alone."""
     asked = challenge("unseen")
     attack = attack_of("gradient_inversion")
     found = judged(play(attack, release(attack), asked), asked)
@@ -133,13 +138,14 @@ def test_tells_of_classes_that_the_adversary_never_saw() -> None:
 
 
 def test_a_decoder_brings_back_the_very_record() -> None:
-    """Nearer to the true record than the blind answer is, of every class; and not from the codes of others."""
+    """Nearer to the true record than the baseline answer is, of every class; and not from the codes of others."""
     attack = attack_of("decoder")
     found = judged(play(attack, release(attack), challenge()), challenge())
     assert found["ssim_gain"]["low"] > 0
     assert found["ssim"]["value"] > 0.8
 
 
+@pytest.mark.slow
 def test_a_judge_trained_on_what_was_attacked_sees_what_is_not_there() -> None:
     """The mutant judge, whose network learned the attacked records with the attacked labels, believes the null."""
     asked, data = challenge(), split()
@@ -165,18 +171,24 @@ def player(name: str) -> AttackRuns:
 
 
 @pytest.mark.parametrize("check", [answers_in_form, same_seed_same_answer, modifies_no_input], ids=repr)
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
     """Those checks of the kit that ask no fake for leaks; with the accesses that it declares, and no other."""
     assert check(player(name)) == []
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "mi_face"])  # black and the mean need no chance
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decoder",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ATTACKS if name not in ("decoder", "mi_face")),
+    ],
+)  # of mi_face two starts need no chance
 def test_another_seed_draws_other_pictures(name: str) -> None:
     assert not np.array_equal(player(name).play(leak=False, seed=1), player(name).answer_without_leak)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", QUICKEST)
 def test_colours_and_sides_of_any_length(name: str) -> None:
     """Pictures that are neither grey nor square, and a class of which the public part has none."""
     from tensorflow import keras
@@ -200,7 +212,7 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
     assert ((answer >= 0) & (answer <= 1)).all()
 
 
-@pytest.mark.parametrize("method", ["trained", "finite_differences"])
+@pytest.mark.parametrize("method", ["trained", pytest.param("finite_differences", marks=pytest.mark.slow)])
 def test_who_says_the_same_to_everyone_gives_nothing_away_and_the_attack_doubts_itself(method: str) -> None:
     attack, asked = attack_of("black_box_inversion"), challenge()
     constant = Release(NoOpDpEvent(), predict=lambda x: np.full((len(x), 10), 0.1, np.float32))
@@ -259,6 +271,7 @@ def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch)
     assert len(calls) < 120 or min(calls) < 12
 
 
+@pytest.mark.slow
 def test_the_adaptive_attack_goes_through_the_encoder() -> None:
     """The naive one finds codes that no record need have: the model is surer of codes than of what becomes of them."""
     found = trained("dp_augm")

@@ -16,7 +16,7 @@ from bench.core.component import text
 from bench.data.card import FIELDS
 from bench.report import catalogue
 from bench.runner.registry import discover
-from bench.runner.selection import documented
+from bench.runner.selection import choose, documented
 
 
 @pytest.mark.parametrize("width", [1, 20, 99, 120, 300])
@@ -103,6 +103,26 @@ def test_the_card_of_a_data_set_is_shown_whole(fakes: Fakes, capsys: pytest.Capt
     bare = page(capsys, "data", "bare", "--plugin", "mine.py")
     assert "  Licence: none stated\n" in bare
     assert "  Options: none\n" in bare
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_terminal_would_obey_comes_out_as_text(fakes: Fakes, terminal: bool) -> None:
+    Path("mine.py").write_text(
+        COMPONENTS.replace("A spear.", "A \\x1b[31mred\\r\\u202e spear.\\n\\n    More \\x1b]0;t\\x07.")
+    )
+    registry = discover([Path("mine.py")])
+    registry.broken.append("x\x1b[2J\ny")
+    out = io.StringIO()
+    console = Console(file=out, width=300, force_terminal=terminal, color_system=None, highlight=False, soft_wrap=True)
+    catalogue.show(registry, ["attacks", "games"], console)
+    [choice] = choose(registry, "attack", "spear")
+    catalogue.show_component(choice, console)
+    catalogue.show_game(registry, registry.games["membership"], console)
+    shown = out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\x1b[3m", "")
+    assert not set("\x1b\x07\r\u202e") & set(shown)
+    assert shown.count("A \\x1b[31mred") == 3
+    assert "More \\x1b]0;t\\x07." in shown
+    assert "broken: x\\x1b[2J y\n" in shown
 
 
 def test_list_names_what_is_broken(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from bench.runner.cell import Cell
 from bench.runner.registry import discover
 from bench.runner.selection import choose
 from bench.store.freshness import freshness
-from bench.store.read_write import decode, encode
+from bench.store.read_write import encode
 from bench.store.records import CellResult
 from bench.store.store import Store
 
@@ -42,8 +42,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
     attacks = {name for name, attack in discover().attacks.items() if attack.game and attack.game.name == "membership"}
     playable = {name for name in attacks if discover().attacks[name].needs <= {"predict", "retrain"}}
     assert {path.parent.name for path in kept} == playable
-    for path in kept:
-        cell = decode(CellResult, path.read_bytes())
+    for cell in Store(results).results():
         assert (cell.data, cell.defense, cell.game, cell.seed) == (DATA, "constant", "membership", 0)
         assert cell.privacy["epsilon"] == 0
         assert cell.privacy["sampler"] == "no access"
@@ -53,7 +52,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
         assert cell.utility["n"] == 60
         assert cell.options["data"]["private"] == 60
     assert "constant" in run.stdout
-    assert "Blind answer" in run.stdout
+    assert "Release-free baseline" in run.stdout
     assert "[2/2] done" in run.stderr or f"[{len(kept)}/{len(kept)}] done" in run.stderr
 
     board = {path: path.read_bytes() for path in results.glob("leaderboard.*")}

@@ -299,7 +299,7 @@ def files_of(name: str) -> Path:
     pytest.skip(f"the official {name} files are not in {DATA}: set BENCH_DATA_DIR")
 
 
-IMAGES = ["mnist", pytest.param("fashion_mnist", marks=pytest.mark.slow)]
+IMAGES = [pytest.param(name, marks=pytest.mark.slow) for name in ("mnist", "fashion_mnist")]
 
 
 @pytest.fixture(scope="session")
@@ -354,7 +354,9 @@ def test_a_prepared_set_that_is_not_the_whole_one_is_refused(nothing_prepared: P
         components().data["mnist"].function(Where(offline=True), rng())
 
 
-@pytest.mark.parametrize("file", ["train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"])
+@pytest.mark.parametrize(
+    "file", [pytest.param("train-labels-idx1-ubyte.gz", marks=pytest.mark.slow), "t10k-images-idx3-ubyte.gz"]
+)
 def test_a_damaged_official_file_is_refused_by_name_and_leaves_nothing(
     file: str, nothing_prepared: Path, tmp_path: Path
 ) -> None:

@@ -403,7 +403,7 @@ def test_a_file_goes_through_the_program_and_is_answered_from_the_store(
     measured_by = code_release.load(store, result.code)
     assert measured_by is not None
     assert {"bench/data/user_file.py", "bench/data/user_file_parser.py"} <= measured_by.keys()
-    assert freshness(REGISTRY)(result)
+    assert freshness(REGISTRY.find)(result)
     written = {path: path.stat().st_mtime_ns for path in Path("r").rglob("*.json")}
     assert main(argv) == 0
     people.rename("away.csv")

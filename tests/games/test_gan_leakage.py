@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ PLAN: dict[str, Any] = {"rounds": 30, "local_steps": 10, "hidden": (32,)}
 @pytest.fixture(scope="module", autouse=True)
 def _remember(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is trained on the same records in several tests is trained once."""
-    with caching(WeightsCache(Path(tmp_path_factory.mktemp("fits")))):
+    with caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
     for function in (release, found):
         function.cache_clear()  # TensorFlow complains of functions that outlive it
@@ -104,8 +103,8 @@ def test_true_records_are_recognised_and_those_of_another_class_are_not() -> Non
         )
 
 
-def test_the_blind_answer_is_blind() -> None:
-    """It is recognised hardly more often than by luck, and nothing private or of the class has a part in it."""
+def test_the_baseline_sees_nothing_private() -> None:
+    """It is recognised hardly more often than by chance, and nothing private or of the class has a part in it."""
     assert judged(baseline())["recognition"]["value"] < 0.4
     c = challenge()
     other = Challenge(c.targets, replace(c.ground_truth, private=c.ground_truth.public), c.public)

@@ -136,10 +136,10 @@ def test_asks_for_pictures() -> None:
     assert missing(attack, defense, registry.data["digits"]) == ()
 
 
-# The blind answer
+# The baseline answer
 
 
-def test_blind_answer_is_the_mean_public_record_of_the_label() -> None:
+def test_baseline_answer_is_the_mean_public_record_of_the_label() -> None:
     data = drawn()
     public = data.public[np.flatnonzero(data.public.y != 2)]
     challenge = INVERSION.challenge(replace(data, public=public), np.random.default_rng(0))
@@ -148,7 +148,7 @@ def test_blind_answer_is_the_mean_public_record_of_the_label() -> None:
         assert np.allclose(picture, own.mean(0), atol=1e-6)
 
 
-def test_blind_answer_handed_in_as_an_attack_gains_exactly_nothing(recognise: list[Examples]) -> None:
+def test_baseline_answer_handed_in_as_an_attack_gains_exactly_nothing(recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
     found, _ = judged(INVERSION.baseline(challenge, 0), challenge)
     gains = [figure for name, figure in found.items() if name.endswith("gain")]

@@ -1,4 +1,4 @@
-"""The membership game: what the adversary is told, that the blind answer never saw its truth, which doubts are said."""
+"""The membership game: what the adversary knows, that the baseline never saw its truth, and which caveats are given."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_public_records_are_asked_about_without_being_handed_out() -> None:
     assert [key in inside for key in record_keys(targets.known)] == targets.known_member.tolist()
 
 
-def test_blind_answer_sees_a_shifted_split_and_says_so() -> None:
+def test_baseline_answer_sees_a_shifted_split_and_says_so() -> None:
     targets, ground_truth = asked(drawn(2, 400, 400, shift=0.15), np.random.default_rng(0))
     baseline = blindly(targets, ground_truth, 0)
     found, caveats = judged(np.zeros(len(ground_truth)), baseline, ground_truth)
@@ -124,7 +124,7 @@ def null_p(scores: np.ndarray, ground_truth: np.ndarray) -> float:
     return float(2 * stats.norm.sf(abs(found["value"] - 0.5) / found["se"]))
 
 
-def test_blind_answer_is_cross_fitted() -> None:
+def test_baseline_answer_is_cross_fitted() -> None:
     targets, ground_truth = asked(drawn(3, 400, 400), np.random.default_rng(0))
     baseline = blindly(targets, ground_truth, 0)
     assert null_p(baseline, ground_truth) > ERROR_RATE
@@ -134,7 +134,7 @@ def test_blind_answer_is_cross_fitted() -> None:
     assert null_p(mutant, ground_truth) < ERROR_RATE
 
 
-def test_blind_answer_is_fitted_on_the_known_too() -> None:
+def test_baseline_answer_is_fitted_on_the_known_too() -> None:
     data = drawn(6, 300, 300, shift=0.3)
     known, told = asked(data, np.random.default_rng(0))
     few = np.r_[np.flatnonzero(told)[:20], np.flatnonzero(~told)[:20]]
@@ -146,7 +146,7 @@ def test_blind_answer_is_fitted_on_the_known_too() -> None:
     assert wrong < 0.1  # told the opposite of 150 records, 32 of its own do not save it
 
 
-def test_blind_answer_repeats() -> None:
+def test_baseline_answer_repeats() -> None:
     targets, ground_truth = asked(drawn(4, 60, 40), np.random.default_rng(0))
     baseline = blindly(targets, ground_truth, 0)
     assert baseline.shape == ground_truth.shape
@@ -155,7 +155,7 @@ def test_blind_answer_repeats() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (4, 200)])
-def test_blind_answer_of_few_records(sizes: tuple[int, int]) -> None:
+def test_baseline_answer_of_few_records(sizes: tuple[int, int]) -> None:
     targets, ground_truth = asked(drawn(5, *sizes), np.random.default_rng(0))
     baseline = blindly(targets, ground_truth, 0)
     _, caveats = judged(baseline, baseline, ground_truth)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cells import cell
+from msgspec import structs
 
 from bench.core.errors import UserError
 from bench.report.plots import draw, mean_roc
@@ -62,7 +63,7 @@ def test_gaps_do_not_stop_a_picture(tmp_path: Path) -> None:
         cell("a", metrics={key: value for key, value in cell("a").metrics.items() if key != "roc"}),
         cell("b", data="odd/name, here=1", utility=0.2),
         cell("c", data="mnist"),
-        CellResult(**{**vars(cell("d", data="wine")), "utility": {"not_measurable": "no predictions"}}),
+        structs.replace(cell("d", data="wine"), utility={"not_measurable": "no predictions"}),
     ]
     paths = draw(keep(tmp_path, results))
     assert len(paths) == 4  # of "a" there is no curve to draw

@@ -62,7 +62,7 @@ def words(plugin: Path, kept: Store, *more: str) -> list[str]:
 
 @pytest.fixture
 def run(kept: Store, plugin: Path, capsys: pytest.CaptureFixture[str]) -> Check:
-    """`bench check` in this process; what the run before it printed is gone."""
+    """`bench reproduce` in this process; what the run before it printed is gone."""
     capsys.readouterr()
     return lambda *more: main(words(plugin, kept, *more))
 

@@ -18,7 +18,7 @@ CONTENT = "01a7d603b3ab1b49d139f94753fab9d25be1a9d5a5b43d8c77eac0c8f5940692"
 VISITS = (1, 3)  # none; one or two; three or more
 # Survey features are scaled by their documented ranges, never by the observed records: a coinsurance of 0 to 100 %; an
 # expenditure of at most 1,000 dollars over a coinsurance of at least 25 %; of the incentive only that it stayed below
-# 10,000 dollars, which its logarithm forgives; shares of limitations and, in per cent, of the diseases asked about.
+# 10,000 dollars, which matters little on its logarithmic scale; shares of limitations and, in per cent, of diseases.
 RANGES = {
     "lncoins": np.log(101), "lpi": np.log(10_000), "fmde": np.log(1000 / 0.25), "physlm": 1.0, "disea": 100.0,
 }  # fmt: skip
