@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from bench.core.files import file_name
+from bench.core.text import interval
 from bench.store import figures
 from bench.store.figures import Count, Epsilon, Number, Probability, Rate, Seconds
 
@@ -129,7 +130,7 @@ class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _spell(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return interval(figure["value"], figure["low"], figure["high"])
 
 
 class LintFinding(Struct, frozen=True, forbid_unknown_fields=True):
