@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from bench.audit.canary import joined
+from bench.audit.canary import concatenated
 from bench.audit.replayed_mechanisms import OnProgress, Sides
 from bench.core.dataset import Examples
 from bench.core.errors import UserError
@@ -27,7 +27,7 @@ def scores(run: Run, private: Examples, record: Examples, pairs: int, seed: int,
     from bench.dp.joint_training import train_jointly
 
     found: list[float] = []
-    both = joined([private, record])
+    both = concatenated([private, record])
     for start in range(0, 2 * pairs, AT_ONCE):
         trials = range(start, min(2 * pairs, start + AT_ONCE))
         calls = [partial(run, both if i % 2 == 0 else private, derive(seed, "trial", i)) for i in trials]

@@ -35,14 +35,14 @@ class Canary:
     what: str
 
 
-def joined(parts: Sequence[Examples]) -> Examples:
+def concatenated(parts: Sequence[Examples]) -> Examples:
     """All records of the parts, in order."""
     return Examples(np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts]), parts[0].classes)
 
 
 def candidates(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Examples]:
     """Records that data set k could contain: real ones, also mislabelled, and extremes if features are not encoded."""
-    own, every = trained.parts[k], joined([part for part in trained.parts if len(part)])
+    own, every = trained.parts[k], concatenated([part for part in trained.parts if len(part)])
     rows = rng.permutation(len(every))[:REAL]
     found = {}
     for i in rows:
@@ -56,7 +56,7 @@ def candidates(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.
     return found
 
 
-def choose(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Generator) -> Canary:
+def select_canary(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Generator) -> Canary:
     """The candidate with the longest contribution to the sum of data set k, computed by the optimizer without noise.
 
     All candidates have the same base records, weights and noise inputs, so the difference of sums is the contribution;
@@ -66,8 +66,8 @@ def choose(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Gene
     assert recipe.privacy
     base, found = part[rng.permutation(len(part))[:BASE]], candidates(trained, k, shape, rng)
     rounds = DRAWS if recipe.net.noise_inputs else 1
-    silent = replay(recipe, rounds, Privacy(recipe.privacy.l2_norm_clip, 0.0))
-    parts = [base, *(joined([base, record]) for record in found.values())]
+    silent = replay_recipe(recipe, rounds, Privacy(recipe.privacy.l2_norm_clip, 0.0))
+    parts = [base, *(concatenated([base, record]) for record in found.values())]
     steps = Steps([silent] * len(parts), parts, range(len(parts)), alike=trained.seeds[k])
     start, moved = steps.weights, np.zeros(())
     for _ in range(rounds):
@@ -83,7 +83,7 @@ def choose(trained: Trained, k: int, shape: tuple[int, ...], rng: np.random.Gene
     return Canary(record, base, one, direction, length / recipe.privacy.l2_norm_clip, what)
 
 
-def replay(recipe: Recipe, steps: int, privacy: Privacy | None) -> Recipe:
+def replay_recipe(recipe: Recipe, steps: int, privacy: Privacy | None) -> Recipe:
     """The recipe with `steps` steps on all records, without a schedule or averaging."""
     return replace(recipe, rate=1.0, steps=steps, schedule="constant", ema=0.0, privacy=privacy)
 
@@ -93,6 +93,6 @@ def parameters(weights: Weights) -> int:
     return sum(int(np.prod(weight.shape[1:])) for weight in weights)
 
 
-def repeated(weights: Weights, models: int) -> list[Any]:
+def repeated_weights(weights: Weights, models: int) -> list[Any]:
     """The same weights for each of `models`."""
     return [np.repeat(weight[:1], models, axis=0) for weight in weights]

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audit.canary import replay
+from bench.audit.canary import replay_recipe
 from bench.audit.replayed_mechanisms import OnProgress, ReplayedTraining, Sides, at_once
 from bench.core.randomness import derive
 from bench.dp.recipe import Privacy
@@ -44,7 +44,7 @@ def _chunk(trained: ReplayedTraining, half: int, seed: int, on_progress: OnProgr
     seeds = [derive(seed, "trial", i) for i in range(2 * half)]
     parts = [canary.record] * half + [canary.record[:0]] * half
     training = Steps([recipe] * len(parts), parts, seeds)
-    silent = replay(recipe, recipe.steps, Privacy(clip, 0.0))
+    silent = replay_recipe(recipe, recipe.steps, Privacy(clip, 0.0))
     alone = Steps([silent] * len(parts), [canary.record] * len(parts), seeds)
     total = np.zeros(len(parts))
     for done in range(recipe.steps):

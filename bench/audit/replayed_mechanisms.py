@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.audit.canary import Canary, choose, joined, parameters, repeated, replay
+from bench.audit.canary import Canary, concatenated, parameters, repeated_weights, replay_recipe, select_canary
 from bench.core.dataset import Examples
 from bench.core.randomness import derive, stream
 from bench.dp import accounting
@@ -94,10 +94,10 @@ class ReplayedTraining:
         canary, recipe = self.canary, self.trained.recipes[self.k]
         half = at_once(canary, pairs)
         rounds = -(-pairs // half)
-        shipped = replay(recipe, rounds, recipe.privacy)
-        parts = [joined([canary.base, canary.record])] * half + [canary.base] * half
+        shipped = replay_recipe(recipe, rounds, recipe.privacy)
+        parts = [concatenated([canary.base, canary.record])] * half + [canary.base] * half
         steps = Steps([shipped] * len(parts), parts, [derive(seed, "trial", i) for i in range(len(parts))])
-        start, found = repeated(canary.start, len(parts)), np.empty((rounds, len(parts)))
+        start, found = repeated_weights(canary.start, len(parts)), np.empty((rounds, len(parts)))
         for done in range(rounds):
             steps.set_weights(start)
             found[done] = steps.step() @ canary.direction
@@ -196,7 +196,7 @@ def replayed(
         others = []
         for what, record in extra:
             with watching() as other:
-                run(joined([private, record]))
+                run(concatenated([private, record]))
             others.append((what, other.summed))
         found += _mechanisms(seen.summed, others, _uses(given.dp_event))
     return given, found
@@ -211,7 +211,7 @@ def _trainings(seen: Seen, shape: tuple[int, ...], seed: int) -> list[ReplayedTr
             if recipe in known or not len(trained.parts[k]):
                 continue
             known.append(recipe)
-            canary = choose(trained, k, shape, stream(seed, "canary", len(known)))
+            canary = select_canary(trained, k, shape, stream(seed, "canary", len(known)))
             found.append(ReplayedTraining(trained, k, canary))
     return found
 

@@ -94,7 +94,7 @@ def prints_nothing_private(runs: ShortRuns) -> Iterator[str]:
         return
     data = small_data("breast_cancer")
     privates = data.private, disjoint_records(data.private), data.private
-    with instrumentation.watching(blindfold=True):
+    with instrumentation.watching(blank_inputs=True):
         for private in privates:
             runs.train(private, data.public)
     first, other, again = (effects.printed.getvalue() for effects in runs.side_effects[-3:])

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from bench.dp.recipe import Recipe
     from bench.models.federated.server import Policy
 
-BLANKS = 50  # random records of a data set that replace the private ones
+BLANK_RECORDS = 50  # random records of a data set that replace the private ones
 # And what replaces the numbers of a recipe that may follow from the number of records.
-BLIND: dict[str, float] = {"rate": 0.5, "batch_size": 25.0}
-BLIND_NOISE = 1.0
+BLANK_RECIPE: dict[str, float] = {"rate": 0.5, "batch_size": 25.0}
+BLANK_NOISE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +68,17 @@ class Seen:
 
 
 @contextmanager
-def watching(*, blindfold: bool = False, like: Seen | None = None) -> Iterator[Seen]:
+def watching(*, blank_inputs: bool = False, noise_of: Seen | None = None) -> Iterator[Seen]:
     """Observe the mechanisms within this block.
 
-    blindfold: replace all private inputs. Training gets the same random records whatever its data set, a server adds
+    blank_inputs: replace all private inputs. Training gets the same random records whatever its data set, a server adds
     up no update, and the Gaussian mechanism returns its noise alone; so whatever else differs between two sets of
-    private records was released by other means. like: where the mechanism is used as it was there, it returns what it
-    returned there, so that sets of another size, whose noise differs, differ in nothing else. Raises RuntimeError where
-    another observer is active.
+    private records was released by other means. noise_of: where the mechanism is used as it was in this run, it returns
+    what it returned then, so that sets of another size, whose noise differs, differ in nothing else. Raises
+    RuntimeError where another observer is active.
     """
     seen = Seen()
-    with observing(_Watch(seen, blindfold, like)):
+    with observing(_Watch(seen, blank_inputs, noise_of)):
         yield seen
 
 
@@ -87,15 +87,15 @@ class _Watch:
     """The observer of `watching`."""
 
     seen: Seen
-    blindfold: bool
-    like: Seen | None
+    blank_inputs: bool
+    noise_of: Seen | None
 
     def training_inputs(
         self, recipes: Sequence[Recipe], datasets: Sequence[Examples]
     ) -> tuple[Sequence[Recipe], Sequence[Examples]]:
-        if recipes[0].privacy is None or not self.blindfold:
+        if recipes[0].privacy is None or not self.blank_inputs:
             return recipes, datasets
-        return [_blind(one) for one in recipes], [_blank(dataset) for dataset in datasets]
+        return [_blank_recipe(one) for one in recipes], [_blank_records(dataset) for dataset in datasets]
 
     def training_started(
         self, training: Any, recipes: Sequence[Recipe], datasets: Sequence[Examples], seeds: Sequence[int]
@@ -111,10 +111,10 @@ class _Watch:
         noise_multiplier: float,
         rng: np.random.Generator,
     ) -> NDArray[np.float64]:
-        summed, like = self.seen.summed, self.like
-        hidden = np.zeros_like(values) if self.blindfold else values
+        summed, noise_of = self.seen.summed, self.noise_of
+        hidden = np.zeros_like(values) if self.blank_inputs else values
         noised = add_noise(hidden, l2_sensitivity, noise_multiplier, rng)
-        before = like.summed[len(summed)] if like and len(like.summed) > len(summed) else None
+        before = noise_of.summed[len(summed)] if noise_of and len(noise_of.summed) > len(summed) else None
         if before and before.noised.shape == noised.shape:
             noised = before.noised
         summed.append(Summed(np.array(values), l2_sensitivity, noise_multiplier, noised))
@@ -123,7 +123,7 @@ class _Watch:
     def server_round(self, server: Any, average: Callable[[], None]) -> None:
         before, noisy = server.parameters, server.policy.noise_multiplier
         updates = [update for update, _ in server.taken]
-        if self.blindfold and noisy:
+        if self.blank_inputs and noisy:
             server.taken = []
         average()
         if noisy:
@@ -131,13 +131,15 @@ class _Watch:
             self.seen.averaged.append(Averaged(server.policy, clients, updates, before, server.parameters))
 
 
-def _blind(recipe: Recipe) -> Recipe:
+def _blank_recipe(recipe: Recipe) -> Recipe:
     """The recipe with public numbers that may follow from how many records there are replaced by constants."""
     assert recipe.privacy
-    return replace(recipe, **BLIND, privacy=replace(recipe.privacy, noise_multiplier=BLIND_NOISE))  # type: ignore[arg-type]
+    return replace(recipe, **BLANK_RECIPE, privacy=replace(recipe.privacy, noise_multiplier=BLANK_NOISE))  # type: ignore[arg-type]
 
 
-def _blank(dataset: Examples) -> Examples:
+def _blank_records(dataset: Examples) -> Examples:
     # Of all labels, so that what was trained tells records apart, and a choice among trainings by private ones shows.
     rng = np.random.default_rng(0)
-    return Examples(rng.random((BLANKS, *dataset.shape)), rng.integers(0, dataset.classes, BLANKS), dataset.classes)
+    return Examples(
+        rng.random((BLANK_RECORDS, *dataset.shape)), rng.integers(0, dataset.classes, BLANK_RECORDS), dataset.classes
+    )

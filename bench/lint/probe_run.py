@@ -86,7 +86,7 @@ class ProbeSetup:
         """
         self.reset()
         seed = derive(self.seed, seed_name) if seed_name else self.seed
-        with _limited(), watching(blindfold=blank_inputs, like=noise_of.seen if noise_of else None) as seen:
+        with _limited(), watching(blank_inputs=blank_inputs, noise_of=noise_of.seen if noise_of else None) as seen:
             release = self.train(private, self.public, seed)
         check_release(release)
         reachable = reachable_objects(release.only(sorted(ACCESS - GIVEN - set(PROTOCOLS))))
@@ -94,7 +94,7 @@ class ProbeSetup:
         later: dict[str, Seen] = {}
         for request in ("rest", *sorted(set(PROTOCOLS) & release.published())):
             names: Sequence[str] = sorted(ACCESS - GIVEN - set(PROTOCOLS)) if request == "rest" else [request]
-            with _limited(), watching(blindfold=blank_inputs) as then:
+            with _limited(), watching(blank_inputs=blank_inputs) as then:
                 found |= outputs(release.only(names), self.queries)
             later[request] = then
         return ProbeRun(private, seen, release, reachable, found, later)
@@ -109,7 +109,7 @@ class ProbeSetup:
         records are classified correctly will stop at once.
         """
         other, made = neighbouring_datasets.disjoint_records(self.base), run.release.synthetic
-        with watching(blindfold=True):
+        with watching(blank_inputs=True):
             if run.release.generate:
                 made = run.release.generate(len(other), 5)
             sets = [other.x if made is None or not len(made) else np.resize(made.x, other.x.shape), other.x]

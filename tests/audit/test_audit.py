@@ -191,7 +191,9 @@ def test_training_that_is_right_is_bounded_by_its_claim_and_by_half_of_it() -> N
 
 
 @pytest.mark.parametrize(
-    "plant", [less_noise(0.0), less_noise(1 / 200), doubled_clip], ids=["no noise", "by the batch", "doubled clip"]
+    "plant",
+    [less_noise(0.0), pytest.param(less_noise(1 / 200), marks=pytest.mark.slow), doubled_clip],
+    ids=["no noise", "by the batch", "doubled clip"],
 )
 def test_a_training_with_a_planted_bug_is_refuted(
     monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None]
@@ -200,9 +202,14 @@ def test_a_training_with_a_planted_bug_is_refuted(
     assert audit(SMALL).violated(3)
 
 
-@pytest.mark.parametrize("defense", ["pate,teachers=20", "federated_client_dp,rounds=2,local_steps=2"])
-@pytest.mark.parametrize("bug", [False, True])
-def test_the_doors_beside_training(monkeypatch: pytest.MonkeyPatch, defense: str, bug: bool) -> None:
+VOTES, SERVER = "pate,teachers=20", "federated_client_dp,rounds=2,local_steps=2"
+
+
+@pytest.mark.parametrize(
+    ("defense", "bug"),
+    [pytest.param(VOTES, False, marks=pytest.mark.slow), (VOTES, True), (SERVER, False), (SERVER, True)],
+)
+def test_the_mechanism_and_the_server_are_audited(monkeypatch: pytest.MonkeyPatch, defense: str, bug: bool) -> None:
     if bug:
         monkeypatch.setattr(server, "norm", lambda update, real=server.norm: real(update) / 2)  # type: ignore[misc]
         real = gaussian_mechanism.add_noise
@@ -328,7 +335,10 @@ def test_a_row_is_audited_kept_and_shown(results: Path, capsys: pytest.CaptureFi
         (["--defense", "none"], "none of none claims an epsilon"),
         (["--defense", "dp_sgd,epsilon=inf"], "claims an epsilon"),
         (["--defense", "dp_sdg"], "did you mean 'dp_sgd'?"),
-        (["--defense", "pate,teachers=5", "--kind", "whole", "--data", DATA], "take --kind one_step"),
+        (
+            ["--defense", "federated_client_dp,rounds=1,local_steps=1", "--kind", "whole", "--data", DATA],
+            "take --kind one_step",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -92,8 +92,8 @@ def test_what_is_released_is_seen_and_nobody_observes_afterwards(
     assert np.array_equal(watched.predict(cancer.holdout.x), plain.predict(cancer.holdout.x))
 
 
-def test_blindfolded_nothing_private_is_released() -> None:
-    with watching(blindfold=True) as seen:
+def test_with_blank_inputs_nothing_private_is_released() -> None:
+    with watching(blank_inputs=True) as seen:
         rng = np.random.default_rng(0)
         noised = gaussian_mechanism.gaussian(np.full(1000, 7.0), 1.0, 2.0, rng)
         made = recipe(privacy=Privacy(0.5, 1.0))

@@ -308,9 +308,10 @@ def test_what_cannot_be_stored_fails_its_cell_alone(
     """A judge of somebody else's may return what JSON does not hold."""
     plain = Store.save
 
-    def save(self: Store, result: CellResult) -> Path:
-        spoilt = {**result.metrics, "auc": float("nan")} if result.attack == "honest" else result.metrics
-        return plain(self, structs.replace(result, metrics=spoilt))
+    def save(self: Store, record: Any) -> Path:
+        if isinstance(record, CellResult) and record.attack == "honest":
+            record = structs.replace(record, metrics={**record.metrics, "auc": float("nan")})
+        return plain(self, record)
 
     monkeypatch.setattr(Store, "save", save)
     assert run("says", "against", "honest", "doubtful") == 1
@@ -371,8 +372,8 @@ def test_what_cannot_be_played_is_not_trained(run: Run, results: Path, capsys: p
     assert run("mute", "says", "against", "honest") == 0
     assert names(results) == {("says", "honest", 0)}
     assert "n/a: predict" in capsys.readouterr().out
-    assert run("mute", "against", "honest") == 2, "nothing of it can be played"
-    assert "which lack predict" in capsys.readouterr().err
+    assert run("mute", "against", "honest") == 2
+    assert "no selected attack can be played against a selected defense" in capsys.readouterr().err
 
 
 # What is kept
@@ -480,15 +481,15 @@ def test_two_runs_at_once_lose_nothing(run: Run, results: Path, plugin: Path, tm
 # What is measured again
 
 
-def test_committed_cells_are_measured_again_unless_they_are_reused(run: Run, results: Path) -> None:
+def test_published_cells_are_measured_again_unless_accepted(run: Run, results: Path) -> None:
     asked = ("says", "against", "honest", "slow")
     assert run(*asked) == 0
     folder = Store(results)
     for cell in folder.results():
         folder.save(structs.replace(cell, machine="0" * 32))
-    committed = files(results)
+    published = files(results)
     assert run(*asked, more=("--reuse-committed",)) == 0
-    assert files(results) == committed
+    assert files(results) == published
     assert run(*asked) == 0
     assert {cell.machine for cell in folder.results()} == {folder.machine}
 

@@ -196,7 +196,7 @@ class Bug:
         with self.planted():
             if whole or self.whole or not self.deep:
                 return lint(self.choice, data, seed, most=most)
-            with watching(blindfold=True) as seen:
+            with watching(blank_inputs=True) as seen:
                 self.defense(data.private, data.public, seed=seed, **dict(self.options))
             return tuple(itertools.islice(probe_trainings(seen.trained, seed), most))
 
