@@ -32,6 +32,14 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read_regular(tmp_path / "missing", 10)
 
 
+def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a device can do something, and opening a pipe lets whoever waits at its other end go on."""
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
+    with pytest.raises(ValueError, match="no regular file"):
+        read_regular(tmp_path / "pipe", 10)
+
+
 def test_a_file_that_grows_while_it_is_read_is_read_to_the_limit(tmp_path: Path) -> None:
     """Files of the kernel say that they have no bytes, and have some."""
     path = Path("/proc/self/status")
