@@ -74,7 +74,7 @@ class Comparisons:
         Without that Caveat a line deleted from the file would move ranks silently.
         """
         used = sorted(self._used.values(), key=lambda one: (one.what, one.data, one.first, one.second))
-        if apart := sum(not one.paired for one in used):
+        if apart := sum(not one.paired and (one.what, one.of) not in self._known for one in used):
             what = f"{apart} of {len(used)} differences rest on separate intervals in place of the same targets"
             warnings.warn(
                 f"{what}: what they need is in no file here, so more rows share a rank.", Caveat, stacklevel=2

@@ -18,6 +18,7 @@ import numpy as np
 from bench.core.dataset import Data, Where
 from bench.core.errors import Caveat, UserError
 from bench.core.randomness import derive, stream
+from bench.core.text import interval
 from bench.games.intervals import Estimate, Z, over_seeds
 from bench.runner.selection import choose
 from bench.store import control_results
@@ -72,7 +73,7 @@ CONTROL_SETTINGS = (
 
 
 def _spell(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return interval(figure["value"], figure["low"], figure["high"])
 
 
 def control_setting(attack: Choice, registry: Registry) -> ControlSetting:

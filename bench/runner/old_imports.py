@@ -53,7 +53,7 @@ def advice(error: BaseException) -> str | None:
             package, _, last = MOVED[module].rpartition(".")
             others[f"`from bench.{package} import {last} as {alias or module}`"] = None
     lines = [*([f"`from bench import {', '.join(sorted(public))}`"] if public else []), *others]
-    return f"modules of bench have moved since it was written: import {' and '.join(lines)}" if lines else None
+    return f"modules of bench have moved since it was written: write {', '.join(lines)} instead." if lines else None
 
 
 def _old_imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:

@@ -139,10 +139,10 @@ def seal_of(record: PairedDifference) -> str:
 def _cut(data: bytes) -> tuple[bytes, bytes]:
     """A file without its seal, and the seal."""
     start = data.find(_BEFORE)
-    if start < 0:
-        raise Damaged("it carries no seal")
     digits = start + len(_BEFORE)
     end = digits + _DIGITS
+    if start < 0 or data[end : end + 1] != b'"':
+        raise Damaged("it carries no seal")
     return data[:start] + data[end + 1 :], data[digits:end]  # and 1 for the quotation mark
 
 

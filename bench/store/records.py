@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from bench.core.files import file_name
+from bench.core.text import interval
 from bench.store import figures
 from bench.store.figures import Count, Epsilon, Number, Probability, Rate, Seconds
 
@@ -90,8 +91,8 @@ class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
     """What the controls of one attack found; `red` says in sentences why it should not be trusted, empty where it may.
 
-    positive, null: means over seeds with their intervals; `required_score` and `expected` are what they are compared with.
-    baseline: the release-free baseline beside the positive control.
+    positive, null: means over seeds with their intervals, compared with `required_score` and `expected`. baseline: the
+    release-free baseline beside the positive control.
     """
 
     kind: ClassVar[str] = "control"
@@ -129,7 +130,7 @@ class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _spell(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return interval(figure["value"], figure["low"], figure["high"])
 
 
 class LintFinding(Struct, frozen=True, forbid_unknown_fields=True):

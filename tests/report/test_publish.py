@@ -139,5 +139,5 @@ def seconds(folder: Path, rows: int) -> float:
 
 def test_time_grows_no_faster_than_the_cells(tmp_path: Path) -> None:
     """Four times the rows of one section take four times as long, and not sixteen."""
-    few = min(seconds(tmp_path / f"few{i}", 100) for i in range(3))
-    assert seconds(tmp_path / "many", 400) < 8 * few
+    few = min(seconds(tmp_path / f"few{i}", 30) for i in range(3))
+    assert min(seconds(tmp_path / f"many{i}", 120) for i in range(2)) < 8 * few
