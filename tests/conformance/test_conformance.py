@@ -44,7 +44,7 @@ def test_a_right_defense_passes_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("check", "edits", "words"), list(mutants(DEFENSES)))
-def test_a_wrong_defense_is_told_what_to_do(
+def test_a_flawed_defense_fails_with_advice(
     check: str, edits: list[tuple[str, str]], words: str, tmp_path: Path
 ) -> None:
     runs = defense_of(tmp_path, edited(MEANS, edits))
@@ -61,7 +61,7 @@ def test_a_right_attack_passes_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("check", "edits", "words"), list(mutants(ATTACKS)))
-def test_a_wrong_attack_is_told_what_to_do(
+def test_a_flawed_attack_fails_with_advice(
     check: str, edits: list[tuple[str, str]], words: str, tmp_path: Path
 ) -> None:
     runs = attack_of(tmp_path, edited(SURE, edits))
@@ -72,14 +72,14 @@ def test_a_wrong_attack_is_told_what_to_do(
     assert not any("\n" in line for line in found)
 
 
-def test_an_answer_of_nothing_is_told_once(tmp_path: Path) -> None:
+def test_an_answer_of_none_is_reported_once(tmp_path: Path) -> None:
     runs = attack_of(tmp_path, edited(SURE, [("return score", "return None")]))
     failed = [line for one in attack_checks.CHECKS for line in printed(one, runs) if line.startswith("FAILED")]
     assert len(failed) == 1, failed
     assert "answers with a NoneType" in failed[0]
 
 
-def test_who_refuses_records_in_a_sentence_is_not_wrong(tmp_path: Path) -> None:
+def test_refusing_records_with_a_user_error_is_allowed(tmp_path: Path) -> None:
     """But whoever makes records that are none has refused nothing."""
     no = (
         "from bench.core.errors import UserError\n"
@@ -92,7 +92,7 @@ def test_who_refuses_records_in_a_sentence_is_not_wrong(tmp_path: Path) -> None:
     assert line.startswith("FAILED: it stopped at line 17 of means.py: record 0 holds")
 
 
-def test_who_takes_no_pictures_is_tried_on_plain_features(tmp_path: Path) -> None:
+def test_a_defense_that_refuses_images_is_tested_on_plain_features(tmp_path: Path) -> None:
     no = (
         "from bench.core.errors import UserError\n"
         "    if private.x.ndim > 2: raise UserError('no pictures')\n    rng = np"
@@ -123,7 +123,7 @@ def test_controls_are_played(tmp_path: Path, small_controls: None) -> None:
     )
 
 
-def test_what_no_world_gives_is_skipped(tmp_path: Path, small_controls: None) -> None:
+def test_an_attack_without_a_control_setting_is_skipped(tmp_path: Path, small_controls: None) -> None:
     runs = attack_of(tmp_path, edited(SURE, [('{"predict"}', '{"join"}')]))
     assert printed(end_to_end.passes_its_controls, runs)[0].startswith("skipped: there is no control of its game")
     assert printed(attack_checks.finds_a_leak, runs)[0].startswith("skipped: there is no control of its game")
