@@ -104,7 +104,7 @@ def components(find: Find, result: CellResult) -> tuple[Component | None, ...]:
 
 
 def freshness(find: Find) -> Callable[[CellResult], bool]:
-    """Whether a stored result is what today's code and packages would be asked for; a gone component makes it stale."""
+    """Whether a stored result is what today's code and packages would measure; a removed component makes it stale."""
 
     def fresh(result: CellResult) -> bool:
         data, defense, attack = components(find, result)

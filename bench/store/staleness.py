@@ -1,4 +1,4 @@
-"""Why a stored cell is stale: what changed since it was measured, one line a change."""
+"""Why a stored cell is stale: what changed since it was measured, one line per change."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def find(store: Store, words: str) -> CellResult:
     by_name = {"/".join(map(str, _name(result))): result for result in store.results()}
     if words in by_name:
         return by_name[words]
-    asked = Path(words).resolve(), (store.root / f"{words.strip('/')}.json").resolve()
+    requested = Path(words).resolve(), (store.root / f"{words.strip('/')}.json").resolve()
     for result in by_name.values():
-        if store.path(*_name(result)).resolve() in asked:
+        if store.path(*_name(result)).resolve() in requested:
             return result
     if Path(words).is_file():
         raise UserError(f"{words} is no cell of {store.root}: give --results the folder that it belongs to.")
@@ -67,7 +67,7 @@ def _code(store: Store, result: CellResult, known: Sequence[Component]) -> Itera
     if before is None:
         return
     now = code_release.today(known)
-    yield from _differences(code_release.reached(before, known), code_release.reached(now, known), told=False)
+    yield from _differences(code_release.reached(before, known), code_release.reached(now, known), with_values=False)
 
 
 def _texts(options: Mapping[str, Any]) -> dict[str, str]:
@@ -76,23 +76,23 @@ def _texts(options: Mapping[str, Any]) -> dict[str, str]:
 
 def _today(label: str, defaults: Mapping[str, Any]) -> dict[str, str]:
     """What the options of a label would be today: as it says itself, else by default."""
-    own = dict(word.split("=", 1) for word in label.split(",")[1:])
-    return {name: own.get(name, default) for name, default in _texts(defaults).items()}
+    stated = dict(word.split("=", 1) for word in label.split(",")[1:])
+    return {name: stated.get(name, default) for name, default in _texts(defaults).items()}
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], *, told: bool = True) -> Iterator[str]:
-    """One line a name whose value is another one; `told`: with both values, which of a digest would say nothing."""
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], *, with_values: bool = True) -> Iterator[str]:
+    """One line per name whose value changed; with_values: both values are shown, which say nothing of a digest."""
     for name in sorted({*old, *new}):
         if name not in new:
-            yield f"{name} no longer counts" + (f" (was {old[name]})" if told else "")
+            yield f"{name} no longer counts" + (f" (was {old[name]})" if with_values else "")
         elif name not in old:
-            yield f"{name} counts now" + (f" ({new[name]})" if told else "")
+            yield f"{name} counts now" + (f" ({new[name]})" if with_values else "")
         elif old[name] != new[name]:
-            yield f"{name} changed" + (f": {old[name]} -> {new[name]}" if told else "")
+            yield f"{name} changed" + (f": {old[name]} -> {new[name]}" if with_values else "")
 
 
 def explain(store: Store, result: CellResult, find: Find, machine: str) -> list[str]:
-    """One line a change, and last what to do."""
+    """One line per change, and last what to do."""
     said = changes(store, result, find, machine)
     if not said:
         return [FRESH]

@@ -186,11 +186,11 @@ class Store:
         return WeightsCache(self._local / "fits")
 
     def save_asked(self, digest: str, fits: Mapping[str, float]) -> None:
-        """Note what a training or a cell asked for: the keys of its fits, and the seconds that each took when made."""
+        """Note which fits a training or a cell requested, by key, with the seconds that each took when it was made."""
         write(self._asked(digest), json.dumps(fits, sort_keys=True, allow_nan=False).encode())
 
     def load_asked(self, digest: str) -> dict[str, float] | None:
-        """What a training or a cell asked for when it ran in this checkout, else None."""
+        """The fits that a training or a cell requested when it ran in this checkout, else None."""
         try:
             return msgspec.json.decode(read_regular(self._asked(digest), read_write.MOST), type=dict[str, float])
         except (OSError, ValueError, RecursionError):  # a note: without it only the plan knows less
