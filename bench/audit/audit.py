@@ -33,11 +33,6 @@ CANARIES = 3  # holdout records from which the canaries of the Gaussian mechanis
 Bounds = tuple[float, ...]  # one per number of audits of the row that share ERROR: 1, 2, ...
 
 
-def claims(defense: Choice) -> bool:
-    """Whether the defense claims a finite epsilon."""
-    return defense.component.private and defense.settings.get("epsilon") != float("inf")
-
-
 def audit(defense: Choice, data: Choice, kind: str, trials: int, where: Where, on_progress: OnProgress) -> Finding:
     """Audit a row with this many trials, half of them with the canary. Raises UserError where nothing can be audited.
 

@@ -96,7 +96,7 @@ def _save(store: Store, registry: Registry, defense: Choice, data: Choice, findi
 
 def _rows(grids: tuple[Grid, ...]) -> list[tuple[Choice, Choice]]:
     """Each selected row that claims an epsilon, once. Raises UserError where none does."""
-    from bench.audit.audit import claims
+    from bench.lint.short_options import claims_privacy
 
     every = {
         (defense.label, data.label): (defense, data)
@@ -104,7 +104,7 @@ def _rows(grids: tuple[Grid, ...]) -> list[tuple[Choice, Choice]]:
         for data in grid.data
         for defense in grid.defenses
     }
-    rows = [row for row in every.values() if claims(row[0])]
+    rows = [row for row in every.values() if claims_privacy(row[0])]
     if not rows:
         names = ", ".join(dict.fromkeys(defense for defense, _ in every))
         raise UserError(f"none of {names} claims an epsilon: choose a defense that does (`bench list defenses`).")

@@ -61,7 +61,7 @@ def audit(defense: str, kind: str = "one_step", trials: int = 800) -> Finding:
 
 
 @pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 0.0), (2.0, 1e-5), (1.0, 0.05)])
-def test_no_pair_is_won_more_often_than_by_the_hardest_mechanism(epsilon: float, delta: float) -> None:
+def test_no_mechanism_wins_more_pairs_than_the_worst_case(epsilon: float, delta: float) -> None:
     """It gives itself away with chance delta, else it is randomised response: all outcomes, counted one by one."""
     q = (1 - delta) / (1 + math.exp(-epsilon))
     held_in = {"in": delta, "yes": q, "no": 1 - delta - q, "out": 0.0}
@@ -88,7 +88,7 @@ def test_of_a_gaussian_mu_is_bounded_from_below_and_closely() -> None:
     assert np.median(found) > 0.8 * mu
 
 
-def test_where_nothing_is_known_nothing_is_proved_and_ties_are_broken_fairly() -> None:
+def test_constant_scores_prove_nothing_and_ties_are_broken_at_random() -> None:
     rng, repeats, n = np.random.default_rng(1), 1_000, 100
     above = sum(pairs.mu(pairs.wins(np.zeros(n), np.zeros(n), rng), n, ALPHA) > 0 for _ in range(repeats))
     assert 0 < above <= at_most(repeats, ALPHA)
@@ -222,7 +222,7 @@ def test_the_mechanism_and_the_server_are_audited(monkeypatch: pytest.MonkeyPatc
         assert 0.25 * float(found.epsilon) < found.lower[0] < float(found.epsilon)
 
 
-def test_the_canary_is_what_moves_the_sum_furthest_and_the_rest_stays() -> None:
+def test_the_canary_has_the_longest_contribution_and_the_rest_is_unchanged() -> None:
     given = choice("defense", SMALL)
     data = choice("data", DATA)
     split = data.component.function(Where(), np.random.default_rng(0), **data.settings)
@@ -252,7 +252,7 @@ def test_the_likelihood_ratio_is_that_of_the_densities() -> None:
     assert sure == pytest.approx(((sums - added / 2) * added).sum(1) / noise**2)
 
 
-def test_whole_trainings_are_told_apart_as_far_as_the_noise_lets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_trainings_are_distinguished_as_far_as_the_noise_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replayed_mechanisms, "PAIRS", 60)
     words = "dp_sgd,epsilon=8,steps=6,hidden=8,features=none"
     right = audit(words, "whole", 120)
@@ -266,7 +266,7 @@ def test_whole_trainings_are_told_apart_as_far_as_the_noise_lets_one(monkeypatch
 # Black box
 
 
-def blabber(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
+def reveals_membership(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
     """Tell for each record whether it is a private one."""
     known = {record.tobytes() for record in private.x}
 
@@ -282,15 +282,15 @@ def component(function: Any) -> Component:
                      publishes=frozenset({"predict"}), private=True)  # fmt: skip
 
 
-def test_who_blabs_is_refuted_by_what_is_published() -> None:
-    found = audits.audit(Choice(component(blabber)), choice("data", DATA), "black_box", 60, Where(), quiet)
+def test_a_release_that_reveals_membership_is_refuted() -> None:
+    found = audits.audit(Choice(component(reveals_membership)), choice("data", DATA), "black_box", 60, Where(), quiet)
     assert found.lower == found.most
     assert found.violated(3)
     private = audit("dp_sgd,epsilon=8,steps=2,hidden=8,features=none", "black_box", 20)
     assert private.lower[0] < private.most[0]
 
 
-def test_what_is_seen_of_a_release_is_larger_where_the_record_is_nearer() -> None:
+def test_black_box_scores_are_larger_where_the_record_is_nearer() -> None:
     record = Examples(np.full((1, 2), 0.5), np.ones(1, int), 3)
 
     def release(x: float) -> Release:

@@ -33,7 +33,7 @@ def test_tests_have_their_error_rate_and_reject_the_wrong_value() -> None:
 
 
 @pytest.mark.parametrize(("size", "many"), [(25, 1), (266, 5)])
-def test_an_echo_is_heard_at_any_place_and_where_none_is_seldom(size: int, many: int) -> None:
+def test_correlation_is_found_at_any_lag_and_seldom_where_there_is_none(size: int, many: int) -> None:
     rng = np.random.default_rng(1)
     alone = [[(row, row) for row in rng.normal(size=(many, size))] for _ in range(500)]
     apart = [[(a, b) for a, b in rng.normal(size=(many, 2, size))] for _ in range(500)]

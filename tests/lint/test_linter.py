@@ -63,7 +63,7 @@ def test_a_planted_bug_is_flagged(name: str, cancer: Data) -> None:
 
 
 @pytest.mark.slow
-def test_who_returns_an_earlier_step_of_some_trainings_alone_is_flagged(cancer: Data) -> None:
+def test_returning_an_earlier_step_of_some_trainings_is_flagged(cancer: Data) -> None:
     """The best step may be the last one of a training that is tried, so another is tried."""
     right = training_loop.fit
 
@@ -80,11 +80,11 @@ def test_who_returns_an_earlier_step_of_some_trainings_alone_is_flagged(cancer: 
     "bug",
     [pytest.param(bug, id=bug.name, marks=slow_unless(bug.name in DEFAULT_RIGHT)) for bug in GROUPS["right"]],
 )
-def test_what_is_right_is_not_flagged(bug: Bug, cancer: Data) -> None:
+def test_correct_code_is_not_flagged(bug: Bug, cancer: Data) -> None:
     assert bug.found(cancer, 1, whole=True, most=9) == ()
 
 
-def test_who_claims_nothing_is_not_probed(cancer: Data) -> None:
+def test_a_defense_without_a_claim_is_not_linted(cancer: Data) -> None:
     assert lint(Choice(components().defenses["none"]), cancer, 0) == ()
     assert lint(Choice(small.component, {"epsilon": math.inf}), cancer, 0) == ()
 
@@ -121,7 +121,7 @@ def steps_of_its_own(private: Examples, rng: Any) -> Any:
     return Release(dp_event, predict=lambda x: 1 / (1 + np.exp(np.outer(x @ weights, [-1, 1]))))
 
 
-WILD: dict[str, tuple[Any, str]] = {
+FAILING: dict[str, tuple[Any, str]] = {
     "exits": (lambda private, rng: sys.exit(3), "SystemExit"),
     "hangs": (lambda private, rng: time.sleep(60), "did not end within"),
     "returns nothing": (lambda private, rng: None, "returned a NoneType"),
@@ -136,18 +136,16 @@ WILD: dict[str, tuple[Any, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WILD)
-def test_whatever_a_defense_does_a_sentence_says_what_is_wrong(
-    name: str, cancer: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", FAILING)
+def test_a_defense_that_fails_gets_a_sentence(name: str, cancer: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_run, "TIME_LIMIT", 0.5 if name == "hangs" else 600)
-    does, said = WILD[name]
+    does, said = FAILING[name]
 
-    @defense("wild", **CLAIMS)
-    def wild(private: Examples, public: Examples, *, seed: int) -> Any:
+    @defense("failing", **CLAIMS)
+    def failing(private: Examples, public: Examples, *, seed: int) -> Any:
         return does(private, np.random.default_rng(seed))
 
-    found = lint(Choice(wild.component), cancer, 0)  # type: ignore[attr-defined]
+    found = lint(Choice(failing.component), cancer, 0)  # type: ignore[attr-defined]
     assert found
     assert said in found[0].what
     assert all("\n" not in one.what and ": " in one.what for one in found)

@@ -43,7 +43,7 @@ def test_a_server_that_clips_or_noises_wrong_is_flagged(bug: str, monkeypatch: p
     assert bool(server_noise(seen, 0)) == bool(bug)
 
 
-def test_what_hangs_on_an_access_is_found_wherever_it_hangs() -> None:
+def test_objects_reachable_from_an_access_are_found() -> None:
     class Kept:
         def __init__(self, thing: Any) -> None:
             self.thing = thing
@@ -75,7 +75,7 @@ def test_what_hangs_on_an_access_is_found_wherever_it_hangs() -> None:
         assert any(one.shape == (3, 2) for one in arrays) == (function in whole), "it may be asked for classes"
 
 
-def test_no_record_that_overflows_stands_by_while_another_comes() -> None:
+def test_no_batch_that_is_compared_contains_the_overflowing_record() -> None:
     records = replay_records([Examples(np.random.default_rng(0).random((20, 30)), np.zeros(20, int), 2)])
     with np.errstate(over="ignore"):
         finite = np.isfinite(records.x.sum(1))
@@ -83,7 +83,7 @@ def test_no_record_that_overflows_stands_by_while_another_comes() -> None:
     assert all(finite[list(without)].all() for without, _ in neighbouring_batches(len(records), anywhere=True))
 
 
-def test_few_records_in_all_lots_are_no_reason_to_speak() -> None:
+def test_few_records_in_all_batches_are_no_finding() -> None:
     rng = np.random.default_rng(0)
     assert list(sampling_defects(np.zeros((200, 1, 64)), [5e-4])) == [], (
         "in one of 600 such trainings nobody is in a lot"
@@ -95,7 +95,7 @@ def test_few_records_in_all_lots_are_no_reason_to_speak() -> None:
     assert any("batch sizes do not vary" in what for what in sampling_defects(rng.permuted(always, axis=2), [13 / 64]))
 
 
-def test_noise_is_found_in_what_is_let_out_and_a_noised_sum_is_none() -> None:
+def test_released_noise_is_found_and_a_noised_sum_is_not() -> None:
     rng = np.random.default_rng(0)
     noise, beside = rng.normal(size=40), rng.normal(size=300)
     assert contains_multiple(noise, np.concatenate([beside, -3 * noise, beside]).astype(np.float32))
@@ -105,7 +105,7 @@ def test_noise_is_found_in_what_is_let_out_and_a_noised_sum_is_none() -> None:
     assert contains_multiple(bare, np.concatenate([beside, np.where(bare == 0, 5.0, noise)]))
 
 
-def test_what_a_module_keeps_of_a_run_is_forgotten() -> None:
+def test_the_state_of_a_module_is_reset_between_runs() -> None:
     module: dict[str, Any] = {"__name__": "planted"}
     code = """
         import functools

@@ -40,7 +40,7 @@ def parted(*parts: Examples) -> Seen:
     return Seen(trained=[Trained([], parts, [], lambda: 0)])
 
 
-def test_chance_that_deals_out_each_record_shows_in_the_sizes_of_parts() -> None:
+def test_random_assignment_of_each_record_shows_in_the_sizes_of_data_sets() -> None:
     some, rng = Examples(np.random.default_rng(0).random((200, 2)), np.zeros(200, int), 2), np.random.default_rng(1)
     coins = [rng.random(200) < 0.5 for _ in range(2)]
     cards = [rng.permutation(200)[:100] for _ in range(2)]
@@ -48,7 +48,7 @@ def test_chance_that_deals_out_each_record_shows_in_the_sizes_of_parts() -> None
     assert not sizes_are_random(*(parted(some[rows], some[np.setdiff1d(np.arange(200), rows)]) for rows in cards))
 
 
-def test_one_record_in_the_place_of_another_is_all_that_may_change() -> None:
+def test_only_the_replaced_record_may_change() -> None:
     rng = np.random.default_rng(0)
     some, new = Examples(rng.random((20, 2)), np.zeros(20, int), 2), Examples(rng.random((20, 2)), np.zeros(20, int), 2)
 
@@ -68,14 +68,14 @@ def test_one_record_in_the_place_of_another_is_all_that_may_change() -> None:
     assert (found, touched.trained) == ([], ((0, 1),)), "one left a part, another came to one, and took part there"
 
 
-def test_a_record_may_stand_in_several_parts_but_no_part_goes_by_places() -> None:
+def test_a_record_may_be_in_several_data_sets_but_not_by_its_position() -> None:
     some = Examples(np.random.default_rng(0).random((20, 2)), np.zeros(20, int), 2)
     other, dark = permuted(some), [one.x[:, 0] < 0.7 for one in (some, permuted(some))]
     assert not order_dependence(parted(some, some[dark[0]]), parted(other, other[dark[1]]))
     assert order_dependence(parted(some[::2], some[1::2]), parted(other[::2], other[1::2]))
 
 
-def test_who_goes_with_others_is_counted_once_over_all_parts() -> None:
+def test_removed_rows_are_counted_once_over_all_data_sets() -> None:
     some = Examples(np.random.default_rng(0).random((20, 2)), np.zeros(20, int), 2)
     assert removed_rows(parted(some, some[:10]), parted(some[2:], some[2:10])) == 2
     assert removed_rows(parted(some[:10], some[10:]), parted(some[1:11], some[11:])) == 2
@@ -101,7 +101,7 @@ def test_rows_may_follow_from_how_many_there_are_and_not_from_how_many_of_a_clas
     assert bool(class_sizes(few, SimpleNamespace(run=run))) == wrong  # type: ignore[arg-type]
 
 
-def test_what_two_records_do_adds_up_in_a_sum_of_records() -> None:
+def test_contributions_of_two_records_add_up_in_a_sum() -> None:
     def summed(values: Any) -> Seen:
         return Seen(summed=[Summed(np.asarray(values, float), 1.0, 1.0, np.zeros(2))])
 
@@ -111,7 +111,7 @@ def test_what_two_records_do_adds_up_in_a_sum_of_records() -> None:
     assert not is_additive(*four[:3], summed([0.6, 1, 0]))
 
 
-def test_what_follows_from_the_number_of_records_is_no_records_own() -> None:
+def test_an_effect_of_the_number_of_records_is_not_additive() -> None:
     """100 over n moves by 0.0025 where n is 200 and one comes, and by 0.00002 less with the next one."""
 
     def summed(n: int, own: float) -> Seen:

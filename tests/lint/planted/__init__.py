@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from planted.bar import BAR, MORE
-from planted.beside import BESIDE, RIGHT
-from planted.bug import CORRECT, Bug
-from planted.fresh import FRESH
-from planted.right import ALSO_RIGHT
-from planted.steps import STEPS
+from .bar import BAR, MORE
+from .beside import BESIDE, RIGHT
+from .bug import CORRECT, Bug
+from .fresh import FRESH
+from .right import ALSO_RIGHT
+from .steps import STEPS
 
 # What is right, and what is planted: for the bar, more of that sort, and what was made up later.
 GROUPS: dict[str, tuple[Bug, ...]] = {

@@ -1,4 +1,7 @@
-"""The mistakes that the linter must find, as people make them in a defense or the optimizer, and more of the sort."""
+"""The mistakes that the linter must find, as people make them in a defense or the optimizer, and more of the sort.
+
+One list of short functions, so longer than 300 lines.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from bench.dp import accounting, training_loop, training_program
 from bench.dp import networks as nets
 from bench.dp.tensorflow_setup import tensorflow
 from bench.dp.train import train
-from planted.bug import CLAIMS, Bug, dense_gradients, halves, lots, noised, parted, recipe, released, sampling, small
+
+from .bug import CLAIMS, Bug, dense_gradients, halves, lots, noised, parted, recipe, released, sampling, small
 
 # In the optimizer
 

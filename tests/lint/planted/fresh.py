@@ -1,4 +1,7 @@
-"""More mistakes, most of them written down before the probes were read; each docstring says why the claim is broken."""
+"""More mistakes, most of them written down before the probes were read; each docstring says why the claim is broken.
+
+One list of short functions, so longer than 300 lines.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ from bench.models.federated.plan import Plan
 from bench.models.federated.protocol import federation
 from bench.models.federated.server import Policy
 from bench.models.vae_generator import decoder, generator
-from planted.beside import SYNTHETIC
-from planted.bug import (
+
+from .beside import SYNTHETIC
+from .bug import (
     CLAIMS,
     Array,
     Bug,

@@ -1,4 +1,7 @@
-"""Defenses that are right, in styles that none of those that ship has; none was known when the probes were made."""
+"""Defenses that are right, in styles that none of those that ship has; none was known when the probes were made.
+
+One list of short functions, so longer than 300 lines.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,9 @@ from bench.models.classifier import classify, standard
 from bench.models.federated.plan import Plan
 from bench.models.federated.protocol import federation
 from bench.models.federated.server import Policy
-from planted.bug import CLAIMS, Array, Bug, by_class, flat, paid, recipe, released, sigma, units
-from planted.fresh import by_clients, consensus, tables
+
+from .bug import CLAIMS, Array, Bug, by_class, flat, paid, recipe, released, sigma, units
+from .fresh import by_clients, consensus, tables
 
 GENERATES = {"publishes": {"generate", "synthetic"}, "private": True}
 BINS = 8
