@@ -336,7 +336,7 @@ def test_an_update_answers_one_request(mutant: bool, monkeypatch: pytest.MonkeyP
     assert "not round 2's" in refused[2]
     assert "answered already" in refused[-1]
     assert found[3] == 1.25
-    with pytest.raises(Refused, match="not asked in round 2"):
+    with pytest.raises(Refused, match="not selected in round 2"):
         held.receive(good)  # the round is over
 
 
@@ -485,7 +485,7 @@ def test_noise_on_updates_is_as_large_as_is_accounted() -> None:
     assert abs(steps[0].std() / (wanted / 2) - 1) > SIGMAS / math.sqrt(2 * n)  # the noise for clients that come or go
 
 
-def test_clients_are_asked_by_chance() -> None:
+def test_clients_are_selected_by_chance() -> None:
     held = Server([np.zeros(1, np.float32)], tuple(map(str, range(500))), 1, 1.0, Policy(client_rate=0.3), 1)
     asked = [frozenset(held.open()) for _ in range(4)]
     assert len(set(asked)) == 4
