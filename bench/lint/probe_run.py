@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -127,7 +128,7 @@ def module_reset(function: Callable[..., Any]) -> Callable[[], None]:
 
     Without it a value that the module caches in one run would be reused for other private records.
     """
-    module: dict[str, Any] = getattr(function, "__globals__", {})
+    module: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})  # not those of a wrapper
     then = {name: value for name, value in module.items() if not name.startswith("__")}
     content: dict[str, Any] = {k: copy.copy(v) for k, v in then.items() if type(v) in (dict, set, list)}
 

@@ -261,8 +261,8 @@ def test_a_mistake_in_the_bounds(text: str, why: str, people: Path) -> None:
     ("options", "why"),
     [
         ("label=target,public=399", "too few for private="),
-        ("label=target,private=-3", "each must be at least 1"),
-        ("label=target,public=-400", "each must be at least 1"),
+        ("label=target,private=-3", "private=-3 of data 'my.csv' must be at least 0"),
+        ("label=target,public=-400", "must be at least 0"),
         ("label=target,attribute=town", "no categories 'town': known: city"),
         ("labels=target", "did you mean 'label'"),
         ("label=target,private=many", "a whole number"),

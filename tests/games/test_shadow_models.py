@@ -138,10 +138,11 @@ def test_neither_order_nor_who_is_known_changes_a_shadow(digits: Data) -> None:
 def test_attacks_share_their_shadows(digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After LiRA has trained its shadows, jointly by rounds, RMIA trains nothing; the runner seeds them differently."""
     rounds: list[int] = []
+    jointly = shadow_models.train_jointly
 
     def counted(calls: Any) -> Any:
         rounds.append(len(calls))
-        return train.train_jointly(calls)
+        return jointly(calls)
 
     monkeypatch.setattr(shadow_models, "train_jointly", counted)
     trained: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from bench.dp.recipe import Privacy, Recipe
 from bench.dp.tensorflow_setup import tensorflow
 from bench.dp.train import train
 from bench.lint.instrumentation import watching
+from bench.lint.probe_run import module_reset
 from bench.lint.white_box_steps import Steps
+from defenses.dp_sgd import dp_sgd
+from defenses.none import none
 
 NET = Classifier((6,), 3, (5,), "tanh")
 LOOSE = Privacy(1e6, 0.0)  # nothing is clipped, nothing noised
@@ -104,3 +108,12 @@ def test_with_blank_inputs_nothing_private_is_released() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(one.weights, other.weights, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(plain[0].weights, plain[1].weights, strict=True))
     assert [len(trained.parts[0]) for trained in seen.trained] == [20, 30]
+
+
+@pytest.mark.parametrize("defense", [dp_sgd, none], ids=["with a group of options", "without"])
+def test_what_the_module_of_a_defense_keeps_is_reset(defense: Any) -> None:
+    reset = module_reset(defense.component.function)
+    module = sys.modules[defense.__module__]
+    module.KEPT = 1  # type: ignore[attr-defined]
+    reset()
+    assert not hasattr(module, "KEPT")

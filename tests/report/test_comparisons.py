@@ -228,6 +228,29 @@ def test_a_difference_that_is_not_that_of_its_cells_is_left_out(tmp_path: Path, 
         assert Comparisons(store).leakage(*sides) == first
 
 
+def test_an_edit_that_its_cells_allow_is_shown_by_the_seal(tmp_path: Path) -> None:
+    """An error that is a fifth larger can be that of these cells, and moves a rank all the same."""
+    store, rng = Store(tmp_path), np.random.default_rng(2)
+    member = rng.random(200) < 0.5
+    sides = [Side([measured(store, name, 0, scores(rng, member, 0.4), member)]) for name in "ab"]
+    compare = Comparisons(store)
+    first = compare.leakage(*sides)
+    assert first is not None
+    compare.save()
+    path = store.root / FILE
+    [row] = csv.DictReader(path.open())
+    for resealed in (True, False):
+        edited = around(first, first.value, 1.2 * first.se)
+        words = [getattr(edited, name) for name in edited.__struct_fields__]
+        with path.open("w") as file:
+            csv.writer(file).writerows([row, [*words, seal_of(edited) if resealed else row[SEAL]]])
+        if resealed:
+            assert Comparisons(store).leakage(*sides) == edited  # a seal is no signature
+        else:
+            with pytest.warns(Caveat, match="its seal is not that of its figures"):
+                assert Comparisons(store).leakage(*sides) == first
+
+
 HEAD = ",".join([*PairedDifference.__struct_fields__, SEAL]).encode()
 
 
