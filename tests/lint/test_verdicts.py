@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import components
+from msgspec.structs import replace
 from planted.bug import small
 
 from bench.cli.main import main
@@ -53,7 +53,7 @@ def test_verdicts_are_kept_until_something_changes(
     lint_verdicts.save(store, replace(verdict, digest="old"))
     assert "other code" in str(verdicts.caveat(store, registry, "small"))
     lint_verdicts.path(store, "small").write_text("{")
-    assert "not probed" in str(verdicts.caveat(store, registry, "small"))
+    assert "is damaged" in str(verdicts.caveat(store, registry, "small"))
 
 
 def test_who_claims_nothing_needs_no_verdict(results: Path) -> None:
