@@ -10,7 +10,7 @@ from bench.core.environment import prepare
 
 if TYPE_CHECKING:
     from bench.core.component import Option, attack, dataset, defense
-    from bench.core.dataset import Data, Examples, Where, split
+    from bench.core.dataset import DataLocation, Examples, Split, split
     from bench.core.errors import Caveat, UserError
     from bench.core.randomness import derive, stream
     from bench.core.release import Release
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "bench.core.component": ("Option", "attack", "dataset", "defense"),
-    "bench.core.dataset": ("Data", "Examples", "Where", "split"),
+    "bench.core.dataset": ("Split", "Examples", "DataLocation", "split"),
     "bench.core.errors": ("Caveat", "UserError"),
     "bench.core.randomness": ("derive", "stream"),
     "bench.core.release": ("Release",),
@@ -37,9 +37,28 @@ _HOME = {
 _HOMES = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "ATTRIBUTE", "GAN_LEAKAGE", "INVERSION", "MEMBERSHIP", "Caveat", "Data", "Examples", "Option", "Recipe", "Release",
-    "Targets", "UserError", "Where", "accounting", "attack", "dataset", "defense", "derive", "gaussian", "split",
-    "stream", "train",
+    "ATTRIBUTE",
+    "GAN_LEAKAGE",
+    "INVERSION",
+    "MEMBERSHIP",
+    "Caveat",
+    "DataLocation",
+    "Examples",
+    "Option",
+    "Recipe",
+    "Release",
+    "Split",
+    "Targets",
+    "UserError",
+    "accounting",
+    "attack",
+    "dataset",
+    "defense",
+    "derive",
+    "gaussian",
+    "split",
+    "stream",
+    "train",
 ]  # fmt: skip
 
 prepare()

@@ -10,7 +10,7 @@ import pytest
 from cli_fakes import fakes  # noqa: F401 - a fixture
 
 from bench.conformance.short_runs import small_data as split
-from bench.core.dataset import Data
+from bench.core.dataset import Split
 from bench.lint.short_options import short_options as quick  # noqa: F401 - for the test modules
 from bench.runner.registry import Registry, discover
 
@@ -22,12 +22,12 @@ def components() -> Registry:
 
 
 @pytest.fixture(scope="session")
-def digits() -> Data:
+def digits() -> Split:
     return split()
 
 
 @pytest.fixture(scope="session")
-def cancer() -> Data:
+def cancer() -> Split:
     """Two classes and plain features: what is per class costs a fifth of what it costs on digits."""
     return split("breast_cancer")
 

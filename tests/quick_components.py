@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.games import MEMBERSHIP
 from bench.core.component import attack, dataset, defense
@@ -28,7 +28,7 @@ QUICK = replace(MEMBERSHIP, baseline=guess)
 @dataset("made")
 def made(where, rng, *, private=60, holdout=60, public=20):
     """Records of noise."""
-    return Data("made", *(Examples(rng.random((n, 4)), np.arange(n) % 2, 2) for n in (private, holdout, public)))
+    return Split("made", *(Examples(rng.random((n, 4)), np.arange(n) % 2, 2) for n in (private, holdout, public)))
 
 
 @dataset("afar")

@@ -16,12 +16,13 @@ import numpy as np
 
 from bench.audit import replayed_mechanisms
 from bench.audit.bounds import paired_trials, rank
-from bench.core.dataset import Data, Examples, Where
+from bench.core.dataset import DataLocation, Examples, Split
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.dp import accounting
-from bench.store.audit_findings import ERROR, SHARED, Finding
+from bench.store.audit_findings import ERROR
 from bench.store.freshness import finding_digest
+from bench.store.records import SHARED, AuditFinding
 
 if TYPE_CHECKING:
     from bench.audit.replayed_mechanisms import OnProgress, Replayed, Sides
@@ -33,17 +34,19 @@ CANARIES = 3  # holdout records from which the canaries of the Gaussian mechanis
 Bounds = tuple[float, ...]  # one per number of audits of the row that share ERROR: 1, 2, ...
 
 
-def audit(defense: Choice, data: Choice, kind: str, trials: int, where: Where, on_progress: OnProgress) -> Finding:
+def audit(
+    defense: Choice, data: Choice, kind: str, trials: int, where: DataLocation, on_progress: OnProgress
+) -> AuditFinding:
     """Audit a row with this many trials, half of them with the canary. Raises UserError where nothing can be audited.
 
-    kind: one of `bench.store.audit_findings.KINDS`.
+    kind: one of `bench.store.records.AUDIT_KINDS`.
     """
-    split: Data = data.component.function(where, stream(0, "split", data.name), **data.settings)
+    split: Split = data.component.function(where, stream(0, "split", data.name), **data.settings)
     row = AuditRow(defense, split, derive(0, "audit", defense.label, data.label, kind), trials // 2, on_progress)
     return measure(row, kind, finding_digest(defense, data, kind))
 
 
-def measure(row: AuditRow, kind: str, digest: str) -> Finding:
+def measure(row: AuditRow, kind: str, digest: str) -> AuditFinding:
     """The finding of one kind of audit.
 
     A correct claim is refuted with probability ERROR, 1 in 20. So a refuted claim is audited again with other noise,
@@ -53,7 +56,7 @@ def measure(row: AuditRow, kind: str, digest: str) -> Finding:
     for row.attempt in range(TRIES):
         dp_event, lower, most, parts = {"one_step": _one_step, "whole": _whole, "black_box": _black_box}[kind](row)
         epsilon = accounting.epsilon(dp_event, row.delta)
-        found = Finding(
+        found = AuditFinding(
             kind=kind,
             epsilon=epsilon if math.isfinite(epsilon) else "inf",
             delta=row.delta,
@@ -74,7 +77,7 @@ class AuditRow:
     """A defense on a data set, and its trials: `pairs` with the canary and as many without; attempt: of TRIES."""
 
     defense: Choice
-    data: Data
+    data: Split
     seed: int
     pairs: int
     on_progress: OnProgress

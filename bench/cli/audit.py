@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.core.component import Choice
     from bench.runner.registry import Registry
     from bench.runner.request import Grid
-    from bench.store.audit_findings import Finding
+    from bench.store.records import AuditFinding
     from bench.store.store import Store
 
 TRIALS = {"one_step": 20_000, "whole": 500, "black_box": 200}
@@ -81,7 +81,7 @@ def _trials(arguments: argparse.Namespace) -> tuple[str, int]:
     return kind, trials
 
 
-def _save(store: Store, registry: Registry, defense: Choice, data: Choice, finding: Finding) -> int:
+def _save(store: Store, registry: Registry, defense: Choice, data: Choice, finding: AuditFinding) -> int:
     """Store and print a finding; 3 where the row is refuted."""
     from bench.report import epsilon_column
     from bench.store import audit_findings

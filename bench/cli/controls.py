@@ -22,7 +22,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Play, store and print the controls; 1 where an attack fails one."""
     registry = load_registry(arguments.plugin)
 
-    from bench.core.dataset import Where
+    from bench.core.dataset import DataLocation
     from bench.core.progress import Progress
     from bench.runner import controls, selection
     from bench.store.store import Store
@@ -30,7 +30,7 @@ def execute(arguments: argparse.Namespace) -> int:
     store = Store(Path(arguments.results))
     attacks = selection.distinct(selection.choose_all(registry, "attack", arguments.attack or []))
     with Progress() as progress:
-        found = controls.run(attacks, registry, store, Where(data_dir(arguments.data_dir)), progress)
+        found = controls.run(attacks, registry, store, DataLocation(data_dir(arguments.data_dir)), progress)
     for control in found:
         print(control)
     return 1 if any(control.red for control in found) else 0

@@ -173,7 +173,7 @@ def settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[s
 
 def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Request:
     """The typed request of these settings. Raises UserError for whatever no run could use."""
-    from bench.core.dataset import Where
+    from bench.core.dataset import DataLocation
     from bench.runner import selection
     from bench.runner.request import Request
 
@@ -184,7 +184,7 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
     return Request(
         grids=tuple(_grid(registry, part) for part in parts),
         results=results,
-        where=Where(folder, bool(settings["offline"])),
+        where=DataLocation(folder, bool(settings["offline"])),
         reuse_committed=bool(settings["reuse-committed"]),
         budget=None if settings["budget"] is None else selection.duration(settings["budget"]),
     )

@@ -27,10 +27,10 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 def execute(arguments: argparse.Namespace) -> int:
     """Run and print the checks; 1 where one fails."""
     from bench.conformance import session
-    from bench.core.dataset import Where
+    from bench.core.dataset import DataLocation
     from bench.core.progress import Progress
 
-    start, where = time.monotonic(), Where(data_dir(arguments.data_dir))
+    start, where = time.monotonic(), DataLocation(data_dir(arguments.data_dir))
     registry, chosen = session.named(arguments.component)
     counts: Counter[str] = Counter()
     with Progress() as progress:

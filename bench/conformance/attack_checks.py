@@ -17,7 +17,7 @@ from bench.conformance.defense_checks import global_state
 from bench.conformance.side_effects import SideEffects, recording_side_effects
 from bench.conformance.toy_games import Judged, ToyGame, headline, toy_game
 from bench.core.component import Choice, Component
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.core.errors import Caveat
 from bench.core.release import ACCESS, Release
 from bench.games import AttributeTargets, GanLeakageTargets, InversionTargets, Targets
@@ -50,7 +50,7 @@ class AttackRuns:
         self,
         choice: Choice,
         registry: Registry,
-        where: Where = Where(),  # noqa: B008
+        where: DataLocation = DataLocation(),  # noqa: B008
         on_progress: OnProgress = print,
     ) -> None:
         self.choice = choice

@@ -12,7 +12,7 @@ from bench.conformance.attack_checks import AttackRuns
 from bench.conformance.check import Skip, Violation, check, component_lines
 from bench.conformance.short_runs import ShortRuns
 from bench.core.component import Choice, missing
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.core.errors import UserError
 from bench.core.progress import Progress
 from bench.core.release import GIVEN
@@ -60,7 +60,7 @@ def appears_on_leaderboard(runs: ShortRuns) -> Iterator[str]:
         store, page = Store(Path(folder) / "results"), io.StringIO()
         grid = Grid((runs.choice,), (attack,), (data,), (0,))
         quiet = Progress(Console(file=io.StringIO()))
-        outcome = run.run(Request((grid,), store.root, Where()), registry, store, quiet)
+        outcome = run.run(Request((grid,), store.root, DataLocation()), registry, store, quiet)
         for reason in outcome.failed.values():
             raise Violation(f"against {attack.label} on {data.name} {reason}: fix that and test again.")
         board = aggregate.build(store, registry, {}, freshness(registry.find), lambda label: None)

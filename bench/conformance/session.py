@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.conformance.check import Check, Verdict, run_check
 from bench.core.component import Choice, Kind
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.core.errors import UserError, suggest
 from bench.core.progress import Progress
 from bench.runner.registry import Registry, add, discover
@@ -49,7 +49,7 @@ def _registered(registry: Registry, words: str) -> list[Choice]:
 
 
 def checks(
-    choice: Choice, registry: Registry, where: Where, on_progress: Callable[[str], None]
+    choice: Choice, registry: Registry, where: DataLocation, on_progress: Callable[[str], None]
 ) -> tuple[Any, list[Check[Any]]]:
     """The runs of a component, and its checks, the long ones last."""
     from bench.conformance import attack_checks, defense_checks, dp_checks, end_to_end
@@ -68,7 +68,7 @@ def checks(
 
 
 def verdicts(
-    choice: Choice, registry: Registry, where: Where, progress: Progress, *, controls: bool = True
+    choice: Choice, registry: Registry, where: DataLocation, progress: Progress, *, controls: bool = True
 ) -> Iterator[Verdict]:
     """The verdicts of one component, as each check ends; a failure for the same reason as an earlier one is skipped."""
     from bench.dp import train

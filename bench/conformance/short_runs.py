@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.conformance.check import Skip, Violation, is_refusal
 from bench.conformance.side_effects import SideEffects, recording_side_effects
 from bench.core.component import Choice, Component
-from bench.core.dataset import Data, Examples, Where
+from bench.core.dataset import DataLocation, Examples, Split
 from bench.core.randomness import derive
 from bench.core.release import Release
 from bench.lint.release_outputs import outputs
@@ -22,11 +22,11 @@ from bench.runner.registry import Registry
 
 
 @cache
-def small_data(name: str = "digits", seed: int = 0) -> Data:
+def small_data(name: str = "digits", seed: int = 0) -> Split:
     """A small split of a data set of scikit-learn: `digits`, or `breast_cancer` (two classes, plain features)."""
     module = importlib.import_module(f"bench.data.sets.{name}")
 
-    data: Data = getattr(module, name)(Where(), np.random.default_rng(seed), **SIZES)
+    data: Split = getattr(module, name)(DataLocation(), np.random.default_rng(seed), **SIZES)
     return data
 
 

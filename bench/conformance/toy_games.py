@@ -15,7 +15,7 @@ from bench.conformance import toy_releases
 from bench.conformance.check import Skip
 from bench.conformance.short_runs import small_data
 from bench.core.component import Choice, Component
-from bench.core.dataset import Attribute, Data, Examples
+from bench.core.dataset import Attribute, Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game
 from bench.core.release import Release
@@ -30,17 +30,17 @@ SIGMAS = 4.7534  # one-sided p-value of 1e-6
 Judged = Mapping[str, Any]
 
 
-def noise_records(seed: int = 0, size: int = 300) -> Data:
+def noise_records(seed: int = 0, size: int = 300) -> Split:
     """Records of noise: only the release tells members from non-members."""
     rng = np.random.default_rng(seed)
 
     def part(n: int) -> Examples:
         return Examples(rng.random((n, 4, 4, 1), np.float32), rng.integers(0, CLASSES, n), CLASSES)
 
-    return Data("noise", part(size), part(size), part(60))
+    return Split("noise", part(size), part(size), part(60))
 
 
-def people(seed: int = 0, sizes: tuple[int, int, int] = (300, 300, 300), tell: float = 0.0, width: int = 3) -> Data:
+def people(seed: int = 0, sizes: tuple[int, int, int] = (300, 300, 300), tell: float = 0.0, width: int = 3) -> Split:
     """Records of random binary features, a class and an attribute; `tell`: how often the first feature follows it."""
     rng = np.random.default_rng(seed)
 
@@ -55,7 +55,7 @@ def people(seed: int = 0, sizes: tuple[int, int, int] = (300, 300, 300), tell: f
 
     attributes = (Attribute("hair", 3, 3 + width), Attribute("first", 0, 1))
     private, holdout, public = map(part, sizes)
-    return Data("people", private, holdout, public, attributes)
+    return Split("people", private, holdout, public, attributes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class ToyGame:
     """
 
     game: Game
-    data: Data
+    data: Split
     released: Callable[[frozenset[str], bool], Release]
     required: float | None = None
 

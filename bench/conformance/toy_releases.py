@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.release import Map, Release
 from bench.dp import accounting
 from bench.dp.networks import Published, mapping
@@ -17,7 +17,7 @@ from bench.dp.networks import Published, mapping
 SUPPORTED = frozenset({"predict", "encode", "decode", "generate", "retrain"})
 
 
-def release(accesses: frozenset[str], data: Data, leak: bool) -> Release:
+def release(accesses: frozenset[str], data: Split, leak: bool) -> Release:
     """A release with these accesses, all of them among SUPPORTED."""
     records = generator_records(data, leak)
 
@@ -35,7 +35,7 @@ def release(accesses: frozenset[str], data: Data, leak: bool) -> Release:
     return Release(accounting.no_privacy(), **{name: make[name]() for name in accesses})
 
 
-def predictor(data: Data, leak: bool, seed: int = 1, members: Examples | None = None) -> Map:
+def predictor(data: Split, leak: bool, seed: int = 1, members: Examples | None = None) -> Map:
     """The stored prediction for the nearest record: with `leak` near 1 for a member's label and wrong for others.
 
     Without `leak` it is right for all, with random confidence.
@@ -54,7 +54,7 @@ def predictor(data: Data, leak: bool, seed: int = 1, members: Examples | None = 
     return lambda queries: answers[cdist(np.asarray(queries).reshape(len(queries), -1), table).argmin(1)]
 
 
-def knower(data: Data, knows: tuple[str, ...], seed: int = 1) -> Map:
+def knower(data: Split, knows: tuple[str, ...], seed: int = 1) -> Map:
     """Confident in the label of exactly the records of the parts `knows`: not with another value of an attribute."""
     parts: list[Examples] = [getattr(data, name) for name in knows]
     known = {row.tobytes(): int(y) for part in parts for row, y in zip(part.x, part.y, strict=True)}
@@ -69,7 +69,7 @@ def knower(data: Data, knows: tuple[str, ...], seed: int = 1) -> Map:
     return lambda x: np.stack([one(row) for row in np.asarray(x, np.float32)])
 
 
-def encoder(data: Data, leak: bool) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def encoder(data: Split, leak: bool) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """The features; with `leak`, noise in place of those of records that are neither private nor public."""
     known = {row.tobytes() for part in (data.private, data.public) for row in part.x}
 
@@ -81,7 +81,7 @@ def encoder(data: Data, leak: bool) -> Callable[[NDArray[Any]], NDArray[Any]]:
     return lambda x: np.stack([one(row) for row in np.asarray(x, np.float32)])
 
 
-def generator_records(data: Data, leak: bool) -> Examples:
+def generator_records(data: Split, leak: bool) -> Examples:
     """The records that a generator copies: with `leak` the private ones, else others."""
     rng = np.random.default_rng(9)
     size = len(data.private)

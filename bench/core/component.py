@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.core.dataset import Data, Where
+    from bench.core.dataset import DataLocation, Split
 
 Kind = Literal["defense", "attack", "data"]
 OptionValue = bool | int | float | str | tuple[int, ...]
@@ -84,7 +84,7 @@ class Attack(Protocol):
 class Source(Protocol):
     """A location and the randomness of the split in; three parts that share no record out."""
 
-    def __call__(self, where: Where, rng: np.random.Generator, /) -> Data: ...
+    def __call__(self, where: DataLocation, rng: np.random.Generator, /) -> Split: ...
 
 
 D = TypeVar("D", bound=Defense)
@@ -197,7 +197,7 @@ def attack(name: str, *, game: Game, needs: Iterable[str], required_score: float
 def dataset(name: str, *, has: Iterable[str] = (), records: int | None = None) -> Callable[[S], S]:
     """Declare a data set; its options are the sizes of the parts, and others that it needs.
 
-    has: what some games require of records: "pictures" (height, width and colours), "attributes" (`Data.attributes`).
+    has: what some games require of records: "pictures" (height, width and colours), "attributes" (`Split.attributes`).
     records: how many distinct records there are, at most, by which sizes are checked before anything is loaded.
     """
 

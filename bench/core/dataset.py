@@ -75,7 +75,7 @@ def first(name: str, known: Mapping[str, Attribute]) -> tuple[Attribute, ...]:
 
 
 @dataclass(frozen=True)
-class Data:
+class Split:
     """One data set, split: `private` trains, `holdout` is never shown to a defense, `public` is everybody's.
 
     attributes: those of flat records, the one that attribute inference targets first.
@@ -89,7 +89,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Where:
+class DataLocation:
     """Where records may come from: a folder of official files, and whether the network must not be used."""
 
     data_dir: Path | None = None
@@ -110,7 +110,7 @@ def split(
     holdout: int,
     public: int,
     by_class: bool = False,
-) -> Data:
+) -> Split:
     """Split records at random into three parts that share no content; later copies of a record are dropped first.
 
     by_class: each part has its share of each class, up to one record where classes are of one size.
@@ -128,7 +128,7 @@ def split(
         order = order[np.argsort(_rounds(records.y[order]), kind="stable")]
     ends = np.cumsum([private, holdout, public])
     parts = np.split(order[: ends[-1]], ends[:-1])
-    return Data(name, records[parts[0]], records[parts[1]], records[parts[2]])
+    return Split(name, records[parts[0]], records[parts[1]], records[parts[2]])
 
 
 def _rounds(y: NDArray[Any]) -> NDArray[Any]:
@@ -140,7 +140,7 @@ def _rounds(y: NDArray[Any]) -> NDArray[Any]:
     return rounds
 
 
-def shared(data: Data) -> int:
+def shared(data: Split) -> int:
     """How many distinct records occur in more than one part, by content: 0 for every sound split."""
     parts = [set(record_keys(part)) for part in (data.private, data.holdout, data.public)]
     return sum(map(len, parts)) - len(set().union(*parts))
@@ -154,7 +154,7 @@ def unit(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]
     return np.asarray(np.clip((x - low) / span, 0, 1))
 
 
-def scaled(data: Data) -> Data:
+def scaled(data: Split) -> Split:
     """Scale each feature to [0, 1] by the range of the public part alone, clipping the other parts.
 
     No private or holdout record influences the scaling, so a defense's guarantee holds. Raises UserError where the

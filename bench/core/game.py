@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 
 if TYPE_CHECKING:
     from bench.core.release import Release
@@ -39,14 +39,14 @@ def pictures_in(answer: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return answer.astype(np.float32)
 
 
-def public_as_private(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
+def public_as_private(data: Split, rng: np.random.Generator) -> tuple[Split, Examples]:
     """Null data: trains on records that are no targets, taken from the public ones, which are then not public."""
     rows = rng.permutation(len(data.public))
     training, rest = rows[: len(data.private)], rows[len(data.private) :]
     return replace(data, public=data.public[rest]), data.public[training]
 
 
-def shuffled_labels(data: Data, rng: np.random.Generator) -> tuple[Data, Examples]:
+def shuffled_labels(data: Split, rng: np.random.Generator) -> tuple[Split, Examples]:
     """Null data: trains on private records with shuffled labels, so that a release holds nothing about a class."""
     private = replace(data.private, y=rng.permutation(data.private.y))
     return replace(data, private=private), private
@@ -77,13 +77,13 @@ class Game:
 
     name: str
     summary: str
-    challenges: Mapping[str, Callable[[Data, np.random.Generator], Challenge]]
+    challenges: Mapping[str, Callable[[Split, np.random.Generator], Challenge]]
     baseline: Callable[[Challenge, int], NDArray[Any]]
     judge: Callable[[NDArray[Any], NDArray[Any], Challenge, np.random.Generator], Mapping[str, Any]]
     targets_visible: Callable[[Challenge, Release], Any] = _nothing_more
     contact_sheet: Callable[[NDArray[Any], NDArray[Any], Challenge], Mapping[str, NDArray[Any]]] | None = None
     requires: frozenset[str] = frozenset()
-    null_data: Callable[[Data, np.random.Generator], tuple[Data, Examples]] | None = None
+    null_data: Callable[[Split, np.random.Generator], tuple[Split, Examples]] | None = None
     null_metric: tuple[str, float] | None = None
     bounded: bool = False
     reference_attack: str = ""
@@ -93,6 +93,6 @@ class Game:
         """The option that every attack of the game has: which records are targets, where there is a choice."""
         return {"of": next(iter(self.challenges))} if len(self.challenges) > 1 else {}
 
-    def challenge(self, data: Data, rng: np.random.Generator, of: str = "private") -> Challenge:
+    def challenge(self, data: Split, rng: np.random.Generator, of: str = "private") -> Challenge:
         """Draw a challenge whose targets are the records of `of`."""
         return self.challenges[of](data, rng)

@@ -19,7 +19,7 @@ from urllib.request import getproxies
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Examples, Where
+from bench.core.dataset import DataLocation, Examples
 from bench.core.errors import Caveat, UserError
 from bench.data.official_files import SETS, Official
 
@@ -27,7 +27,7 @@ Columns = dict[str, NDArray[Any]]
 TIMEOUT = 1.5  # seconds for a host to answer, so that an error takes under 2
 
 
-def columns(name: str, where: Where) -> Columns:
+def columns(name: str, where: DataLocation) -> Columns:
     """The records of a set, all its splits joined: columns by name, among them `label`.
 
     Prepared sets are stored where TFDS stores them. Warns with a Caveat where no digest of the records is known.
@@ -41,7 +41,7 @@ def columns(name: str, where: Where) -> Columns:
 
 
 @lru_cache(maxsize=4)
-def columns_once(name: str, where: Where, folder: Path) -> Columns:
+def columns_once(name: str, where: DataLocation, folder: Path) -> Columns:
     """`folder` holds prepared sets. Loaded once per process, because every seed loads the set again."""
     versions = sorted(folder.glob(f"{name}/[0-9]*"))
     for version in versions:
@@ -125,7 +125,7 @@ def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _official(name: str, where: Where) -> Path | None:
+def _official(name: str, where: DataLocation) -> Path | None:
     """The folder that holds the official files, or None where they must be downloaded.
 
     Raises UserError within 2 seconds where there is neither a folder nor a network.
@@ -175,7 +175,7 @@ def answers(url: str) -> bool:
     return answered.is_set()
 
 
-def grey_images(name: str, where: Where) -> Examples:
+def grey_images(name: str, where: DataLocation) -> Examples:
     """The records of a set of square greyscale pictures in ten classes."""
     loaded = columns(name, where)
     return Examples(loaded["image"] / np.float32(255), loaded["label"], classes=10)

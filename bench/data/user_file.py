@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bench.core.component import Choice, Component, Option, OptionValue
-from bench.core.dataset import Data, Examples, Where, first, record_keys
+from bench.core.dataset import DataLocation, Examples, Split, first, record_keys
 from bench.core.errors import Caveat, UserError, suggest
 from bench.data.user_file_parser import Records, bounds_file, parse
 
@@ -50,7 +50,7 @@ def component(name: str) -> Component:
 
 def _load(
     path: Path,
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     label: str,
@@ -59,7 +59,7 @@ def _load(
     holdout: int,
     public: int,
     attribute: str,
-) -> Data:
+) -> Split:
     records = read_once(path, content, label)
     return split(path.name, records, rng, private=private, holdout=holdout, public=public, attribute=attribute)
 
@@ -124,7 +124,7 @@ def read_once(path: Path, content: str, label: str) -> Records:
 
 def split(
     name: str, records: Records, rng: np.random.Generator, *, private: int, holdout: int, public: int, attribute: str
-) -> Data:
+) -> Split:
     """Split at random; the public part is drawn first, and it alone decides how records are scaled.
 
     Of records that become equal by scaling one stays, a public one if there is any. Raises UserError where too few
@@ -155,4 +155,4 @@ def split(
     ends = np.cumsum([public, private, holdout])
     parts = [every[one] for one in np.split(rows[: ends[-1]], ends[:-1])]
     attribute = attribute or next(iter(attributes), "")
-    return Data(name, parts[1], parts[2], parts[0], first(attribute, attributes) if attributes else ())
+    return Split(name, parts[1], parts[2], parts[0], first(attribute, attributes) if attributes else ())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Attribute, Data, Examples
+from bench.core.dataset import Attribute, Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, public_as_private
 from bench.core.release import Map
@@ -87,7 +87,7 @@ def without_attribute(examples: Examples, attribute: Attribute) -> Examples:
     return Examples(x, examples.y, examples.classes)
 
 
-def _challenge(data: Data, rng: np.random.Generator) -> Challenge:
+def _challenge(data: Split, rng: np.random.Generator) -> Challenge:
     """Asks for the first attribute of every private and holdout record that has one of its usual values."""
     attribute = data.attributes[0]
     width = attribute.stop - attribute.start

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, pictures_in, shuffled_labels
 from bench.core.images import eight_bits
@@ -50,7 +50,7 @@ class GanLeakageTruth:
     holdout: Examples
 
 
-def _challenge(data: Data, rng: np.random.Generator) -> Challenge:
+def _challenge(data: Split, rng: np.random.Generator) -> Challenge:
     present = np.intersect1d(np.unique(data.private.y), np.unique(data.public.y))
     if len(present) < 2:
         raise UserError(f"{data.name} has too few classes among its private and public records: ask for more records.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, pictures_in, shuffled_labels
 from bench.core.images import eight_bits
@@ -52,11 +52,11 @@ class InversionTruth:
     holdout: Examples
 
 
-def _of_private(data: Data, rng: np.random.Generator) -> Challenge:
+def _of_private(data: Split, rng: np.random.Generator) -> Challenge:
     return _drawn(data, np.unique(data.private.y), rng)
 
 
-def _of_unseen(data: Data, rng: np.random.Generator) -> Challenge:
+def _of_unseen(data: Split, rng: np.random.Generator) -> Challenge:
     """Targets half of the classes, where the adversary has public records of the other half alone (as in GMI).
 
     Zhang et al. 2020, section 4.1. A defense may have used the other public records too.
@@ -69,7 +69,7 @@ def _of_unseen(data: Data, rng: np.random.Generator) -> Challenge:
     return replace(_drawn(data, targeted, rng), public=others)
 
 
-def _drawn(data: Data, labels: NDArray[Any], rng: np.random.Generator) -> Challenge:
+def _drawn(data: Split, labels: NDArray[Any], rng: np.random.Generator) -> Challenge:
     """Every label equally often, each with a private record of that label behind it."""
     private, public = data.private, data.public
     labels = np.sort(rng.permutation(labels)[:CLASSES])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.dataset import Data, Examples, record_keys
+from bench.core.dataset import Examples, Split, record_keys
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game, public_as_private
 from bench.games import metrics, paired
@@ -40,12 +40,12 @@ FEWEST = 100
 CROSS_FITTED = math.sqrt(2)
 
 
-def _of_private(data: Data, rng: np.random.Generator) -> Challenge:
+def _of_private(data: Split, rng: np.random.Generator) -> Challenge:
     targets, ground_truth = _drawn(data.name, {"private": data.private, "holdout": data.holdout}, rng)
     return Challenge(targets, ground_truth, data.public)
 
 
-def _of_public(data: Data, rng: np.random.Generator) -> Challenge:
+def _of_public(data: Split, rng: np.random.Generator) -> Challenge:
     """Targets the public records, which a defense used; half of the holdout then serves the adversary as public."""
     rows = rng.permutation(len(data.holdout))
     non_members, public = (data.holdout[np.sort(half)] for half in np.array_split(rows, 2))

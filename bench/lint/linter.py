@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.lint import neighbouring_datasets, replay
 from bench.lint.claimed_vs_done import claimed_vs_done
@@ -42,7 +42,7 @@ REPLACED = 8  # records that are replaced at once
 PAIR = 2  # records: a further one has its own neighbourhood whatever its features
 
 
-def lint(choice: Choice, data: Data, seed: int, *, most: int = 100) -> tuple[LintFinding, ...]:
+def lint(choice: Choice, data: Split, seed: int, *, most: int = 100) -> tuple[LintFinding, ...]:
     """Run all probes on a defense with short options, on few records of `data`; empty without finding or claim.
 
     most: stop after so many findings. Trainings are not cached. Raises the UserError of a defense that rejects such

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.randomness import derive
 from bench.core.release import ACCESS, GIVEN, Release
 from bench.lint import neighbouring_datasets
@@ -60,7 +60,7 @@ class ProbeSetup:
     reset: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, choice: Choice, data: Data, seed: int) -> ProbeSetup:
+    def of(cls, choice: Choice, data: Split, seed: int) -> ProbeSetup:
         """A defense with its options, on at most `SIZES` records."""
         base, public = (
             neighbouring_datasets.base_records(data.private, SIZES["private"]),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bench.core.component import Choice
-from bench.core.dataset import Data, Where
+from bench.core.dataset import DataLocation, Split
 from bench.core.errors import UserError
 from bench.core.randomness import stream
 from bench.lint.short_options import SIZES, claims_privacy, verdict_choice
@@ -43,8 +43,8 @@ def measure(choice: Choice, registry: Registry) -> LintVerdict:
     return LintVerdict(choice.label, _digest(choice, registry), found)
 
 
-def _probe_data(name: str, registry: Registry) -> Data:
-    found: Data = registry.data[name].function(Where(), stream(SEED, "split", name), **SIZES)
+def _probe_data(name: str, registry: Registry) -> Split:
+    found: Split = registry.data[name].function(DataLocation(), stream(SEED, "split", name), **SIZES)
     return found
 
 

@@ -13,7 +13,8 @@ from bench.core.markdown import Markup, bold, escape, table
 from bench.core.notices import SEEDED
 from bench.core.text import claimed_epsilon, proved_epsilon
 from bench.report import epsilon_column
-from bench.store.audit_findings import ERROR, KINDS, RESTS_ON, Audited, Finding, every
+from bench.store.audit_findings import ERROR, RESTS_ON, every
+from bench.store.records import AUDIT_KINDS, AuditedRow, AuditFinding
 from bench.store.store import AUDITS
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _row(row: Audited, registry: Registry) -> list[tuple[str, ...]]:
+def _row(row: AuditedRow, registry: Registry) -> list[tuple[str, ...]]:
     fresh = epsilon_column.fresh(row, registry)
     shared = max(1, len(fresh))
     return [_words(row, one, shared, stale=one not in fresh) for _, one in sorted(row.findings.items())]
 
 
-def _words(row: Audited, one: Finding, shared: int, *, stale: bool) -> tuple[str, ...]:
+def _words(row: AuditedRow, one: AuditFinding, shared: int, *, stale: bool) -> tuple[str, ...]:
     claimed, lower = float(one.epsilon), one.lower[shared - 1]
     audited, share = proved_epsilon(lower), f"{lower / claimed:.2f}" if claimed else "-"
     if stale:
@@ -99,10 +100,18 @@ def _words(row: Audited, one: Finding, shared: int, *, stale: bool) -> tuple[str
     canaries = "; ".join(dict.fromkeys(str(part["what"]) for part in one.parts))
     most, use = proved_epsilon(one.most[shared - 1]), "-" if stale else _of_one_use(one, shared)
     numbers = (claimed_epsilon(claimed), audited, share, most, use)
-    return (row.data, row.defense, KINDS[one.kind], *numbers, str(one.trials), f"{one.seconds / 60:.1f}", canaries)
+    return (
+        row.data,
+        row.defense,
+        AUDIT_KINDS[one.kind],
+        *numbers,
+        str(one.trials),
+        f"{one.seconds / 60:.1f}",
+        canaries,
+    )
 
 
-def _of_one_use(one: Finding, shared: int) -> str:
+def _of_one_use(one: AuditFinding, shared: int) -> str:
     """The largest share of a use's mu that is proved, and the median share that correct code shows."""
     uses = [part for part in one.parts if "mu" in part]
     if not uses:

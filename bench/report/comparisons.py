@@ -37,9 +37,6 @@ MOST = 1 << 28  # bytes of the file
 _FIELDS = PairedDifference.__struct_fields__
 
 
-Difference = PairedDifference
-
-
 @dataclass(frozen=True)
 class Side:
     """What is compared: cells of one defense and attack, one per seed."""
@@ -58,13 +55,13 @@ class Comparisons:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known = {(one.what, one.of): one for one in _read(store)}
-        self._used: dict[tuple[str, str], Difference] = {}
+        self._used: dict[tuple[str, str], PairedDifference] = {}
 
-    def leakage(self, first: Side, second: Side) -> Difference | None:
+    def leakage(self, first: Side, second: Side) -> PairedDifference | None:
         """Of the headline figures; None where the two share no measured seed."""
         return self._between("leakage", first, second, _headline, _units)
 
-    def accuracy(self, first: Side, second: Side) -> Difference | None:
+    def accuracy(self, first: Side, second: Side) -> PairedDifference | None:
         """Of the utilities."""
         return self._between("accuracy", first, second, _accuracy, _correct)
 
@@ -88,7 +85,7 @@ class Comparisons:
 
     def _between(
         self, what: str, first: Side, second: Side, figure: Callable[[CellResult], Any], units: Callable[[Any], Any]
-    ) -> Difference | None:
+    ) -> PairedDifference | None:
         theirs = {result.seed: result for result in second.results}
         pairs = [(one, theirs[one.seed]) for one in first.results if one.seed in theirs]
         pairs = [pair for pair in pairs if all("value" in figure(one) for one in pair)]
@@ -112,7 +109,7 @@ def _difference(
     pairs: Sequence[tuple[CellResult, CellResult]],
     figure: Callable[[CellResult], Any],
     units: Callable[[CellResult], Any],
-) -> Difference:
+) -> PairedDifference:
     values, variances, on_the_same = [], [], True
     for pair in pairs:
         values.append(figure(pair[0])["value"] - figure(pair[1])["value"])
@@ -125,7 +122,7 @@ def _difference(
     k, value = len(values), statistics.fmean(values)
     se = max(math.sqrt(sum(variances)) / k, _between_seeds(values))
     p, unmatched = two_sided(value, se), _unmatched(*pairs[0])
-    return Difference(*names, k, value, value - Z * se, value + Z * se, p, on_the_same, unmatched, of)
+    return PairedDifference(*names, k, value, value - Z * se, value + Z * se, p, on_the_same, unmatched, of)
 
 
 def _error(figure: Any) -> float:
@@ -139,7 +136,7 @@ def _between_seeds(values: Sequence[float]) -> float:
 
 
 def _follows(
-    known: Difference,
+    known: PairedDifference,
     names: tuple[str, str, str, str],
     pairs: Sequence[tuple[CellResult, CellResult]],
     figure: Callable[[CellResult], Any],
@@ -203,7 +200,7 @@ def _key(result: CellResult) -> tuple[str, str, str, int]:
     return result.data, result.defense, result.attack, result.seed
 
 
-def _read(store: Store) -> list[Difference]:
+def _read(store: Store) -> list[PairedDifference]:
     """The differences in the file. What is damaged is left out with a Caveat, and computed again."""
     path = store.root / FILE
     try:
@@ -228,7 +225,7 @@ def _read(store: Store) -> list[Difference]:
     return found
 
 
-def _of_row(row: dict[str, Any]) -> Difference:
+def _of_row(row: dict[str, Any]) -> PairedDifference:
     """The difference in a line. Raises Damaged where it is none, or another than was written."""
     if row.keys() != {*_FIELDS, SEAL} or None in row.values():
         raise Damaged("it has fewer or more cells than there are columns")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError
 from bench.core.text import proved_epsilon
-from bench.store.audit_findings import KINDS, Audited, Finding, load
+from bench.store.audit_findings import load
 from bench.store.freshness import finding_digest
+from bench.store.records import AUDIT_KINDS, AuditedRow, AuditFinding
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
@@ -54,7 +55,7 @@ def known(
     return of
 
 
-def fresh(row: Audited, registry: Registry) -> list[Finding]:
+def fresh(row: AuditedRow, registry: Registry) -> list[AuditFinding]:
     """The findings of a row that were made with today's code and packages."""
     from bench.runner.selection import choose
 
@@ -65,7 +66,7 @@ def fresh(row: Audited, registry: Registry) -> list[Finding]:
     return [one for kind, one in row.findings.items() if one.digest == finding_digest(defense, data, kind)]
 
 
-def claim(findings: Iterable[Finding]) -> Claim:
+def claim(findings: Iterable[AuditFinding]) -> Claim:
     """The largest bound of all fresh findings. They share an error of 5 %, so that it holds at 95 %."""
     findings = list(findings)
     if not findings:
@@ -76,4 +77,4 @@ def claim(findings: Iterable[Finding]) -> Claim:
     shown = refuted[0] if refuted and best not in refuted else best
     most = proved_epsilon(shown.most[shared - 1])
     bound = proved_epsilon(shown.lower[shared - 1])
-    return Claim(f"{bound} ({KINDS[shown.kind]}, {shown.trials} trials, at most {most})", bool(refuted))
+    return Claim(f"{bound} ({AUDIT_KINDS[shown.kind]}, {shown.trials} trials, at most {most})", bool(refuted))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bench.games.paired import ranks
-from bench.report.comparisons import Comparisons, Difference, Side
+from bench.report.comparisons import Comparisons, Side
 from bench.report.leaderboard import UNDEFENDED, Cell, EqualClaims, Estimate, Leaderboard, Row, Section, component_name
+from bench.store.differences import PairedDifference
 from bench.store.records import CellResult
 
 REFERENCE = "public_only"  # what anybody has without a single private record
@@ -36,7 +37,7 @@ def _ranked(rows: Sequence[Row], compare: Comparisons) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def _ranks(labels: Sequence[str], difference: Callable[[str, str], Difference | None]) -> dict[str, int]:
+def _ranks(labels: Sequence[str], difference: Callable[[str, str], PairedDifference | None]) -> dict[str, int]:
     def p_value(first: int, i: int) -> float | None:
         found = difference(labels[first], labels[i])
         return found.p if found else None
@@ -67,7 +68,7 @@ def _reduction(reference: dict[str, Cell], cell: Cell, compare: Comparisons) -> 
     return _estimate(compare.leakage(Side(other.results), Side(cell.results)))
 
 
-def _estimate(found: Difference | None) -> Estimate | None:
+def _estimate(found: PairedDifference | None) -> Estimate | None:
     return Estimate(found.value, found.low, found.high) if found else None
 
 

@@ -28,7 +28,7 @@ from bench.store.records import CellResult
 from bench.store.store import Key, Store
 
 if TYPE_CHECKING:
-    from bench.core.dataset import Where
+    from bench.core.dataset import DataLocation
     from bench.runner.registry import Registry
     from bench.runner.request import Request
 
@@ -154,7 +154,7 @@ def folder(into: Path | None, store: Store) -> Iterator[Store]:
     yield again
 
 
-def reachable(cells: Sequence[Cell], into: Store, where: Where) -> tuple[list[Cell], list[str]]:
+def reachable(cells: Sequence[Cell], into: Store, where: DataLocation) -> tuple[list[Cell], list[str]]:
     """The cells whose data set is available, or which are measured already; a note on each data set that is not."""
     ahead = {cell.name for cell in cells if not is_stored(cell, into, into.machine)}
     gone = lacking([cell for cell in cells if cell.name in ahead], where)
@@ -167,7 +167,7 @@ def reachable(cells: Sequence[Cell], into: Store, where: Where) -> tuple[list[Ce
     return [cell for cell in cells if cell.name not in names], notes
 
 
-def lacking(cells: Sequence[Cell], where: Where) -> dict[str, str]:
+def lacking(cells: Sequence[Cell], where: DataLocation) -> dict[str, str]:
     """By label of each data set that cannot be loaded, why not."""
     found: dict[str, str] = {}
     for data in {cell.data.label: cell.data for cell in cells}.values():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.dataset import Data, Where
+from bench.core.dataset import DataLocation, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.randomness import derive, stream
 from bench.core.text import interval
@@ -98,7 +98,7 @@ def measure(
     attack: Choice,
     registry: Registry,
     store: Store,
-    where: Where = Where(),  # noqa: B008 - frozen
+    where: DataLocation = DataLocation(),  # noqa: B008 - frozen
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> ControlResult:
     """Try one attack in both controls, all seeds together, so that their models are trained jointly."""
@@ -155,7 +155,7 @@ def _jointly(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[s
 
 
 def run(
-    attacks: Sequence[Choice], registry: Registry, store: Store, where: Where, progress: Progress
+    attacks: Sequence[Choice], registry: Registry, store: Store, where: DataLocation, progress: Progress
 ) -> list[ControlResult]:
     """The controls of each attack: those that are stored and fresh, and the others measured now."""
     from bench.dp import train
@@ -181,7 +181,14 @@ def run(
 
 
 def _play(
-    attack: Choice, setting: ControlSetting, registry: Registry, store: Store, where: Where, seed: int, *, null: bool
+    attack: Choice,
+    setting: ControlSetting,
+    registry: Registry,
+    store: Store,
+    where: DataLocation,
+    seed: int,
+    *,
+    null: bool,
 ) -> Mapping[str, Any]:
     """The metrics of one seed: trains, attacks and judges as the runner does."""
     from bench.runner import play
@@ -190,7 +197,7 @@ def _play(
     game = attack.component.game
     assert game
     assert game.null_data
-    split: Data = data.component.function(where, stream(seed, "control", data.label), **data.settings)
+    split: Split = data.component.function(where, stream(seed, "control", data.label), **data.settings)
     if setting.random_labels:
         rng = stream(seed, "labels")
         private, holdout, public = (

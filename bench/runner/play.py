@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples, Where, record_keys, shared
+from bench.core.dataset import DataLocation, Examples, Split, record_keys, shared
 from bench.core.digest import digest
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge, Game
@@ -64,17 +64,17 @@ class Played:
     caveats: tuple[str, ...]
 
 
-def split(data: Choice, where: Where, seed: int) -> tuple[Data, tuple[str, ...]]:
+def split(data: Choice, where: DataLocation, seed: int) -> tuple[Split, tuple[str, ...]]:
     """The records of a split, and the caveats about them, which belong to every cell."""
     with caveats_collected() as caveats:
-        parts: Data = data.component.function(where, stream(seed, "split", data.name), **data.settings)
+        parts: Split = data.component.function(where, stream(seed, "split", data.name), **data.settings)
     repeated = sum(len(part) - len(set(record_keys(part))) for part in (parts.private, parts.holdout, parts.public))
     if twice := shared(parts) + repeated:
         raise UserError(f"{data.label} holds {twice} records more than once: split it with bench.core.dataset.split.")
     return parts, tuple(caveats)
 
 
-def release(data: Data, defense: Choice, seed: int) -> Release:
+def release(data: Split, defense: Choice, seed: int) -> Release:
     """Train a defense on a split: what it publishes, and `retrain`, which trains it on the attacker's records.
 
     Raises ValueError where it does not publish exactly what it declares.
@@ -101,7 +101,7 @@ def release(data: Data, defense: Choice, seed: int) -> Release:
     return replace(released, retrain=retrain)
 
 
-def train(data: Data, defense: Choice, seed: int) -> Trained:
+def train(data: Split, defense: Choice, seed: int) -> Trained:
     """Train a defense on a split, measure its utility and compute its guarantee."""
     from bench.dp.train import recording_trainings
 
@@ -138,7 +138,7 @@ def samples(cell: Cell, release: Release) -> dict[str, NDArray[Any]]:
     return {name: eight_bits(row) for name, row in rows.items()}
 
 
-def _correct(release: Release, data: Data, seed: int) -> NDArray[Any]:
+def _correct(release: Release, data: Split, seed: int) -> NDArray[Any]:
     """Which holdout records (n,) the published predictor, or one trained on synthetic records, classifies correctly."""
     predict = release.predict
     if predict is None and release.synthetic is not None:
@@ -161,13 +161,13 @@ def question(cell: Cell) -> tuple[str, str]:
     return _game(cell).name, str(cell.attack.settings.get("of", "private"))
 
 
-def challenge(data: Data, cell: Cell) -> Challenge:
+def challenge(data: Split, cell: Cell) -> Challenge:
     """The challenge of a cell: the same for every defense and attack on this split."""
     game, of = question(cell)
     return _game(cell).challenge(data, stream(cell.seed, "challenge", game, of, data.name), of)
 
 
-def measure(data: Data, cell: Cell, trained: Trained, challenge: Challenge, cache: WeightsCache) -> Played:
+def measure(data: Split, cell: Cell, trained: Trained, challenge: Challenge, cache: WeightsCache) -> Played:
     """Attack one release and judge the answer."""
     from bench.dp.train import recording_trainings
 

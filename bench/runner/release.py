@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.core.component import Choice
-from bench.core.dataset import Data, Where
+from bench.core.dataset import DataLocation, Split
 from bench.core.errors import Caveat, UserError, warn_user
 from bench.core.files import write
 from bench.dp import accounting
@@ -41,7 +41,7 @@ NUMBER = "number of private records"
 class Lint(Protocol):
     """Finds what is wrong with a defense that claims privacy (`bench.lint.linter.lint`)."""
 
-    def __call__(self, choice: Choice, data: Data, seed: int, /) -> Sequence[LintFinding]: ...
+    def __call__(self, choice: Choice, data: Split, seed: int, /) -> Sequence[LintFinding]: ...
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _counts(defense: Choice) -> bool:
     return any(NUMBER in fact for fact in defense.component.public_knowledge)
 
 
-def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint) -> int:
+def run(planned: Sequence[Planned], where: DataLocation, progress: Progress, lint: Lint) -> int:
     """Make each release but those in which the linter finds something, which is reported; the exit code.
 
     Raises UserError where one cannot be made; those before it are complete.
@@ -149,7 +149,7 @@ def run(planned: Sequence[Planned], where: Where, progress: Progress, lint: Lint
     return code
 
 
-def _make(one: Planned, data: Data) -> Mapping[str, bytes]:
+def _make(one: Planned, data: Split) -> Mapping[str, bytes]:
     """Train once and give the files. Raises UserError where training fails or what was spent is no finite epsilon."""
     from bench.dp import train
 

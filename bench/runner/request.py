@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.component import Choice
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ class Request:
 
     grids: tuple[Grid, ...]
     results: Path
-    where: Where
+    where: DataLocation
     reuse_committed: bool = False
     budget: float | None = None

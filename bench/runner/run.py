@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from bench.core.dataset import Data, Where
+from bench.core.dataset import DataLocation, Split
 from bench.core.errors import UserError
 from bench.core.game import Challenge
 from bench.core.progress import Progress
@@ -74,7 +74,7 @@ def run(
 class _Run:
     """The state of one run. code: digest of the list of files that decide numbers (`bench.store.code_release`)."""
 
-    where: Where
+    where: DataLocation
     store: Store
     code: str
     progress: Progress
@@ -88,7 +88,7 @@ class _Run:
 
         cells = [cell for group in groups for cell in group]
         ordered: Iterable[list[Cell]] = self.budget.batches(cells) if self.budget else groups
-        splits: dict[tuple[str, int], tuple[Data, tuple[str, ...]]] = {}
+        splits: dict[tuple[str, int], tuple[Split, tuple[str, ...]]] = {}
 
         def on_training_step(what: str, done: int, steps: int) -> None:
             self._report(f"{what}, step {done} of {steps}")
@@ -109,7 +109,7 @@ class _Run:
     def _report(self, what: str) -> None:
         self.progress.step(what, self.outcome.measured + len(self.outcome.failed), self.total)
 
-    def _measure_group(self, data: Data, caveats: tuple[str, ...], cells: Sequence[Cell]) -> None:
+    def _measure_group(self, data: Split, caveats: tuple[str, ...], cells: Sequence[Cell]) -> None:
         """Train one defense, then play the attacks of its cells that the budget still allows."""
         trained = None
         _reset_peak()
@@ -132,7 +132,7 @@ class _Run:
                 self._save(cell, trained, played)
                 self.outcome.measured += 1
 
-    def _challenges(self, data: Data, cells: Sequence[Cell]) -> dict[tuple[str, str], Challenge]:
+    def _challenges(self, data: Split, cells: Sequence[Cell]) -> dict[tuple[str, str], Challenge]:
         """The challenge of each game, drawn before training: a game that needs more records costs no training."""
         challenges = {}
         for question in dict.fromkeys(map(play.question, cells)):

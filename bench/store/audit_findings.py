@@ -8,14 +8,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from bench.core.files import file_name
-from bench.store.records import AUDIT_KINDS as KINDS
-from bench.store.records import AUDITS, SHARED, AuditedRow
-from bench.store.records import AuditFinding as Finding
+from bench.store.records import AUDITS, AuditedRow, AuditFinding
 from bench.store.store import Store
 
-__all__ = ["ERROR", "KINDS", "RESTS_ON", "SHARED", "Audited", "Finding", "every", "load", "path", "save"]
-
-Audited = AuditedRow
 ERROR = 0.05  # of all audits of a row together
 RESTS_ON = {
     "one_step": "independent Gaussian noise of one size in every step, and sampling as it is accounted",
@@ -29,7 +24,7 @@ def path(store: Store, data: str, defense: str) -> Path:
     return store.root.joinpath(*_place(data, defense))
 
 
-def save(store: Store, defense: str, data: str, finding: Finding) -> Path:
+def save(store: Store, defense: str, data: str, finding: AuditFinding) -> Path:
     """Keep a finding beside those of the other kinds, over an older one of its kind.
 
     Reads, merges and writes under the lock of the store: of audits that end together none is lost.
@@ -42,13 +37,13 @@ def save(store: Store, defense: str, data: str, finding: Finding) -> Path:
         return store.save(AuditedRow(defense, data, findings))
 
 
-def load(store: Store, data: str, defense: str) -> Audited | None:
+def load(store: Store, data: str, defense: str) -> AuditedRow | None:
     """What is stored of a row; None where there is nothing or, with a Caveat, something damaged."""
     found = store.find(AuditedRow, *_place(data, defense))
     return found and _numbers(found)
 
 
-def every(store: Store) -> list[Audited]:
+def every(store: Store) -> list[AuditedRow]:
     """Every row that was audited, by data set and defense."""
     return sorted(map(_numbers, store.every(AuditedRow, AUDITS, 1)), key=lambda row: (row.data, row.defense))
 

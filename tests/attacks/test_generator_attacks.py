@@ -19,7 +19,7 @@ from sklearn.neighbors import KernelDensity
 from attacks import code_reconstruction, nearest_sample, vae_reconstruction
 from bench.conformance import toy_releases
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples, Where
+from bench.core.dataset import DataLocation, Examples, Split
 from bench.core.errors import UserError
 from bench.core.release import Release
 from bench.dp import train
@@ -44,19 +44,19 @@ def _remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     positive.cache_clear()
 
 
-def noise(seed: int = 0, private: int = 40, holdout: int = 40, public: int = 30) -> Data:
+def noise(seed: int = 0, private: int = 40, holdout: int = 40, public: int = 30) -> Split:
     rng = np.random.default_rng(seed)
     sizes = (private, holdout, public)
     parts = (Examples(rng.random((n, 4, 4, 1), np.float32), rng.integers(0, 3, n), 3) for n in sizes)
-    return Data("noise", *parts)
+    return Split("noise", *parts)
 
 
-def asked(data: Data, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
+def asked(data: Split, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(seed))
     return challenge.targets, challenge.ground_truth, challenge.public
 
 
-def fake(data: Data, leak: bool) -> Release:
+def fake(data: Split, leak: bool) -> Release:
     """Everything that a generator and an encoder let out."""
     own = toy_releases.generator_records(data, leak)
     again = Release(NonPrivateDpEvent(), encode=toy_releases.encoder(data, leak=False))
@@ -82,7 +82,7 @@ def auc(ground_truth: NDArray[Any], answer: NDArray[Any]) -> float:
 # Beside the slow way
 
 
-def made_by(data: Data, n: int) -> tuple[Release, NDArray[Any]]:
+def made_by(data: Split, n: int) -> tuple[Release, NDArray[Any]]:
     """A release whose generator always gives the same n records, and these, flat."""
     made = toy_releases.generator(toy_releases.generator_records(data, True))(n, 5)
     return Release(NonPrivateDpEvent(), generate=lambda *_: made), made.x.reshape(n, -1).astype(np.float64)
@@ -335,7 +335,7 @@ def test_an_option_out_of_range_is_one_sentence(name: str, option: dict[str, int
     assert "\n" not in str(caught.value)
 
 
-def test_the_reference_makes_records_of_their_label(digits: Data) -> None:
+def test_the_reference_makes_records_of_their_label(digits: Split) -> None:
     """Nearer to the public mean of its own class than a record of another class is, for every class."""
     made = generator(reference_decoder(digits.public, 0), np.full(10, 0.1))(200, 1)
     means = np.stack([digits.public.x[digits.public.y == k].mean(0).ravel() for k in range(10)])
@@ -354,7 +354,9 @@ def positive(name: str, seen: bool) -> tuple[Release, Targets, NDArray[Any], Exa
         "dp_vaegm": (100, {"steps": 1000, "rate": 0.5, "hidden": (256,), "cosines": 0}),
         "dp_augm": (200, {"steps": 200, "hidden": (512,)}),
     }[name]
-    data = registry.data["digits"].function(Where(), np.random.default_rng(0), private=size, holdout=1300, public=297)
+    data = registry.data["digits"].function(
+        DataLocation(), np.random.default_rng(0), private=size, holdout=1300, public=297
+    )
     defense = registry.defenses[name]
     settings = {**quick(defense), **options, "epsilon": float("inf")}
     release = trained_release(data, Choice(defense, settings), 0)

@@ -23,7 +23,7 @@ from bench.conformance.attack_checks import (
 )
 from bench.conformance.check import Check
 from bench.core.component import Choice, Component
-from bench.core.dataset import Data, Examples, Where
+from bench.core.dataset import DataLocation, Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
@@ -53,8 +53,8 @@ def quick(attack: Component) -> dict[str, Any]:
 
 
 @cache
-def split() -> Data:
-    data: Data = components().data["digits"].function(Where(), np.random.default_rng(0))
+def split() -> Split:
+    data: Split = components().data["digits"].function(DataLocation(), np.random.default_rng(0))
     return data
 
 

@@ -18,13 +18,13 @@ from bench.audit import black_box, full_training, replayed_mechanisms
 from bench.audit.bounds import paired_trials as pairs
 from bench.cli.main import main
 from bench.core.component import Choice, Component
-from bench.core.dataset import Examples, Where
+from bench.core.dataset import DataLocation, Examples
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, optimizer
 from bench.models.federated import server
 from bench.runner import selection
-from bench.store import audit_findings
-from bench.store.audit_findings import Finding
+from bench.store import audit_findings, records
+from bench.store.records import AuditFinding
 from bench.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accounting")
@@ -53,8 +53,8 @@ def choice(kind: Any, words: str) -> Choice:
     return found
 
 
-def audit(defense: str, kind: str = "one_step", trials: int = 800) -> Finding:
-    return audits.audit(choice("defense", defense), choice("data", DATA), kind, trials, Where(), quiet)
+def audit(defense: str, kind: str = "one_step", trials: int = 800) -> AuditFinding:
+    return audits.audit(choice("defense", defense), choice("data", DATA), kind, trials, DataLocation(), quiet)
 
 
 # Pairs
@@ -119,7 +119,7 @@ class FakeRow(audits.AuditRow):
     mechanisms: Any = None
 
 
-def fake(claimed: float, true: float, trials: int = 8_000, seed: int = 0) -> Finding:
+def fake(claimed: float, true: float, trials: int = 8_000, seed: int = 0) -> AuditFinding:
     mechanism = Fake(claimed, true)
     row = FakeRow(choice("defense", "dp_sgd"), split("breast_cancer"), seed, trials // 2, quiet)
     row.mechanisms = replayed_mechanisms.event(mechanism, claimed), [mechanism]
@@ -142,7 +142,7 @@ def test_with_known_noise_the_bound_is_between_half_of_the_true_epsilon_and_all_
 def test_noise_of_one_step_below_what_is_said_is_a_violation_by_itself() -> None:
     """Where a defense has other costs, its whole epsilon may hide that one of its mechanisms leaks."""
     part = {"what": "fake", "noise_multiplier": 2.0, "rate": 1.0, "steps": 1, "mu": [0.6, 0.4, 0.4], "won": 0}
-    found = Finding("one_step", 8.0, DELTA, (3.0,) * 3, (9.0,) * 3, 100, (part,), 1.0, "d")
+    found = AuditFinding("one_step", 8.0, DELTA, (3.0,) * 3, (9.0,) * 3, 100, (part,), 1.0, "d")
     assert found.violated(1)
     assert not found.violated(2)
 
@@ -186,7 +186,7 @@ SMALL = "dp_sgd,epsilon=8,steps=4,hidden=8,features=none"
 def test_training_that_is_right_is_bounded_by_its_claim_and_by_half_of_it() -> None:
     found = audit(SMALL, trials=3_000)
     assert 0.5 * float(found.epsilon) < found.lower[0] < float(found.epsilon)
-    assert not any(found.violated(shared) for shared in audit_findings.SHARED)
+    assert not any(found.violated(shared) for shared in records.SHARED)
     assert found.trials == 3_000
 
 
@@ -225,7 +225,7 @@ def test_the_mechanism_and_the_server_are_audited(monkeypatch: pytest.MonkeyPatc
 def test_the_canary_has_the_longest_contribution_and_the_rest_is_unchanged() -> None:
     given = choice("defense", SMALL)
     data = choice("data", DATA)
-    split = data.component.function(Where(), np.random.default_rng(0), **data.settings)
+    split = data.component.function(DataLocation(), np.random.default_rng(0), **data.settings)
     run = lambda private: given.component.function(private, split.public, seed=0, **given.settings)  # noqa: E731
     _, [door] = replayed_mechanisms.replayed(run, split.private, [], 3)
     assert isinstance(door, replayed_mechanisms.ReplayedTraining)
@@ -283,7 +283,9 @@ def component(function: Any) -> Component:
 
 
 def test_a_release_that_reveals_membership_is_refuted() -> None:
-    found = audits.audit(Choice(component(reveals_membership)), choice("data", DATA), "black_box", 60, Where(), quiet)
+    found = audits.audit(
+        Choice(component(reveals_membership)), choice("data", DATA), "black_box", 60, DataLocation(), quiet
+    )
     assert found.lower == found.most
     assert found.violated(3)
     private = audit("dp_sgd,epsilon=8,steps=2,hidden=8,features=none", "black_box", 20)

@@ -20,9 +20,9 @@ from bench.core.component import Choice
 from bench.core.errors import Caveat
 from bench.report import audit_page, epsilon_column
 from bench.runner import selection
-from bench.store import audit_findings
-from bench.store.audit_findings import Finding
+from bench.store import audit_findings, records
 from bench.store.freshness import cell_digest, finding_digest
+from bench.store.records import AuditFinding
 from bench.store.store import Store
 
 ALPHA, DELTA = 0.05, 1e-5
@@ -33,12 +33,14 @@ def choice(kind: Any, words: str) -> Choice:
     return found
 
 
-def finding(kind: str = "one_step", lower: float = 1.0, digest: str | None = None, **changed: Any) -> Finding:
+def finding(kind: str = "one_step", lower: float = 1.0, digest: str | None = None, **changed: Any) -> AuditFinding:
     known = finding_digest(choice("defense", "dp_sgd"), choice("data", "digits"), kind)
     bounds = (lower, 0.9 * lower, 0.8 * lower)
     values: dict[str, Any] = {"epsilon": 8.0, "trials": 4_000, "parts": ({"what": "training"},), "seconds": 60.0}
     most = (max(7.25, lower),) * 3
-    return Finding(kind=kind, delta=DELTA, lower=bounds, most=most, digest=digest or known, **{**values, **changed})
+    return AuditFinding(
+        kind=kind, delta=DELTA, lower=bounds, most=most, digest=digest or known, **{**values, **changed}
+    )
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_another_row_has_another_fingerprint() -> None:
         finding_digest(choice("defense", words), data, kind)
         for words in ("dp_sgd", "dp_sgd,epsilon=1", "dp_augm")
         for data in (digits, choice("data", "digits,private=300"))
-        for kind in audit_findings.KINDS
+        for kind in records.AUDIT_KINDS
     }
     assert len(every) == 18
 

@@ -22,7 +22,7 @@ from bench.conformance.defense_checks import another_seed_another_release, unmov
 from bench.conformance.dp_checks import passes_the_linter, zero_epsilon_reads_nothing
 from bench.conformance.short_runs import ShortRuns
 from bench.core.component import Choice, Component
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.randomness import stream
 from bench.core.release import Release
 from bench.dp import accounting
@@ -117,7 +117,7 @@ def test_what_is_published_can_be_hidden(name: str) -> None:
         assert release.only({access}).published() == {access}
 
 
-def test_holdout_is_out_of_reach(digits: Data) -> None:
+def test_holdout_is_out_of_reach(digits: Split) -> None:
     """A defense gets two arguments, and the memory behind them holds their own records only."""
     seen: list[tuple[Any, ...]] = []
 
@@ -170,7 +170,7 @@ def test_what_is_generated_is_decoded(name: str, data: str) -> None:
     "mutant",
     ["scale", pytest.param("counts", marks=pytest.mark.slow), "rate", pytest.param("labels", marks=pytest.mark.slow)],
 )
-def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Data) -> None:
+def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Split) -> None:
     def leaky(private: Examples, public: Examples, seed: int) -> Release:
         if mutant == "rate":  # a training parameter that tells how many records the first class has
             return train("dp_sgd", private, public, seed, batch_size=10 + int((private.y == 0).sum()))

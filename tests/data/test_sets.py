@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from conftest import components
 
-from bench.core.dataset import Data, Examples, Where, record_keys, scaled, shared, split
+from bench.core.dataset import DataLocation, Examples, Split, record_keys, scaled, shared, split
 from bench.core.errors import Caveat, UserError
 from bench.data import adult_schema, official_files, tfds_source
 from bench.data.card import FIELDS, card
@@ -47,17 +47,17 @@ def planted(n: int = 60, copies: int = 40) -> Examples:
     return Examples(np.concatenate([x, x[:copies]]), np.concatenate([y, (y[:copies] + 1) % 4]), classes=4)
 
 
-def careless_split(records: Examples, generator: np.random.Generator) -> Data:
+def careless_split(records: Examples, generator: np.random.Generator) -> Split:
     """The mutant: a split that takes copies for different records."""
     a, b, c = np.split(generator.permutation(len(records))[:60], [20, 40])
-    return Data("careless", records[a], records[b], records[c])
+    return Split("careless", records[a], records[b], records[c])
 
 
 def same(a: Examples, b: Examples) -> bool:
     return np.array_equal(a.x, b.x) and np.array_equal(a.y, b.y)
 
 
-def parts(data: Data) -> tuple[Examples, Examples, Examples]:
+def parts(data: Split) -> tuple[Examples, Examples, Examples]:
     return data.private, data.holdout, data.public
 
 
@@ -113,7 +113,7 @@ def test_a_copy_counts_although_its_label_differs_and_the_first_is_kept() -> Non
 
 
 def test_a_split_follows_its_seed() -> None:
-    def draw(seed: int) -> Data:
+    def draw(seed: int) -> Split:
         return split("planted", planted(), rng(seed), private=10, holdout=20, public=25)
 
     assert all(map(same, parts(draw(3)), parts(draw(3))))
@@ -132,7 +132,7 @@ def test_sizes_that_do_not_fit_are_refused_with_the_number_of_distinct_records(s
 @pytest.mark.parametrize("name", SMALL)
 def test_a_set_uses_every_record_by_default_and_lies_in_the_unit_cube(name: str) -> None:
     load = components().data[name].function
-    data = load(Where(), rng())
+    data = load(DataLocation(), rng())
     assert data.name == name
     assert tuple(len(part) for part in parts(data)) == SMALL[name]
     assert shared(data) == 0
@@ -141,29 +141,29 @@ def test_a_set_uses_every_record_by_default_and_lies_in_the_unit_cube(name: str)
         assert part.x.max() <= 1
     assert data.public.x.max() == 1
     assert data.private.shape == {"digits": (8, 8, 1), "breast_cancer": (30,)}[name]
-    assert all(map(same, parts(data), parts(load(Where(), rng()))))
-    assert not same(data.private, load(Where(), rng(1)).private)
-    assert [len(part) for part in parts(load(Where(), rng(), private=7, holdout=5, public=50))] == [7, 5, 50]
+    assert all(map(same, parts(data), parts(load(DataLocation(), rng()))))
+    assert not same(data.private, load(DataLocation(), rng(1)).private)
+    assert [len(part) for part in parts(load(DataLocation(), rng(), private=7, holdout=5, public=50))] == [7, 5, 50]
     with pytest.raises(UserError, match="distinct records"):
-        load(Where(), rng(), private=10**5)
+        load(DataLocation(), rng(), private=10**5)
 
 
-def extreme(data: Data, part: str, value: float) -> Data:
+def extreme(data: Split, part: str, value: float) -> Split:
     """The same split, with one record of a part at an extreme."""
     records: Examples = getattr(data, part)
     x = records.x.copy()
     x[0] = value
-    return Data(**{**vars(data), part: Examples(x, records.y, records.classes)})
+    return Split(**{**vars(data), part: Examples(x, records.y, records.classes)})
 
 
-def careless_scaling(data: Data) -> Data:
+def careless_scaling(data: Split) -> Split:
     """The mutant: ranges over every record."""
     everything = np.concatenate([part.x for part in parts(data)])
     low, high = everything.min(0), everything.max(0)
-    return Data(data.name, *(Examples((p.x - low) / (high - low), p.y, p.classes) for p in parts(data)))
+    return Split(data.name, *(Examples((p.x - low) / (high - low), p.y, p.classes) for p in parts(data)))
 
 
-def moved_by_an_extreme(scale: Callable[[Data], Data], part: str, value: float) -> bool:
+def moved_by_an_extreme(scale: Callable[[Split], Split], part: str, value: float) -> bool:
     """Whether one extreme record of a part changes any other scaled record."""
     records = Examples(rng(2).normal(5, 3, (90, 4)), np.zeros(90), classes=1)
     raw = split("plain", records, rng(), private=30, holdout=30, public=30)
@@ -189,12 +189,12 @@ def test_an_extreme_record_in_a_whole_set_changes_no_other(monkeypatch: pytest.M
     for name, field in (("digits", "images"), ("breast_cancer", "data")):
         load, fetch = components().data[name].function, getattr(sklearn.datasets, f"load_{name}")
         raw = fetch()
-        before = load(Where(), rng())
+        before = load(DataLocation(), rng())
         row = rng().permutation(len(raw.target))[0]  # no copies in these sets: the first record of `private`
         raw[field] = raw[field].copy()
         raw[field][row] = 1e5
         monkeypatch.setattr(sklearn.datasets, f"load_{name}", lambda raw=raw: raw)
-        after = load(Where(), rng())
+        after = load(DataLocation(), rng())
         assert not same(before.private[:1], after.private[:1])
         assert same(before.private[1:], after.private[1:])
         assert same(before.holdout, after.holdout)
@@ -203,7 +203,7 @@ def test_an_extreme_record_in_a_whole_set_changes_no_other(monkeypatch: pytest.M
 
 def test_a_public_part_too_small_to_scale_by_is_refused() -> None:
     with pytest.raises(UserError, match="public=1 records are too few"):
-        components().data["breast_cancer"].function(Where(), rng(), public=1)
+        components().data["breast_cancer"].function(DataLocation(), rng(), public=1)
 
 
 # sets through TensorFlow Datasets
@@ -224,7 +224,7 @@ def test_a_missing_set_is_refused_in_two_seconds_even_where_resolving_hangs(offl
         import json, socket, sys, time
         from pathlib import Path
         import numpy as np
-        from bench.core.dataset import Where
+        from bench.core.dataset import DataLocation
         from bench.core.errors import UserError
         from bench.runner.registry import discover
 
@@ -232,7 +232,7 @@ def test_a_missing_set_is_refused_in_two_seconds_even_where_resolving_hangs(offl
         socket.getaddrinfo = lambda *a, **k: (resolved.append(a), time.sleep(60))
         start = time.monotonic()
         try:
-            load(Where(Path({str(tmp_path)!r}), {offline}), np.random.default_rng())
+            load(DataLocation(Path({str(tmp_path)!r}), {offline}), np.random.default_rng())
         except UserError as error:
             print(json.dumps([time.monotonic() - start, str(error), "tensorflow" in sys.modules, bool(resolved)]))
     """
@@ -277,7 +277,7 @@ def test_an_incomplete_folder_is_refused_by_the_missing_file(tmp_path: Path) -> 
     for file in official_files.IDX[:3]:
         (tmp_path / "mnist" / file).touch()
     with pytest.raises(UserError, match=f"mnist lacks {official_files.IDX[3]}"):
-        components().data["mnist"].function(Where(tmp_path, offline=True), rng())
+        components().data["mnist"].function(DataLocation(tmp_path, offline=True), rng())
 
 
 def test_half_of_a_prepared_set_is_never_taken_for_a_whole(nothing_prepared: Path) -> None:
@@ -285,10 +285,10 @@ def test_half_of_a_prepared_set_is_never_taken_for_a_whole(nothing_prepared: Pat
     half.mkdir(parents=True)
     (half / "mnist-train.tfrecord-00000-of-00001").touch()
     with pytest.raises(UserError, match="not on this machine"):  # what a killed preparation leaves
-        components().data["mnist"].function(Where(offline=True), rng())
+        components().data["mnist"].function(DataLocation(offline=True), rng())
     half.rename(half.with_name("3.0.1"))
     with pytest.raises(UserError, match=r"3\.0\.1 is only a part"):  # what a killed copy leaves
-        components().data["mnist"].function(Where(offline=True), rng())
+        components().data["mnist"].function(DataLocation(offline=True), rng())
 
 
 def files_of(name: str) -> Path:
@@ -315,14 +315,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def where(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Where:
+def where(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> DataLocation:
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
-    return Where(DATA, offline=True)
+    return DataLocation(DATA, offline=True)
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_images_come_through_the_real_builder(
-    name: str, where: Where, prepared: Path, capsys: pytest.CaptureFixture[str]
+    name: str, where: DataLocation, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files_of(name)
     load = components().data[name].function
@@ -335,7 +335,7 @@ def test_images_come_through_the_real_builder(
     assert not list(prepared.glob("**/*incomplete*")), "the preparation left something behind"
     assert tfds_source.columns_once(name, where, prepared) is tfds_source.columns_once(name, where, prepared)
     # Prepared now, so it is found without the files and without the network.
-    assert same(load(Where(offline=True), rng()).public, data.public)
+    assert same(load(DataLocation(offline=True), rng()).public, data.public)
 
 
 def test_a_prepared_set_that_is_not_the_whole_one_is_refused(nothing_prepared: Path) -> None:
@@ -347,11 +347,11 @@ def test_a_prepared_set_that_is_not_the_whole_one_is_refused(nothing_prepared: P
     builder = tfds.builder("mnist", data_dir=nothing_prepared)
     builder.download_and_prepare(download_config=config)
     with pytest.raises(UserError, match=r"mnist/3\.0\.1 does not hold the mnist of its authors"):
-        components().data["mnist"].function(Where(offline=True), rng())
+        components().data["mnist"].function(DataLocation(offline=True), rng())
     file = next(Path(builder.data_dir).glob("*train.tfrecord*"))
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"mnist/3\.0\.1 cannot be read .* delete it"):
-        components().data["mnist"].function(Where(offline=True), rng())
+        components().data["mnist"].function(DataLocation(offline=True), rng())
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_a_damaged_official_file_is_refused_by_name_and_leaves_nothing(
     damaged[len(damaged) // 2] ^= 1
     (folder / file).write_bytes(damaged)
     with pytest.raises(UserError, match=f"{file} from {folder} is damaged"):
-        components().data["mnist"].function(Where(tmp_path / "files", offline=True), rng())
+        components().data["mnist"].function(DataLocation(tmp_path / "files", offline=True), rng())
     assert not list(nothing_prepared.glob("mnist/*"))
     assert not list(nothing_prepared.glob("incomplete*"))
 
@@ -380,7 +380,7 @@ OWN = {"att_faces": (200, 120, 80), "adult": (20000, 14000, 7000), "location30":
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_set_of_our_own_comes_through_its_builder(
-    name: str, where: Where, prepared: Path, capsys: pytest.CaptureFixture[str]
+    name: str, where: DataLocation, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files_of(name)
     load = components().data[name].function
@@ -390,7 +390,7 @@ def test_a_set_of_our_own_comes_through_its_builder(
     assert shared(data) == 0
     assert (data.private.x.min() >= 0) & (data.private.x.max() <= 1)
     assert not list(prepared.glob("**/*incomplete*"))
-    assert same(load(Where(offline=True), rng()).public, data.public)
+    assert same(load(DataLocation(offline=True), rng()).public, data.public)
     assert not same(load(where, rng(1)).public, data.public)
     with pytest.raises(UserError, match="distinct records"):
         load(where, rng(), private=10**6)
@@ -401,7 +401,7 @@ def test_a_set_of_our_own_comes_through_its_builder(
             assert (columns.sum(1) == 1).all()
 
 
-def test_pictures_are_those_of_the_archive_and_every_person_is_in_every_part(where: Where) -> None:
+def test_pictures_are_those_of_the_archive_and_every_person_is_in_every_part(where: DataLocation) -> None:
     with np.load(files_of("att_faces") / "att_faces.npz") as held:
         pictures, people = held["images"], held["labels"]
     for size in (112, 56, 28):
@@ -420,7 +420,7 @@ def test_pictures_are_those_of_the_archive_and_every_person_is_in_every_part(whe
             components().data["att_faces"].function(where, rng(), size=size)
 
 
-def test_census_records_say_what_the_official_lines_say(where: Where) -> None:
+def test_census_records_say_what_the_official_lines_say(where: DataLocation) -> None:
     """Read again by splitting lines, and written as words; only what the features leave out is left out."""
     lines = [line for file in ("adult.data", "adult.test") for line in (files_of("adult") / file).open()]
     cells = [line.strip().rstrip(".").split(", ") for line in lines if line.count(",") == 14]
@@ -454,7 +454,7 @@ def test_a_scale_of_the_census_reads_no_record() -> None:
     assert first.shape == (2, max(a.stop for a in adult_schema.attributes().values()))
 
 
-def test_a_place_that_is_not_there_is_refused(where: Where) -> None:
+def test_a_place_that_is_not_there_is_refused(where: DataLocation) -> None:
     files_of("location30")
     assert components().data["location30"].function(where, rng(), attribute=7).attributes[0].name == "place_7"
     for place in (446, -1):
@@ -477,7 +477,7 @@ def test_a_damaged_file_of_our_own_sets_is_refused_by_name(file: str, nothing_pr
     folder.chmod(0o755)
     flipped(folder / file)
     with pytest.raises(UserError, match=f"{file} from {folder} is damaged"):
-        components().data[name].function(Where(tmp_path / "files", offline=True), rng())
+        components().data[name].function(DataLocation(tmp_path / "files", offline=True), rng())
     assert not list(nothing_prepared.glob(f"{name}/*"))
     assert not list(nothing_prepared.glob("incomplete*"))
 
@@ -485,7 +485,7 @@ def test_a_damaged_file_of_our_own_sets_is_refused_by_name(file: str, nothing_pr
 @pytest.mark.parametrize("name", OWN)
 def test_a_missing_set_of_our_own_is_one_sentence(name: str, nothing_prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{name} is not on this machine and --offline") as caught:
-        components().data[name].function(Where(tmp_path, offline=True), rng())
+        components().data[name].function(DataLocation(tmp_path, offline=True), rng())
     assert all(file in str(caught.value) for file in official_files.SETS[name].names)
     assert str(caught.value).count(". ") == 0
 
@@ -530,7 +530,7 @@ def test_an_archive_of_anything_else_is_refused(fault: str, nothing_prepared: Pa
     if fault == "no archive":
         path.write_bytes(b"<html>moved</html>")
     with pytest.raises(UserError, match=r"att_faces\.zip from .* is damaged") as caught:
-        components().data["att_faces"].function(Where(tmp_path, offline=True), rng())
+        components().data["att_faces"].function(DataLocation(tmp_path, offline=True), rng())
     assert "\n" not in str(caught.value)
     assert not list(nothing_prepared.glob("att_faces/*"))
 
@@ -592,7 +592,7 @@ def test_health_records_say_what_the_survey_says() -> None:
     from statsmodels.datasets import randhie as shipped
 
     raw = shipped.load_pandas().data
-    data = randhie.randhie(Where(), rng())
+    data = randhie.randhie(DataLocation(), rng())
     assert shared(data) == 0
     assert sum(map(len, parts(data))) == 2760 == len(raw.drop(columns="mdvis").drop_duplicates())
     assert [one.name for one in data.attributes] == ["health", "individual_plan"]
@@ -606,15 +606,15 @@ def test_health_records_say_what_the_survey_says() -> None:
         assert (part.x.min() >= 0) & (part.x.max() <= 1)
         assert (part.x[:, 5:9].sum(1) == 1).all()
         assert [naive[*x[:5], x[5:9].argmax(), x[9]] for x in part.x] == part.y.tolist()
-    assert randhie.randhie(Where(), rng(), attribute="individual_plan").attributes[0].name == "individual_plan"
+    assert randhie.randhie(DataLocation(), rng(), attribute="individual_plan").attributes[0].name == "individual_plan"
     with pytest.raises(UserError, match="no attribute 'helth': did you mean 'health'"):
-        randhie.randhie(Where(), rng(), attribute="helth")
+        randhie.randhie(DataLocation(), rng(), attribute="helth")
 
 
 def test_health_records_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(randhie, "CONTENT", "of another version")
     with pytest.raises(UserError, match="statsmodels ships another randhie"):
-        randhie.randhie(Where(), rng())
+        randhie.randhie(DataLocation(), rng())
 
 
 UNSEEN = {"texas100": texas100.texas100, "drebin215": drebin215.drebin215}
@@ -628,7 +628,9 @@ def bits(name: str, n: int = 80) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
     return x, np.arange(n) % 8 // 5 if name == "drebin215" else np.arange(n) % 100
 
 
-def small(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[list[str]], Any] = list) -> Where:
+def small(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[list[str]], Any] = list
+) -> DataLocation:
     """A folder with a small file of the official form; `edit` changes its lines of features in place."""
     from bench.data import tfds_builders
 
@@ -655,7 +657,7 @@ def small(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, edit: Callab
         for constant, content in {"APPS": counts, "CALLS": x.shape[1]}.items():
             monkeypatch.setattr(tfds_builders, constant, content)
     monkeypatch.setitem(official_files.SETS, name, replace(official_files.SETS[name], records=len(x)))
-    return Where(folder, offline=True)
+    return DataLocation(folder, offline=True)
 
 
 @pytest.mark.parametrize("name", UNSEEN)
@@ -716,7 +718,7 @@ def test_what_is_no_archive_and_no_table_is_refused(name: str, nothing_prepared:
     (tmp_path / name).mkdir()
     (tmp_path / name / official_files.SETS[name].files[0]).write_bytes(b"<html>moved</html>")
     with pytest.raises(UserError, match="is damaged"):
-        UNSEEN[name](Where(tmp_path, offline=True), rng())
+        UNSEEN[name](DataLocation(tmp_path, offline=True), rng())
 
 
 def test_a_feature_left_open_counts_as_not_found(
@@ -735,7 +737,7 @@ def test_a_feature_left_open_counts_as_not_found(
 @pytest.mark.parametrize("offline", [True, False])
 def test_a_set_that_nobody_may_download_says_from_where(offline: bool, nothing_prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is downloaded by hand, from https://figshare\.com/") as caught:
-        drebin215.drebin215(Where(tmp_path, offline), rng())
+        drebin215.drebin215(DataLocation(tmp_path, offline), rng())
     assert "connect to the network" not in str(caught.value)
     assert str(tmp_path / "drebin215") in str(caught.value)
 
@@ -747,7 +749,7 @@ SLOW = {"mnist": pytest.mark.slow, "fashion_mnist": pytest.mark.slow}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in components().data])
-def test_every_set_has_a_card_whose_size_is_that_of_its_records(name: str, where: Where) -> None:
+def test_every_set_has_a_card_whose_size_is_that_of_its_records(name: str, where: DataLocation) -> None:
     component = components().data[name]
     fields = card(component)
     assert all(fields.values()), "a card is five lines of the docstring: " + ", ".join(FIELDS)

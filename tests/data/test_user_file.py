@@ -17,7 +17,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples, Where, record_keys, shared
+from bench.core.dataset import DataLocation, Examples, Split, record_keys, shared
 from bench.core.errors import Caveat, UserError
 from bench.data import user_file, user_file_parser
 from bench.data.card import FIELDS, card
@@ -57,15 +57,15 @@ def chosen(path: Path, options: str = "label=target") -> Choice:
     return found
 
 
-def load(path: Path, options: str = "label=target", seed: int = 0) -> Data:
+def load(path: Path, options: str = "label=target", seed: int = 0) -> Split:
     found = chosen(path, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
-        data: Data = found.component.function(Where(), np.random.default_rng(seed), **found.settings)
+        data: Split = found.component.function(DataLocation(), np.random.default_rng(seed), **found.settings)
     return data
 
 
-def parts(data: Data) -> tuple[Examples, Examples, Examples]:
+def parts(data: Split) -> tuple[Examples, Examples, Examples]:
     return data.private, data.holdout, data.public
 
 
@@ -128,13 +128,13 @@ def test_what_is_not_public_decides_nothing(people: Path) -> None:
 def test_with_bounds_nothing_is_read_off_any_record(people: Path) -> None:
     bounds = people.with_suffix(".bounds.yaml")
     with pytest.warns(Caveat, match="the range of age, income and the values of city"):
-        chosen(people).component.function(Where(), np.random.default_rng(0), **chosen(people).settings)
+        chosen(people).component.function(DataLocation(), np.random.default_rng(0), **chosen(people).settings)
     bounds.write_text("age: [0, 120]\nincome: [0, 1e6]\ncity: [Rome, Bern]\n")
     public = int(np.random.default_rng(0).permutation(N)[0]) + 1
     assert not moved(people, table(), public)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = chosen(people).component.function(Where(), np.random.default_rng(0), **chosen(people).settings)
+        data = chosen(people).component.function(DataLocation(), np.random.default_rng(0), **chosen(people).settings)
     assert data.private.shape == (4,)
     assert (data.private.x[:, 2:].sum(1) == 0).any(), "a value that nobody listed is none of the values"
 
@@ -298,7 +298,7 @@ def test_arrays_become_pictures_or_features(tmp_path: Path) -> None:
     assert load(flat, "label=kind").private.classes == 2
     bare = chosen(arrays(tmp_path / "bare.npz", low=None, high=None), "")
     with pytest.warns(Caveat, match="the range of x"):
-        bare.component.function(Where(), np.random.default_rng(0), **bare.settings)
+        bare.component.function(DataLocation(), np.random.default_rng(0), **bare.settings)
 
 
 NPZ: dict[str, tuple[dict[str, Any], str]] = {
@@ -373,7 +373,7 @@ def test_a_file_changed_under_a_run_is_refused(people: Path) -> None:
     user_file.read_once.cache_clear()
     write(people, table(seed=1))
     with pytest.raises(UserError, match="was changed while it was read"):
-        before.component.function(Where(), np.random.default_rng(0), **before.settings)
+        before.component.function(DataLocation(), np.random.default_rng(0), **before.settings)
 
 
 def test_a_card_says_what_is_assumed_public(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -425,7 +425,7 @@ def test_a_plain_data_set_is_what_it_was() -> None:
     [digits] = choose(REGISTRY, "data", "digits")
     assert digits.label == "digits"
     assert digits.settings == {"private": 1000, "holdout": 500, "public": 297}
-    data = digits.component.function(Where(), np.random.default_rng(3), **digits.settings)
+    data = digits.component.function(DataLocation(), np.random.default_rng(3), **digits.settings)
     held = b"".join(part.x.tobytes() + part.y.tobytes() for part in parts(data))
     assert hashlib.sha256(held).hexdigest().startswith("871a2ced3a0e0637"), "as before files could be given"
     with pytest.raises(UserError, match="did you mean 'digits'"):

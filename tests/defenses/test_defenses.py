@@ -15,7 +15,7 @@ import defenses.dp_merf
 import defenses.dp_sgd
 import defenses.dp_vaegm
 from bench.core import images
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import UserError
 from bench.core.randomness import derive, stream
 from bench.core.release import Release
@@ -80,7 +80,7 @@ def private_parts(witness: Witness) -> list[Examples]:
 # DP-AuGM
 
 
-def test_augm_classifier_sees_encoded_public_records_only(cancer: Data, witness: Witness) -> None:
+def test_augm_classifier_sees_encoded_public_records_only(cancer: Split, witness: Witness) -> None:
     release = train("dp_augm", cancer.private, cancer.public)
     assert release.encode
     [(seen, _)] = witness.classified
@@ -96,7 +96,7 @@ def test_augm_classifier_sees_encoded_public_records_only(cancer: Data, witness:
     assert equal(parts, seen)
 
 
-def test_augm_predicts_through_its_encoder(cancer: Data, witness: Witness) -> None:
+def test_augm_predicts_through_its_encoder(cancer: Split, witness: Witness) -> None:
     """A record moved where the encoder does not look keeps its answer; moved anywhere else it does not."""
     release = train("dp_augm", cancer.private, cancer.public, hidden=(5,), code_dim=4, steps=20, classifier_steps=50)
     assert release.encode
@@ -115,7 +115,7 @@ def test_augm_predicts_through_its_encoder(cancer: Data, witness: Witness) -> No
     assert np.abs(release.predict(x + anywhere) - release.predict(x)).max() > 0.05
 
 
-def test_augm_never_reads_private_labels(cancer: Data) -> None:
+def test_augm_never_reads_private_labels(cancer: Split) -> None:
     first = train("dp_augm", cancer.private, cancer.public)
     others = Examples(cancer.private.x, 1 - cancer.private.y, 2)
     second = train("dp_augm", others, cancer.public)
@@ -130,7 +130,7 @@ def test_augm_never_reads_private_labels(cancer: Data) -> None:
     assert not np.allclose(third.predict(cancer.holdout.x), first.predict(cancer.holdout.x)), "the check sees nothing"
 
 
-def test_an_encoder_that_was_never_trained_reads_no_private_record(cancer: Data) -> None:
+def test_an_encoder_that_was_never_trained_reads_no_private_record(cancer: Split) -> None:
     others = Examples(1 - cancer.private.x, cancer.private.y, 2)
     name, public = "federated_dp_augm", cancer.public
     first, second = (train(name, private, public, encoder="random") for private in (cancer.private, others))
@@ -151,7 +151,7 @@ def test_an_encoder_that_was_never_trained_reads_no_private_record(cancer: Data)
 
 @pytest.mark.parametrize("name", ["dp_vaegm", "dp_cvaegm", "dp_merf"])
 def test_classifiers_of_generators_see_roughened_synthetic_records_only(
-    name: str, digits: Data, witness: Witness, monkeypatch: pytest.MonkeyPatch
+    name: str, digits: Split, witness: Witness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed: list[Examples] = []
 
@@ -176,7 +176,7 @@ def test_classifiers_of_generators_see_roughened_synthetic_records_only(
     assert equal(last, seen)
 
 
-def test_vaegm_has_a_vae_and_a_stream_a_class_and_cvaegm_one_for_all(digits: Data, witness: Witness) -> None:
+def test_vaegm_has_a_vae_and_a_stream_a_class_and_cvaegm_one_for_all(digits: Split, witness: Witness) -> None:
     train("dp_vaegm", digits.private, digits.public)
     train("dp_cvaegm", digits.private, digits.public)
     (_, parts, seeds), _, (pooled, [everybody], _), _ = witness.trained
@@ -220,7 +220,7 @@ def test_a_conditional_vae_gives_each_label_its_own_pictures() -> None:
 # DP-SGD
 
 
-def test_sgd_trains_the_one_classifier_privately_and_reads_nothing_public(cancer: Data, witness: Witness) -> None:
+def test_sgd_trains_the_one_classifier_privately_and_reads_nothing_public(cancer: Split, witness: Witness) -> None:
     release = train("dp_sgd", cancer.private, cancer.public)
     [(seen, _)] = witness.classified
     assert equal(seen, cancer.private)
@@ -232,7 +232,7 @@ def test_sgd_trains_the_one_classifier_privately_and_reads_nothing_public(cancer
     assert np.array_equal(release.predict(cancer.holdout.x), other.predict(cancer.holdout.x))
 
 
-def test_sgd_of_pictures_is_linear_on_their_scattering(digits: Data, witness: Witness) -> None:
+def test_sgd_of_pictures_is_linear_on_their_scattering(digits: Split, witness: Witness) -> None:
     train("dp_sgd", digits.private, digits.public)
     train("dp_sgd", digits.private, digits.public, features="none")
     (scattered, _), (raw, _) = witness.classified
@@ -242,7 +242,7 @@ def test_sgd_of_pictures_is_linear_on_their_scattering(digits: Data, witness: Wi
     assert [net.hidden for net in nets_seen] == [(), (64,)]
 
 
-def test_sgd_refuses_scattering_of_what_is_no_picture(cancer: Data) -> None:
+def test_sgd_refuses_scattering_of_what_is_no_picture(cancer: Split) -> None:
     with pytest.raises(UserError, match="need pictures"):
         train("dp_sgd", cancer.private, cancer.public, features="scattering")
     with pytest.raises(UserError, match="did you mean 'scattering'"):
@@ -264,7 +264,7 @@ def test_the_published_model_is_the_one_that_predicts(name: str, data: str) -> N
 
 
 @pytest.mark.parametrize("name", [name for name, one in components().defenses.items() if "engine" in one.options])
-def test_the_engines_give_the_same_defense(name: str, cancer: Data) -> None:
+def test_the_engines_give_the_same_defense(name: str, cancer: Split) -> None:
     """Whoever doubts the one pass can ask for TensorFlow Privacy's way, noise and all."""
     first, second = (train(name, cancer.private, cancer.public, engine=engine) for engine in ENGINES)
     assert first.predict
@@ -279,7 +279,7 @@ def test_the_engines_give_the_same_defense(name: str, cancer: Data) -> None:
 @pytest.mark.parametrize(
     "option", ["schedule=cosine", "ema=0.5", "momentum=0.5", "clip_networks=true", "optimizer=sgd"]
 )
-def test_an_option_of_training_reaches_it(option: str, cancer: Data, witness: Witness) -> None:
+def test_an_option_of_training_reaches_it(option: str, cancer: Split, witness: Witness) -> None:
     """Whichever private defense has it: the recipe of its private training changes in that and nothing else."""
     word, value = option.split("=")
     for name, one in components().defenses.items():
@@ -303,7 +303,7 @@ def test_an_option_of_training_reaches_it(option: str, cancer: Data, witness: Wi
       "teachers=0", "queries=-1", "threshold=1", "threshold=nan",
       "frequencies=0", "bandwidth=-1", "drawn=1", "digits=0", "beta=0", "gamma=nan"],
 )  # fmt: skip
-def test_an_option_out_of_range_is_one_sentence(option: str, digits: Data) -> None:
+def test_an_option_out_of_range_is_one_sentence(option: str, digits: Split) -> None:
     """Whichever defense has the option, before anything is trained at length."""
     having = [name for name, one in components().defenses.items() if option.partition("=")[0] in one.options]
     assert having
@@ -329,7 +329,7 @@ def test_every_option_says_what_it_means_and_its_default_is_allowed(name: str) -
         assert said.allows(component.options[option]), option
 
 
-def test_groups_of_options_are_options_like_any_other(cancer: Data, witness: Witness) -> None:
+def test_groups_of_options_are_options_like_any_other(cancer: Split, witness: Witness) -> None:
     """One by one or as a group they give the same recipe; a defense has its own defaults of a common group."""
     having = {name for name, one in components().defenses.items() if "momentum" in one.options}
     assert having == {"dp_augm", "dp_sgd", "dp_vaegm", "dp_cvaegm"}

@@ -12,7 +12,7 @@ from noise_checks import variance_fits
 from numpy.typing import NDArray
 
 import defenses.pca_encoder as pca
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import UserError
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, networks
@@ -83,7 +83,7 @@ def test_noise_of_the_matrix_is_symmetric_and_of_the_right_scale() -> None:
             assert not variance_fits(numbers, wrong)
 
 
-def test_without_noise_they_are_the_principal_components(cancer: Data) -> None:
+def test_without_noise_they_are_the_principal_components(cancer: Split) -> None:
     release = train("pca_encoder", cancer.private, cancer.public, epsilon=math.inf, code_dim=4)
     assert release.encode
     centred = flat(cancer.private) - flat(cancer.public).mean(0)
@@ -105,7 +105,7 @@ def test_components_are_the_leading_eigenvectors_largest_first() -> None:
 
 
 @pytest.mark.parametrize("asked", [1.0, 8.0])
-def test_pca_spends_one_gaussian_mechanism(asked: float, digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pca_spends_one_gaussian_mechanism(asked: float, digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     gaussian = gaussian_mechanism.gaussian
     monkeypatch.setattr(gaussian_mechanism, "gaussian", lambda *given: (calls.append(given), gaussian(*given))[1])
@@ -116,7 +116,7 @@ def test_pca_spends_one_gaussian_mechanism(asked: float, digits: Data, monkeypat
     assert 0.98 * asked < accounting.claim(release.dp_event, 200)["epsilon"] <= asked
 
 
-def test_the_encoder_of_components_is_one_linear_layer(digits: Data) -> None:
+def test_the_encoder_of_components_is_one_linear_layer(digits: Split) -> None:
     release = train("pca_encoder", digits.private, digits.public, code_dim=20)
     assert isinstance(release.encode, networks.Published)
     kernel, bias = release.encode.model.get_weights()
@@ -127,7 +127,7 @@ def test_the_encoder_of_components_is_one_linear_layer(digits: Data) -> None:
     assert release.model.layers[0] is release.encode.model
 
 
-def test_pca_never_reads_private_labels(cancer: Data) -> None:
+def test_pca_never_reads_private_labels(cancer: Split) -> None:
     others = Examples(cancer.private.x, 1 - cancer.private.y, 2)
     first, second = (train("pca_encoder", private, cancer.public) for private in (cancer.private, others))
     assert first.predict
@@ -136,7 +136,7 @@ def test_pca_never_reads_private_labels(cancer: Data) -> None:
     assert first.dp_event == second.dp_event
 
 
-def test_more_components_than_features_are_all_of_them_and_too_many_features_are_refused(cancer: Data) -> None:
+def test_more_components_than_features_are_all_of_them_and_too_many_features_are_refused(cancer: Split) -> None:
     release = train("pca_encoder", cancer.private, cancer.public, code_dim=500)
     assert release.encode
     assert release.encode(cancer.holdout.x).shape == (120, 30)
@@ -146,7 +146,7 @@ def test_more_components_than_features_are_all_of_them_and_too_many_features_are
 
 
 @pytest.mark.parametrize("name", ["dp_augm", "random_encoder", "pca_encoder"])
-def test_what_comes_after_the_encoder_is_one_piece(name: str, cancer: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_after_the_encoder_is_one_piece(name: str, cancer: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same classifier of codes for each, so that what differs between them is the encoder."""
     asked: list[dict[str, Any]] = []
     downstream = published_encoder.downstream
@@ -162,7 +162,7 @@ def test_what_comes_after_the_encoder_is_one_piece(name: str, cancer: Data, monk
     assert release.model.layers[0] is release.encode.model  # type: ignore[attr-defined]
 
 
-def test_the_floor_is_the_standard_classifier_of_public_records(cancer: Data) -> None:
+def test_the_floor_is_the_standard_classifier_of_public_records(cancer: Split) -> None:
     """Of nothing else: other public labels, another answer."""
     release = train("public_only", cancer.private, cancer.public, classifier_steps=200)
     assert release.predict

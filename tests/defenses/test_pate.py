@@ -13,7 +13,7 @@ from noise_checks import variance_fits
 from numpy.typing import NDArray
 
 import defenses.pate as pate
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism
 from bench.dp.recipe import Recipe
@@ -70,7 +70,7 @@ def without(examples: Examples, row: int) -> Examples:
 # Teachers
 
 
-def test_every_record_has_one_teacher_whatever_the_others_are(digits: Data) -> None:
+def test_every_record_has_one_teacher_whatever_the_others_are(digits: Split) -> None:
     rows = pate.assigned(digits.private, TEACHERS, 0)
     assert sorted(np.concatenate(rows)) == list(range(len(digits.private)))
     keys = [digits.private.x[own].tobytes() for own in rows]
@@ -95,7 +95,7 @@ def test_teachers_are_drawn_evenly_and_by_the_seed() -> None:
     assert abs(together - 400) < 6 * math.sqrt(360)
 
 
-def test_nothing_in_training_depends_on_how_many_records_there_are(digits: Data, seen: Seen) -> None:
+def test_nothing_in_training_depends_on_how_many_records_there_are(digits: Split, seen: Seen) -> None:
     for private in (digits.private, without(digits.private, 0), digits.private[:50]):
         run(private, digits.public)
     first, second, third = (recipe for recipe, _ in seen.teachers)
@@ -103,7 +103,7 @@ def test_nothing_in_training_depends_on_how_many_records_there_are(digits: Data,
     assert first.rate == 1  # every record in each step, so no count decides who is in it
 
 
-def test_teachers_without_records_vote_too(digits: Data, seen: Seen) -> None:
+def test_teachers_without_records_vote_too(digits: Split, seen: Seen) -> None:
     few = digits.private[:3]
     release = run(few, digits.public, teachers=20)
     assert sum(len(part) == 0 for part in seen.teachers[0][1]) >= 17
@@ -126,7 +126,7 @@ def test_the_histogram_is_what_a_loop_counts() -> None:
     assert np.array_equal(pate.histogram(votes, 5), slow)
 
 
-def test_one_record_moves_one_vote_a_query_at_most(digits: Data, seen: Seen) -> None:
+def test_one_record_moves_one_vote_a_query_at_most(digits: Split, seen: Seen) -> None:
     """Measured on neighbours, one with a record of another class in place of nothing: the bounds hold and are met."""
     public = digits.public
     odd = Examples(1 - digits.private.x[:1], digits.private.y[:1], 10)
@@ -151,7 +151,7 @@ def test_one_record_moves_one_vote_a_query_at_most(digits: Data, seen: Seen) -> 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.4])
 @pytest.mark.parametrize("epsilon", [1.0, 8.0])
-def test_what_is_noised_is_what_is_accounted(epsilon: float, threshold: float, digits: Data, seen: Seen) -> None:
+def test_what_is_noised_is_what_is_accounted(epsilon: float, threshold: float, digits: Split, seen: Seen) -> None:
     release = run(digits.private, digits.public, epsilon=epsilon, threshold=threshold)
     looks = 2 if threshold else 1
     assert len(seen.noised) == looks
@@ -167,7 +167,7 @@ def test_what_is_noised_is_what_is_accounted(epsilon: float, threshold: float, d
         assert not variance_fits(seen.noise[0], wrong)
 
 
-def test_without_privacy_the_plurality_labels_every_public_record(digits: Data, seen: Seen) -> None:
+def test_without_privacy_the_plurality_labels_every_public_record(digits: Split, seen: Seen) -> None:
     release = run(digits.private, digits.public, epsilon=math.inf, queries=0)
     [(votes, _, _)] = seen.noised
     assert len(votes) == len(digits.public)
@@ -188,7 +188,7 @@ def test_as_many_queries_as_the_noise_allows() -> None:
 # The student
 
 
-def test_the_student_never_sees_a_label_of_a_public_record(digits: Data, seen: Seen) -> None:
+def test_the_student_never_sees_a_label_of_a_public_record(digits: Split, seen: Seen) -> None:
     relabelled = Examples(digits.public.x, 9 - digits.public.y, 10)
     first, second = (run(digits.private, public) for public in (digits.public, relabelled))
     assert first.predict
@@ -201,7 +201,7 @@ def test_the_student_never_sees_a_label_of_a_public_record(digits: Data, seen: S
     assert len({x.tobytes() for x in student.x} & known.keys()) == 60
 
 
-def test_confident_answers_alone_are_kept(digits: Data, seen: Seen) -> None:
+def test_confident_answers_alone_are_kept(digits: Split, seen: Seen) -> None:
     run(digits.private, digits.public, threshold=0.4, steps=20)
     (votes, _, _), (top, _, _) = seen.noised
     clear = top + seen.noise[1] >= 0.4 * TEACHERS
@@ -212,7 +212,7 @@ def test_confident_answers_alone_are_kept(digits: Data, seen: Seen) -> None:
     assert release.predict
 
 
-def test_students_learn_what_teachers_know(digits: Data) -> None:
+def test_students_learn_what_teachers_know(digits: Split) -> None:
     """Luck would be 0.1; the labels of the public records are of no help, for they are gone."""
     nameless = Examples(digits.public.x, np.zeros(len(digits.public), int), 10)
     release = pate.pate(digits.private, nameless, seed=0, epsilon=math.inf, teachers=5)

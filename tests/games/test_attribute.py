@@ -21,7 +21,7 @@ from bench.conformance.check import Check, Skip
 from bench.conformance.toy_games import CLASSES, EVERYBODY, SIGMAS, VALUES, people, sigmas
 from bench.conformance.toy_releases import knower
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.release import Map, Release
 from bench.games import ATTRIBUTE, AttributeTargets, metrics, paired
@@ -31,7 +31,7 @@ from bench.models.attribute_imputer import impute
 ATTACKS = sorted(name for name, attack in components().attacks.items() if attack.game is ATTRIBUTE)
 
 
-def vars_of(data: Data, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def vars_of(data: Split, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     part: Examples = getattr(data, name)
     return part.x, part.y
 
@@ -40,11 +40,11 @@ def released(predict: Map) -> Release:
     return Release(NonPrivateDpEvent(), predict=predict)
 
 
-def asked(data: Data, seed: int = 0) -> Any:
+def asked(data: Split, seed: int = 0) -> Any:
     return ATTRIBUTE.challenge(data, np.random.default_rng(seed))
 
 
-def judged(answer: NDArray[Any], data: Data, baseline: NDArray[Any] | None = None) -> dict[str, Any]:
+def judged(answer: NDArray[Any], data: Split, baseline: NDArray[Any] | None = None) -> dict[str, Any]:
     challenge = asked(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
@@ -52,7 +52,7 @@ def judged(answer: NDArray[Any], data: Data, baseline: NDArray[Any] | None = Non
         return dict(ATTRIBUTE.judge(answer, baseline, challenge, np.random.default_rng(0)))
 
 
-def play(function: Callable[..., Any], data: Data, predict: Map, **options: Any) -> dict[str, Any]:
+def play(function: Callable[..., Any], data: Split, predict: Map, **options: Any) -> dict[str, Any]:
     challenge = asked(data)
     return judged(function(released(predict), challenge.targets, challenge.public, seed=0, **options), data)
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import components
 from numpy.typing import NDArray
 
-from bench.core.dataset import Data, Examples, Where
+from bench.core.dataset import DataLocation, Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
@@ -41,8 +41,8 @@ def _remember(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @cache
-def digits() -> Data:
-    data: Data = components().data["digits"].function(Where(), np.random.default_rng(0), **SIZES)
+def digits() -> Split:
+    data: Split = components().data["digits"].function(DataLocation(), np.random.default_rng(0), **SIZES)
     return data
 
 
@@ -129,7 +129,7 @@ def test_an_answer_that_is_no_pictures_is_refused(spoil: Any) -> None:
 def test_a_single_class_cannot_be_asked_about() -> None:
     one = digits().private[np.flatnonzero(digits().private.y == 1)]
     with pytest.raises(UserError, match="too few classes"):
-        GAN_LEAKAGE.challenge(Data("one", one, one, one), np.random.default_rng(0))
+        GAN_LEAKAGE.challenge(Split("one", one, one, one), np.random.default_rng(0))
 
 
 def test_the_sheet_shows_true_reconstructed_and_blind() -> None:

@@ -14,7 +14,7 @@ from dp_accounting import NoOpDpEvent
 from numpy.typing import NDArray
 
 from bench.core.component import missing
-from bench.core.dataset import Data, Examples, Where, record_keys
+from bench.core.dataset import DataLocation, Examples, Split, record_keys
 from bench.core.digest import digest
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
@@ -27,7 +27,7 @@ from bench.models.ssim import own_ssim, ssim
 SIGMAS = 4.7534  # one-sided 1e-6
 
 
-def drawn(seed: int = 0, classes: int = 5, sizes: tuple[int, int, int] = (150, 100, 80), side: int = 8) -> Data:
+def drawn(seed: int = 0, classes: int = 5, sizes: tuple[int, int, int] = (150, 100, 80), side: int = 8) -> Split:
     """Pictures of a shape a class with much noise: what is fresh is as near to private records as to public ones."""
     rng = np.random.default_rng(seed)
     means = np.random.default_rng(99).random((classes, side, side, 1))
@@ -35,7 +35,7 @@ def drawn(seed: int = 0, classes: int = 5, sizes: tuple[int, int, int] = (150, 1
     for size in sizes:
         y = rng.permutation(np.arange(size) % classes)
         made.append(Examples(np.clip(means[y] + 0.1 * rng.normal(size=(size, side, side, 1)), 0, 1), y, classes))
-    return Data("drawn", *made)
+    return Split("drawn", *made)
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_contact_sheet_shows_truth_answer_and_blind_answer() -> None:
 
 
 def test_evaluation_network_knows_digits_that_were_moved_or_have_noise_and_is_sure_of_its_seed() -> None:
-    data: Data = components().data["digits"].function(Where(), np.random.default_rng(0))
+    data: Split = components().data["digits"].function(DataLocation(), np.random.default_rng(0))
     predict = evaluation_network.evaluation_network(data.holdout, 3, steps=300)
     rng = np.random.default_rng(0)
     noisy = data.private.x + 0.3 * rng.standard_normal(data.private.x.shape).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.core.dataset import Data, Examples, record_keys
+from bench.core.dataset import Examples, Split, record_keys
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.games import GAMES, MEMBERSHIP, Targets, metrics
@@ -19,17 +19,17 @@ from bench.games import membership as games
 ERROR_RATE = 1e-6
 
 
-def drawn(seed: int, private: int, holdout: int, shift: float = 0.0, public: int = 4) -> Data:
+def drawn(seed: int, private: int, holdout: int, shift: float = 0.0, public: int = 4) -> Split:
     rng = np.random.default_rng(seed)
 
     def part(size: int, shift: float) -> Examples:
         x = np.clip(0.3 + shift + 0.2 * rng.normal(size=(size, 2, 3)), 0, 1)
         return Examples(x, rng.integers(0, 3, size), 3)
 
-    return Data("drawn", part(private, 0.0), part(holdout, shift), part(public, 0.0))
+    return Split("drawn", part(private, 0.0), part(holdout, shift), part(public, 0.0))
 
 
-def asked(data: Data, rng: np.random.Generator, of: str = "private") -> tuple[Targets, np.ndarray]:
+def asked(data: Split, rng: np.random.Generator, of: str = "private") -> tuple[Targets, np.ndarray]:
     drawn = MEMBERSHIP.challenge(data, rng, of)
     return drawn.targets, drawn.ground_truth
 

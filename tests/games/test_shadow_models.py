@@ -17,7 +17,7 @@ from scipy.stats import binom
 from attacks.lira import logits
 from attacks.rmia import true_probability
 from bench.core.component import Choice
-from bench.core.dataset import Data, Examples, record_keys
+from bench.core.dataset import Examples, Split, record_keys
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
@@ -29,7 +29,7 @@ from bench.models.classifier import classify
 from bench.runner import play
 
 
-def asked(data: Data, of: str = "private", seed: int = 0) -> Challenge:
+def asked(data: Split, of: str = "private", seed: int = 0) -> Challenge:
     return MEMBERSHIP.challenge(data, np.random.default_rng(seed), of)
 
 
@@ -81,7 +81,7 @@ def test_the_first_shadows_are_the_same_however_many_follow() -> None:
     assert not np.array_equal(parts(50, 20, 5, seed=1), parts(50, 20, 5, seed=2))
 
 
-def test_a_shadow_sees_the_records_that_it_is_said_to_have_seen(digits: Data) -> None:
+def test_a_shadow_sees_the_records_that_it_is_said_to_have_seen(digits: Split) -> None:
     challenge, spy = asked(digits), Spy()
     trained = train_shadows(spy.release, challenge.targets, challenge.public, 6)
     targets = challenge.targets
@@ -97,7 +97,7 @@ def test_a_shadow_sees_the_records_that_it_is_said_to_have_seen(digits: Data) ->
     assert len({seed for _, seed, _ in spy.calls}) == 6
 
 
-def test_in_a_question_about_public_records_these_are_drawn(digits: Data) -> None:
+def test_in_a_question_about_public_records_these_are_drawn(digits: Split) -> None:
     """What is out of a shadow's public records is in nothing of it: the private ones are of neither side."""
     challenge, spy = asked(digits, "public"), Spy()
     trained = train_shadows(spy.release, challenge.targets, challenge.public, 4)
@@ -109,7 +109,7 @@ def test_in_a_question_about_public_records_these_are_drawn(digits: Data) -> Non
     assert member_share(challenge.targets) == pytest.approx(100 / 160)
 
 
-def test_one_shadow_is_refused_in_one_sentence(digits: Data) -> None:
+def test_one_shadow_is_refused_in_one_sentence(digits: Split) -> None:
     challenge = asked(digits)
     with pytest.raises(UserError, match=r"at least 2 shadows.*not 1"):
         train_shadows(Spy().release, challenge.targets, challenge.public, 1)
@@ -118,7 +118,7 @@ def test_one_shadow_is_refused_in_one_sentence(digits: Data) -> None:
 # The same shadows for everybody who asks
 
 
-def test_neither_order_nor_who_is_known_changes_a_shadow(digits: Data) -> None:
+def test_neither_order_nor_who_is_known_changes_a_shadow(digits: Split) -> None:
     """Seeds come from the records' content; so the order of the question, in which a secret could hide, is not seen."""
     challenge, first, second = asked(digits), Spy(), Spy()
     targets = challenge.targets
@@ -135,7 +135,7 @@ def test_neither_order_nor_who_is_known_changes_a_shadow(digits: Data) -> None:
     assert another.calls[0][1] != first.calls[0][1]
 
 
-def test_attacks_share_their_shadows(digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attacks_share_their_shadows(digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After LiRA has trained its shadows, jointly by rounds, RMIA trains nothing; the runner seeds them differently."""
     rounds: list[int] = []
     jointly = shadow_models.train_jointly
@@ -165,7 +165,7 @@ ALL = [pytest.param(name, marks=pytest.mark.slow) for name in ("none", "dp_augm"
 
 
 @pytest.mark.parametrize("name", ["dp_sgd", *ALL])
-def test_a_shadow_is_the_defense_on_its_records(name: str, digits: Data) -> None:
+def test_a_shadow_is_the_defense_on_its_records(name: str, digits: Split) -> None:
     """It is what the defense's own function makes of the same records and seed, noise and all."""
     defense = components().defenses[name]
     choice = Choice(defense, quick(defense))
@@ -184,7 +184,7 @@ def test_a_shadow_is_the_defense_on_its_records(name: str, digits: Data) -> None
     [logits, pytest.param(lambda p, y: np.log(true_probability(p, y)), marks=pytest.mark.slow)],
     ids=["lira", "rmia"],
 )
-def test_shadows_of_the_undefended_model_are_doubted(digits: Data, statistic: Any) -> None:
+def test_shadows_of_the_undefended_model_are_doubted(digits: Split, statistic: Any) -> None:
     """The mutant: a defended release beside shadows that were trained without the defense."""
     defense = components().defenses["dp_sgd"]
     challenge = asked(digits)
@@ -229,7 +229,7 @@ def test_a_constant_release_is_like_its_shadows() -> None:
 # Questions
 
 
-def test_shadows_are_asked_once_each_for_all_records(digits: Data) -> None:
+def test_shadows_are_asked_once_each_for_all_records(digits: Split) -> None:
     sizes: list[int] = []
 
     def predict(x: NDArray[Any]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import components, quick
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.dp import gaussian_mechanism, instrumentation, networks
 from bench.dp.layers import Single
 from bench.dp.networks import Classifier
@@ -82,7 +82,7 @@ def test_steps_are_those_of_training() -> None:
     ("dp_vaegm", 1, 0, 0), ("pate", 0, 1, 0), ("federated_client_dp", 0, 0, 2), ("none", 0, 0, 0),
 ])  # fmt: skip
 def test_what_is_released_is_seen_and_nobody_observes_afterwards(
-    name: str, trained: int, summed: int, averaged: int, cancer: Data
+    name: str, trained: int, summed: int, averaged: int, cancer: Split
 ) -> None:
     component = components().defenses[name]
     with watching() as seen:

@@ -19,7 +19,7 @@ from planted import GROUPS
 from planted.bug import CLAIMS, Bug, small, units
 
 from bench.core.component import Choice, defense
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.release import Release
 from bench.dp import accounting, training_loop
 from bench.lint import probe_run
@@ -54,7 +54,7 @@ def test_the_default_bugs_are_planted() -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=slow_unless(name in DEFAULT_BUGS)) for name in BUGS])
-def test_a_planted_bug_is_flagged(name: str, cancer: Data) -> None:
+def test_a_planted_bug_is_flagged(name: str, cancer: Split) -> None:
     [found] = BUGS[name].found(cancer, 0)
     assert found.what
     assert "\n" not in found.what
@@ -63,7 +63,7 @@ def test_a_planted_bug_is_flagged(name: str, cancer: Data) -> None:
 
 
 @pytest.mark.slow
-def test_returning_an_earlier_step_of_some_trainings_is_flagged(cancer: Data) -> None:
+def test_returning_an_earlier_step_of_some_trainings_is_flagged(cancer: Split) -> None:
     """The best step may be the last one of a training that is tried, so another is tried."""
     right = training_loop.fit
 
@@ -80,16 +80,16 @@ def test_returning_an_earlier_step_of_some_trainings_is_flagged(cancer: Data) ->
     "bug",
     [pytest.param(bug, id=bug.name, marks=slow_unless(bug.name in DEFAULT_RIGHT)) for bug in GROUPS["right"]],
 )
-def test_correct_code_is_not_flagged(bug: Bug, cancer: Data) -> None:
+def test_correct_code_is_not_flagged(bug: Bug, cancer: Split) -> None:
     assert bug.found(cancer, 1, whole=True, most=9) == ()
 
 
-def test_a_defense_without_a_claim_is_not_linted(cancer: Data) -> None:
+def test_a_defense_without_a_claim_is_not_linted(cancer: Split) -> None:
     assert lint(Choice(components().defenses["none"]), cancer, 0) == ()
     assert lint(Choice(small.component, {"epsilon": math.inf}), cancer, 0) == ()
 
 
-def test_a_defense_that_fails_is_not_clean(cancer: Data) -> None:
+def test_a_defense_that_fails_is_not_clean(cancer: Split) -> None:
     def fails(private: Examples, public: Examples, *, seed: int) -> Any:
         raise ZeroDivisionError("no such class")
 
@@ -137,7 +137,7 @@ FAILING: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_a_defense_that_fails_gets_a_sentence(name: str, cancer: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defense_that_fails_gets_a_sentence(name: str, cancer: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_run, "TIME_LIMIT", 0.5 if name == "hangs" else 600)
     does, said = FAILING[name]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import UserError
 from bench.dp import networks
 from bench.models import code_decoder
@@ -25,7 +25,7 @@ def error(decode: networks.Published, encode: Any, records: Examples) -> float:
     return float(np.square(decode(encode(records.x)) - records.x).mean())
 
 
-def test_brings_back_records_that_it_never_saw(digits: Data) -> None:
+def test_brings_back_records_that_it_never_saw(digits: Split) -> None:
     """Well below the error of the mean record where codes hold everything, and not where they hold nothing."""
     nothing = float(np.square(digits.public.x.mean(0) - digits.holdout.x).mean())
     decode = trained_decoder(mixed, digits.public, 1, steps=600)
@@ -39,7 +39,7 @@ def test_brings_back_records_that_it_never_saw(digits: Data) -> None:
     assert error(blank, constant, digits.holdout) > 0.99 * nothing
 
 
-def test_pairs_that_do_not_belong_together_are_caught(digits: Data) -> None:
+def test_pairs_that_do_not_belong_together_are_caught(digits: Split) -> None:
     """The mutant: trained on codes of other records it is no better than the mean record."""
     nothing = float(np.square(digits.public.x.mean(0) - digits.holdout.x).mean())
 
@@ -50,7 +50,7 @@ def test_pairs_that_do_not_belong_together_are_caught(digits: Data) -> None:
     assert error(decode, mixed, digits.holdout) > 0.9 * nothing
 
 
-def test_a_number_of_the_code_that_never_varies_does_not_blow_up(digits: Data) -> None:
+def test_a_number_of_the_code_that_never_varies_does_not_blow_up(digits: Split) -> None:
     """Constant over public records, other elsewhere: divided by its spread it would drown the rest."""
 
     def encode(x: NDArray[Any]) -> NDArray[Any]:
@@ -66,14 +66,14 @@ def mixed_beside_zero(x: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([mixed(x), np.zeros((len(x), 1), np.float32)], axis=1)
 
 
-def test_same_seed_same_decoder(digits: Data) -> None:
+def test_same_seed_same_decoder(digits: Split) -> None:
     codes = mixed(digits.holdout.x)
     first, again, other = (trained_decoder(mixed, digits.public, seed, steps=5)(codes) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_the_model_is_the_map_up_to_its_end(digits: Data) -> None:
+def test_the_model_is_the_map_up_to_its_end(digits: Split) -> None:
     decode = trained_decoder(mixed, digits.public, 1, steps=5)
     codes = mixed(digits.holdout.x)
     logits = np.asarray(decode.model(codes), np.float64)
@@ -90,12 +90,12 @@ def test_loss_is_the_cross_entropy_of_the_record_alone() -> None:
     assert np.allclose(np.asarray(found), naive, atol=1e-5)
 
 
-def test_an_empty_layer_is_one_sentence(digits: Data) -> None:
+def test_an_empty_layer_is_one_sentence(digits: Split) -> None:
     with pytest.raises(UserError, match="at least 1 unit"):
         trained_decoder(mixed, digits.public, 1, hidden=(0,))
 
 
-def test_it_is_trained_by_the_one_training(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_trained_by_the_one_training(digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it is remembered, and trains beside others."""
     asked: list[Any] = []
     train = code_decoder.train

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import split
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import UserError
 from bench.core.randomness import derive
 from bench.dp import accounting, sampling, training_loop
@@ -34,7 +34,7 @@ def flat(weights: Weights) -> np.ndarray[Any, Any]:
     return np.concatenate([np.ravel(w) for w in weights])
 
 
-def made(data: Data, **changed: Any) -> Federation:
+def made(data: Split, **changed: Any) -> Federation:
     return federation(data.private, Plan(**{**SMALL, **changed}), 0)
 
 
@@ -61,7 +61,7 @@ class Echo:
 
 @pytest.mark.parametrize("privacy", [None, Privacy(0.5, 1.0)], ids=["plain", "dp"])
 @pytest.mark.parametrize("models", [1, 2])
-def test_steps_in_two_goes_are_the_steps_in_one(privacy: Privacy | None, models: int, digits: Data) -> None:
+def test_steps_in_two_goes_are_the_steps_in_one(privacy: Privacy | None, models: int, digits: Split) -> None:
     recipe = Recipe(made(digits).terms.net, 7, 0.1, 20.0, 0.1, privacy=privacy)
     parts, seeds = [digits.private, digits.public][:models], [1, 2][:models]
     ends = []
@@ -79,7 +79,7 @@ def test_steps_in_two_goes_are_the_steps_in_one(privacy: Privacy | None, models:
         training.run(1)
 
 
-def test_noise_is_never_drawn_twice(digits: Data) -> None:
+def test_noise_is_never_drawn_twice(digits: Split) -> None:
     """Set back to the same weights, a step that clips everything to nothing moves by other noise than the last."""
     recipe = Recipe(made(digits).terms.net, 2, 1.0, 1.0, 1.0, optimizer="sgd", privacy=Privacy(1e-3, 1e3))
     training = training_loop.Training([recipe], [digits.private], [1])
@@ -94,7 +94,7 @@ def test_noise_is_never_drawn_twice(digits: Data) -> None:
 # --- who holds what ---
 
 
-def test_clients_share_no_record_and_hold_few_classes(digits: Data) -> None:
+def test_clients_share_no_record_and_hold_few_classes(digits: Split) -> None:
     y = digits.private.y
     for plan in (Plan(), Plan(clients=20, classes_each=3), Plan(clients=1, classes_each=10)):
         rows = partition(y, 10, plan, 0)
@@ -112,7 +112,7 @@ def test_clients_share_no_record_and_hold_few_classes(digits: Data) -> None:
 # --- what is computed ---
 
 
-def test_it_is_federated_averaging(digits: Data) -> None:
+def test_it_is_federated_averaging(digits: Split) -> None:
     """Against a loop over clients, steps and records' gradients that shares nothing with it but the lots and seeds."""
     tf = tensorflow()
     fed = made(digits, clients=3, classes_each=4)
@@ -137,7 +137,7 @@ def test_it_is_federated_averaging(digits: Data) -> None:
 
 
 @pytest.mark.parametrize("clients", [1, 5])
-def test_one_step_on_everything_is_gradient_descent_on_pooled_records(clients: int, digits: Data) -> None:
+def test_one_step_on_everything_is_gradient_descent_on_pooled_records(clients: int, digits: Split) -> None:
     fed = made(digits, clients=clients, classes_each=10 // clients, local_steps=1, batch_size=10**6, rounds=8)
     assert fed.rate == 1
     n = len(digits.private)
@@ -148,14 +148,14 @@ def test_one_step_on_everything_is_gradient_descent_on_pooled_records(clients: i
     np.testing.assert_allclose(flat(fed.trained()), flat(central.weights), rtol=0, atol=1e-5)
 
 
-def test_the_global_model_learns(digits: Data) -> None:
+def test_the_global_model_learns(digits: Split) -> None:
     release = federated(digits.private, digits.public, seed=0, rounds=40, local_steps=10, hidden=(32,))
     assert release.predict
     assert (release.predict(digits.holdout.x).argmax(1) == digits.holdout.y).mean() > 0.75
 
 
 @pytest.mark.parametrize("share", [0.1, 0.01])
-def test_a_share_of_the_parameters_is_sent_the_largest_changes(share: float, digits: Data) -> None:
+def test_a_share_of_the_parameters_is_sent_the_largest_changes(share: float, digits: Split) -> None:
     whole, part = made(digits), made(digits, upload=share)
     total = len(flat(whole.start()))
     for full, sparse in zip(whole.updates(), part.updates(), strict=True):
@@ -168,7 +168,7 @@ def test_a_share_of_the_parameters_is_sent_the_largest_changes(share: float, dig
             assert np.abs(other[~kept]).max() <= np.abs(other[kept]).min() + 1e-6
 
 
-def test_a_share_of_the_parameters_is_fetched_the_largest_changes(digits: Data) -> None:
+def test_a_share_of_the_parameters_is_fetched_the_largest_changes(digits: Split) -> None:
     fed = made(digits, download=0.25)
     honest = fed.honest_clients(0)
     before = [flat(own) for own in honest.local]
@@ -185,7 +185,7 @@ def test_a_share_of_the_parameters_is_fetched_the_largest_changes(digits: Data) 
         assert moved[fetched].min() >= moved[~fetched].max() - 1e-6
 
 
-def test_selective_sgd_still_learns(digits: Data) -> None:
+def test_selective_sgd_still_learns(digits: Split) -> None:
     """A tenth of the parameters both ways (Shokri and Shmatikov 2015, figure 6)."""
     options: dict[str, Any] = {"clients": 3, "classes_each": 10, "rounds": 40, "local_steps": 10, "hidden": (32,)}
     release = federated(digits.private, digits.public, seed=0, upload=0.1, download=0.1, **options)
@@ -340,7 +340,7 @@ def test_an_update_answers_one_request(mutant: bool, monkeypatch: pytest.MonkeyP
         held.receive(good)  # the round is over
 
 
-def test_a_refused_client_leaves_the_run_as_if_it_had_not_come(digits: Data) -> None:
+def test_a_refused_client_leaves_the_run_as_if_it_had_not_come(digits: Split) -> None:
     fed = made(digits)
     alone = fed.join()
     for change in (lambda w: poisoned(w, math.nan), lambda w: poisoned(w, 1e6), lambda w: w[1:]):
@@ -356,7 +356,7 @@ def test_a_refused_client_leaves_the_run_as_if_it_had_not_come(digits: Data) -> 
 # --- the protocol ---
 
 
-def test_who_joins_hears_every_global_model_and_cannot_touch_it(digits: Data) -> None:
+def test_who_joins_hears_every_global_model_and_cannot_touch_it(digits: Split) -> None:
     fed = made(digits)
     entered: list[Echo] = []
 
@@ -381,7 +381,7 @@ def test_who_joins_hears_every_global_model_and_cannot_touch_it(digits: Data) ->
     assert np.array_equal(flat(again.parameters), flat(run.parameters))
 
 
-def test_the_server_sees_the_run_that_was_published(digits: Data) -> None:
+def test_the_server_sees_the_run_that_was_published(digits: Split) -> None:
     fed = made(digits)
     seen = list(fed.updates())
     assert [(one.round, one.client) for one in seen[:6]] == [(1, f"client {k}") for k in range(5)] + [(2, "client 0")]
@@ -395,13 +395,13 @@ def test_the_server_sees_the_run_that_was_published(digits: Data) -> None:
     assert first.round == 1
 
 
-def test_the_joined_run_has_noise_of_its_own(digits: Data) -> None:
+def test_the_joined_run_has_noise_of_its_own(digits: Split) -> None:
     """With the noise of the honest run in it, the difference of the two would be free of noise."""
     fed = federation(digits.private, Plan(**SMALL), 0, privacy=Privacy(1e-4, 1e4))
     assert not np.array_equal(flat(fed.join().parameters), flat(fed.trained()))
 
 
-def test_an_honest_client_speaks_flower(digits: Data) -> None:
+def test_an_honest_client_speaks_flower(digits: Split) -> None:
     fed = made(digits)
     client = fed.honest_clients(0).members[1]
     weights, examples, answer = client.fit(fed.start(), {"round": 1, "token": "x"})
@@ -426,7 +426,7 @@ def test_a_plan_out_of_range_is_one_sentence(changed: dict[str, Any]) -> None:
 # --- the defenses ---
 
 
-def test_dp_sgd_in_clients_accounts_the_steps_that_run(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dp_sgd_in_clients_accounts_the_steps_that_run(digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[list[Recipe], int]] = []
 
     class Counted(training_loop.Training):
@@ -493,7 +493,7 @@ def test_clients_are_selected_by_chance() -> None:
     assert abs(total - 2000 * 0.3) < SIGMAS * math.sqrt(2000 * 0.3 * 0.7)
 
 
-def test_a_client_dp_server_shows_its_updates_to_nobody(digits: Data) -> None:
+def test_a_client_dp_server_shows_its_updates_to_nobody(digits: Split) -> None:
     release = federated_client_dp(digits.private, digits.public, seed=0, rounds=2, local_steps=2)
     assert release.updates is None
     assert 7.6 < accounting.claim(release.dp_event, 200)["epsilon"] <= 8.0001
@@ -504,7 +504,7 @@ def test_a_client_dp_server_shows_its_updates_to_nobody(digits: Data) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["dp", "random"])
-def test_codes_are_what_clients_train_on_and_no_epsilon_is_claimed(encoder: str, digits: Data) -> None:
+def test_codes_are_what_clients_train_on_and_no_epsilon_is_claimed(encoder: str, digits: Split) -> None:
     release = federated_dp_augm(
         digits.private, digits.public, seed=0, encoder=encoder, encoder_steps=4, rounds=2, local_steps=2
     )
@@ -522,7 +522,7 @@ def test_codes_are_what_clients_train_on_and_no_epsilon_is_claimed(encoder: str,
         federated_dp_augm(digits.private, digits.public, seed=0, encoder="randm")
 
 
-def test_a_run_starts_where_it_says(digits: Data) -> None:
+def test_a_run_starts_where_it_says(digits: Split) -> None:
     fed = made(split("digits"))
     run = Run(fed.start())
     next(fed.play("honest", run))

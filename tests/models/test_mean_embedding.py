@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import chi2
 
 from bench.core import images
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.dp import accounting, networks
 from bench.dp import train as training
 from bench.dp.layers import Single
@@ -77,7 +77,7 @@ def test_the_median_distance_is_that_of_pairs() -> None:
     assert median_distance(np.repeat(np.eye(2), [99, 1], 0), (2,), 0) == pytest.approx(math.sqrt(2), rel=0.05)
 
 
-def test_without_noise_sums_are_the_sums(cancer: Data) -> None:
+def test_without_noise_sums_are_the_sums(cancer: Split) -> None:
     x, y = cancer.private.x, cancer.private.y
     found, counts = sums(x, y, math.inf, 0)
     own = features(FLAT, x)
@@ -85,7 +85,7 @@ def test_without_noise_sums_are_the_sums(cancer: Data) -> None:
     np.testing.assert_allclose(counts, np.bincount(y), rtol=1e-5)
 
 
-def test_a_record_moves_the_sums_by_the_sensitivity_and_no_more(cancer: Data) -> None:
+def test_a_record_moves_the_sums_by_the_sensitivity_and_no_more(cancer: Split) -> None:
     """Neighbours under one noise: what differs is the record, as long as the noise is for, wherever it lies."""
     x, y = cancer.private.x[:50].copy(), cancer.private.y[:50].copy()
     x[-1] *= 1e6
@@ -102,7 +102,7 @@ def scale_p(values: NDArray[Any], sigma: float) -> float:
     return 2 * min(chi2.cdf(square, values.size), chi2.sf(square, values.size))
 
 
-def test_noise_has_the_accounted_scale_and_is_fresh(cancer: Data) -> None:
+def test_noise_has_the_accounted_scale_and_is_fresh(cancer: Split) -> None:
     x, y = cancer.private.x, cancer.private.y
     exact = sums(x, y, math.inf, 0)
     first, second = (
@@ -118,7 +118,7 @@ def test_noise_has_the_accounted_scale_and_is_fresh(cancer: Data) -> None:
 
 
 @pytest.mark.parametrize("asked", [0.1, 1.0, 8.0])
-def test_one_gaussian_mechanism_is_what_is_accounted(asked: float, cancer: Data) -> None:
+def test_one_gaussian_mechanism_is_what_is_accounted(asked: float, cancer: Split) -> None:
     [fit] = training.train(embedding_recipe(FLAT, 2, 100, asked), [cancer.private], [0])
     recipe = embedding_recipe(FLAT, 2, 100, asked)
     assert recipe.privacy
@@ -126,7 +126,7 @@ def test_one_gaussian_mechanism_is_what_is_accounted(asked: float, cancer: Data)
     assert 0.99 * asked < accounting.epsilon(fit.dp_event, 1e-5) <= asked * (1 + 1e-6)
 
 
-def test_the_defense_lets_nothing_else_train_on_private_records(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_defense_lets_nothing_else_train_on_private_records(digits: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """One private training, of one step over all records; the generator is handed what left it."""
     seen: list[tuple[Any, Any]] = []
     train = training.train

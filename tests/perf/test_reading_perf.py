@@ -19,7 +19,7 @@ import pytest
 from cells import cell as made
 
 from bench.cli.table import publish
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.report import cost_estimate
 from bench.runner.cell import Cell, playable
 from bench.runner.registry import Registry, discover
@@ -68,7 +68,7 @@ def test_reading_cells_over_parsing_their_json(benchmark: Any, tmp_path: Path, w
     def work() -> None:
         store = Store(tmp_path)  # a new one has read nothing yet
         if what == "plan":
-            rows = cost_estimate.make(Request((one,), tmp_path, Where()), store)
+            rows = cost_estimate.make(Request((one,), tmp_path, DataLocation()), store)
             assert sum(row.stored for row in rows) == len(cells)
             return
         if what == "board":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.core.component import Choice
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.games import MEMBERSHIP
 from bench.runner.registry import discover
 from bench.runner.run import run
@@ -21,7 +21,7 @@ def test_lira_with_64_shadows_on_digits(benchmark: Any, request: pytest.FixtureR
     if not (request.config.getoption("benchmark_enable") or request.config.getoption("benchmark_only")):
         pytest.skip("a timing: pytest tests/perf --benchmark-enable")
     found = discover()
-    data = found.data["digits"].function(Where(), np.random.default_rng(0))
+    data = found.data["digits"].function(DataLocation(), np.random.default_rng(0))
     release = run.release(data, Choice(found.defenses["none"]), 0)
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     lira = found.attacks["lira"].function

@@ -19,7 +19,7 @@ from setuptools import find_packages
 
 import bench
 from bench.core.component import missing
-from bench.core.dataset import Data, Examples, Where, shared, split
+from bench.core.dataset import DataLocation, Examples, Split, shared, split
 from bench.data.card import card
 from bench.games import MEMBERSHIP
 from bench.runner.registry import discover
@@ -162,7 +162,7 @@ def plugins(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def digits() -> Data:
+def digits() -> Split:
     """Real digits: 600 private, 600 holdout."""
     from sklearn.datasets import load_digits
 
@@ -229,7 +229,7 @@ def test_example_attack_sees_what_leaks_and_nothing_else(plugins, digits):
 def test_example_data_set_has_its_card_and_its_parts(plugins):
     component = discover(plugins=plugins).data["wine"]
     assert all(card(component).values())
-    data = component.function(Where(), np.random.default_rng(0), **component.options)
+    data = component.function(DataLocation(), np.random.default_rng(0), **component.options)
     assert [len(part) for part in (data.private, data.holdout, data.public)] == [80, 50, 48]
     assert (data.private.shape, data.private.classes, shared(data)) == ((13,), 3, 0)
 

@@ -14,7 +14,7 @@ from cells import cell as made
 
 from bench.cli.main import main
 from bench.core.component import Choice, Kind
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.core.errors import UserError
 from bench.report import budget as budgets
 from bench.report import cost_estimate
@@ -96,7 +96,7 @@ def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool
 
 
 def planned(store: Store, *grids: Grid) -> list[cost_estimate.Row]:
-    return cost_estimate.make(Request(grids, store.root, Where()), store)
+    return cost_estimate.make(Request(grids, store.root, DataLocation()), store)
 
 
 # The plan
@@ -126,7 +126,7 @@ def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Stor
     one = grid(registry, "shield", "spear")
     past(store, *playable([one]), 3.0, 1.0, fresh=True, machine="f" * 32)
     for accept, stored in ((False, 0), (True, 1)):
-        [row] = cost_estimate.make(Request((one,), store.root, Where(), accept), store)
+        [row] = cost_estimate.make(Request((one,), store.root, DataLocation(), accept), store)
         assert row.stored == stored
         assert len(row.groups) == 1 - stored
 
@@ -378,7 +378,7 @@ def test_a_plan_with_a_budget_lists_what_a_run_takes(store: Store, registry: Reg
     found = within(seconds, cells, store, freshness(registry.find))
     assert {f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in found} == taken
     one = grid(registry, " ".join(costs), "confidence spear", seeds=(0, 1))
-    rows = cost_estimate.make(Request((one,), store.root, Where()), store, lambda cells: found)
+    rows = cost_estimate.make(Request((one,), store.root, DataLocation()), store, lambda cells: found)
     assert sum(len(group.cells) for row in rows for group in row.groups) == len(found)
     assert {row.stored for row in rows} == {0}
     beyond = len(cells) - len(found)

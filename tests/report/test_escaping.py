@@ -27,7 +27,7 @@ from bench.report.figures import page as figures_page
 from bench.report.figures.plan import Plan, Point
 from bench.report.leaderboard import Leaderboard
 from bench.report.reproduce import Compared, Report
-from bench.store.audit_findings import Audited, Finding
+from bench.store.records import AuditedRow, AuditFinding
 from bench.store.score_rows import RESTS_ON, ScoreRow
 from bench.store.store import Store
 
@@ -63,9 +63,9 @@ def submitted() -> ScoreRow:
     )  # fmt: skip
 
 
-def finding() -> Finding:
+def finding() -> AuditFinding:
     parts = ({"what": EVIL},)
-    return Finding(
+    return AuditFinding(
         kind="one_step", epsilon=0.5, delta=1e-5, lower=(1.0, 0.9, 0.8), most=(7.0,) * 3, trials=100, parts=parts,
         seconds=1.0, digest="",
     )  # fmt: skip
@@ -126,7 +126,7 @@ PAGES: dict[str, tuple[Callable[[tuple[Leaderboard, Store]], str], int]] = {
 
 @pytest.fixture
 def audited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_page, "every", lambda store: [Audited(EVIL, EVIL, {"one_step": finding()})])
+    monkeypatch.setattr(audit_page, "every", lambda store: [AuditedRow(EVIL, EVIL, {"one_step": finding()})])
     monkeypatch.setattr(epsilon_column, "fresh", lambda row, registry: list(row.findings.values()))
 
 

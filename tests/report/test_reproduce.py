@@ -21,7 +21,7 @@ from quick_components import PLUGIN
 
 from bench.cli.main import main
 from bench.core import source_code
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.core.digest import digest
 from bench.core.errors import UserError
 from bench.dp.weights_cache import WeightsCache
@@ -410,7 +410,7 @@ def test_an_answer_of_older_code_in_a_resumed_folder_counts_for_nothing(
     registry = discover([plugin])
     defenses, attacks = choose(registry, "defense", "says"), choose(registry, "attack", "honest")
     one = Grid(tuple(defenses), tuple(attacks), tuple(choose(registry, "data", "made")), (0,))
-    request = Request((one,), kept.root, Where())
+    request = Request((one,), kept.root, DataLocation())
     chosen = reproduce.choose(request, kept, None, None)
     [cell] = chosen.cells
     into = Store(tmp_path / "into")
@@ -452,4 +452,4 @@ def test_code_that_changed_since_is_named(run: Check, plugin: Path, capsys: pyte
     assert edited == 0
     assert counts(text)["equal"] == 4, "twice the score is the same order"
     with pytest.raises(UserError, match="none is stored"):
-        reproduce.choose(Request((), Path("."), Where()), Store(Path("nowhere")), None, None)
+        reproduce.choose(Request((), Path("."), DataLocation()), Store(Path("nowhere")), None, None)

@@ -22,7 +22,7 @@ from conftest import components, quick, split
 from bench.cli.main import main
 from bench.core import randomness
 from bench.core.component import Choice
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.core.notices import SEEDED, UNSEEDED
 from bench.dp.weights_cache import WeightsCache
 from bench.runner import play
@@ -36,7 +36,7 @@ PLUGIN = '''
 import numpy as np
 
 from bench.dp import accounting, gaussian_mechanism as mechanism
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.component import dataset, defense
 from bench.core.release import Release
 
@@ -46,7 +46,7 @@ N = "the number of private records"
 @dataset("made")
 def made(where, rng, *, private=60, holdout=30, public=20):
     """Records of noise."""
-    return Data("made", *(Examples(rng.random((n, 4)), np.arange(n) % 2, 2) for n in (private, holdout, public)))
+    return Split("made", *(Examples(rng.random((n, 4)), np.arange(n) % 2, 2) for n in (private, holdout, public)))
 
 
 def release(private, seed, noise_multiplier=2.0):
@@ -289,7 +289,7 @@ def test_the_card_says_what_is_promised_and_the_files_are_what_was_published(rel
 def test_no_private_record_is_in_a_release(release: Release, tmp_path: Path) -> None:
     registry = releasing_registry(tmp_path)
     [data] = choose(registry, "data", "made")
-    private = play.split(data, Where(), 0)[0].private
+    private = play.split(data, DataLocation(), 0)[0].private
     assert release("--defense", "sums") == 0
     with np.load(tmp_path / "out" / "made" / "sums" / "synthetic.npz", allow_pickle=False) as archive:
         assert set(archive.files) == {"x", "y"}

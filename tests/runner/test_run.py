@@ -22,7 +22,7 @@ from msgspec import structs
 
 from bench.cli.main import main
 from bench.core import files as disk
-from bench.core.dataset import Where
+from bench.core.dataset import DataLocation
 from bench.core.errors import UserError
 from bench.core.progress import Progress
 from bench.dp.weights_cache import WeightsCache
@@ -47,7 +47,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.core.dataset import Data, Examples
+from bench.core.dataset import Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.games import MEMBERSHIP
 from bench.core.component import attack, dataset, defense
@@ -161,7 +161,7 @@ def doubtful(release, targets, public, *, seed):
 def made(where, rng, *, size=40):
     """Records of noise."""
     parts = [Examples(rng.random((size, 8, 8, 1)), np.arange(size) % 10, 10) for _ in range(3)]
-    return Data("made", *parts)
+    return Split("made", *parts)
 
 
 @dataset("spoilt")
@@ -669,11 +669,11 @@ def test_a_run_notes_the_fits_that_a_training_and_an_attack_asked_for(results: P
     assert notes["lira,shadows=4"]
     [data], [defense] = choose(registry, "data", DATA), choose(registry, "defense", "none,steps=4")
     grid = Grid((defense,), tuple(choose(registry, "attack", "rmia")), (data,), (0,))
-    [row] = cost_estimate.make(Request((grid,), results, Where()), kept)
+    [row] = cost_estimate.make(Request((grid,), results, DataLocation()), kept)
     assert row.groups[0].cached
     for path in (results / ".local" / "fits").glob("*.npz"):
         path.unlink()
-    [row] = cost_estimate.make(Request((grid,), results, Where()), kept)
+    [row] = cost_estimate.make(Request((grid,), results, DataLocation()), kept)
     assert not row.groups[0].cached
 
 
@@ -738,7 +738,7 @@ def test_no_two_rows_share_their_noise(results: Path, plugin: Path, monkeypatch:
     data = [one for name in sizes for one in choose(registry, "data", name)]
     grid = Grid(tuple(defenses), tuple(choose(registry, "attack", "honest")), tuple(data), (0, 1))
     with Progress() as progress:
-        outcome = runner.run(Request((grid,), results, Where()), registry, Store(results), progress)
+        outcome = runner.run(Request((grid,), results, DataLocation()), registry, Store(results), progress)
     assert (outcome.measured, outcome.failed) == (8, {})
     assert len(seeds) == len(set(seeds)) == 8
 
@@ -746,8 +746,8 @@ def test_no_two_rows_share_their_noise(results: Path, plugin: Path, monkeypatch:
 def test_a_record_twice_in_one_part_is_refused(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known and asked about at once, it would give the answer away."""
     [choice] = choose(discover(), "data", DATA)
-    split = choice.component.function(Where(), np.random.default_rng(0), **choice.settings)
+    split = choice.component.function(DataLocation(), np.random.default_rng(0), **choice.settings)
     doubled = replace(split, private=split.private[np.r_[0 : len(split.private), 0]])
     component = replace(choice.component, function=lambda *given, **options: doubled)
     with pytest.raises(UserError, match="1 records more than once"):
-        play.split(replace(choice, component=component), Where(), 0)
+        play.split(replace(choice, component=component), DataLocation(), 0)

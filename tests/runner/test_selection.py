@@ -39,13 +39,13 @@ def test_sizes_of_data_sets_are_documented_and_fit_their_records(component: Comp
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "randhie"])
 def test_the_declared_number_of_records_is_that_of_the_records(name: str) -> None:
     """All of them can be had, and not one more."""
-    from bench.core.dataset import Where
+    from bench.core.dataset import DataLocation
     from bench.core.randomness import stream
 
     component = components().data[name]
     assert component.records is not None
     every = {"private": component.records - 500, "holdout": 200, "public": 300}
-    split = component.function(Where(), stream(0, "split", name), **{**component.options, **every})
+    split = component.function(DataLocation(), stream(0, "split", name), **{**component.options, **every})
     assert len(split.private) == every["private"]
     [chosen] = choose(components(), "data", ",".join([name, *(f"{k}={v}" for k, v in every.items())]))
     assert chosen.settings["private"] == every["private"]

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import Option, dataset
-from bench.core.dataset import Data, Examples, Where, first, split
+from bench.core.dataset import DataLocation, Examples, Split, first, split
 from bench.core.errors import UserError, suggest
 from bench.data import adult_schema
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
@@ -17,7 +17,7 @@ from bench.data.tfds_source import columns
 
 @dataset("adult", has={"attributes"}, records=41_439)
 def adult(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 20000,
@@ -26,7 +26,7 @@ def adult(
     attribute: Annotated[
         str, Option("what attribute inference asks about", one_of=tuple(adult_schema.attributes()))
     ] = "race",
-) -> Data:
+) -> Split:
     """Census income (UCI Adult), 106 features, 2 classes, 41,439 distinct of 48,842 records, through TFDS.
 
     Categories are one-hot, with a missing value as one of them; numbers are scaled by the ranges that the survey can

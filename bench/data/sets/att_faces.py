@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import Option, dataset
-from bench.core.dataset import Data, Examples, Where, split
+from bench.core.dataset import DataLocation, Examples, Split, split
 from bench.core.errors import UserError
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
@@ -17,14 +17,14 @@ FACE = (112, 92)
 
 @dataset("att_faces", has={"pictures"}, records=400)
 def att_faces(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 200,
     holdout: Annotated[int, HOLDOUT] = 120,
     public: Annotated[int, PUBLIC] = 80,
     size: Annotated[int, Option("height of the pictures in pixels", one_of=(28, 56, 112))] = 56,
-) -> Data:
+) -> Split:
     """The Database of Faces (AT&T, ORL), grey, 40 people as classes, 400 records, through TFDS.
 
     Every part has its share of each person's ten pictures: 5, 3 and 2 by default. size: height in pixels, 112 as in the

@@ -7,19 +7,19 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import dataset
-from bench.core.dataset import Data, Examples, Where, scaled, split
+from bench.core.dataset import DataLocation, Examples, Split, scaled, split
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 
 
 @dataset("breast_cancer", records=569)
 def breast_cancer(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 250,
     holdout: Annotated[int, HOLDOUT] = 200,
     public: Annotated[int, PUBLIC] = 119,
-) -> Data:
+) -> Split:
     """Breast cancer Wisconsin (diagnostic), 30 measurements, 2 classes, 569 distinct records, inside scikit-learn.
 
     Scaled by the ranges of the public part alone; values outside of them are clipped to [0, 1].

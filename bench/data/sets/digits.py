@@ -7,19 +7,19 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import dataset
-from bench.core.dataset import Data, Examples, Where, split
+from bench.core.dataset import DataLocation, Examples, Split, split
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 
 
 @dataset("digits", has={"pictures"}, records=1_797)
 def digits(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 1000,
     holdout: Annotated[int, HOLDOUT] = 500,
     public: Annotated[int, PUBLIC] = 297,
-) -> Data:
+) -> Split:
     """Handwritten digits, 8x8 grey, 10 classes, 1,797 distinct records, inside scikit-learn.
 
     Source: the test part of Optical Recognition of Handwritten Digits, UCI ML repository, as shipped with scikit-learn.

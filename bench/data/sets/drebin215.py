@@ -8,14 +8,14 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import Option, dataset
-from bench.core.dataset import Data, Examples, Where, flags, split
+from bench.core.dataset import DataLocation, Examples, Split, flags, split
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 
 @dataset("drebin215", has={"attributes"}, records=15_036)
 def drebin215(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 2000,
@@ -24,7 +24,7 @@ def drebin215(
     attribute: Annotated[
         int, Option("number of the feature that attribute inference asks about", at_least=0, at_most=214)
     ] = 0,
-) -> Data:
+) -> Split:
     """Drebin-215, 215 API calls, permissions and the like of 15,036 Android apps, harmful or not, through TFDS.
 
     attribute: the feature, in the order of the file, that attribute inference targets. A feature that the file

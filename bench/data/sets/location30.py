@@ -8,14 +8,14 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import Option, dataset
-from bench.core.dataset import Data, Examples, Where, flags, split
+from bench.core.dataset import DataLocation, Examples, Split, flags, split
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 
 @dataset("location30", has={"attributes"}, records=5_010)
 def location30(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 1200,
@@ -24,7 +24,7 @@ def location30(
     attribute: Annotated[
         int, Option("number of the place that attribute inference asks about", at_least=0, at_most=445)
     ] = 69,
-) -> Data:
+) -> Split:
     """Location-30, which of 446 places and kinds of places somebody visited, 30 classes, 5,010 records, through TFDS.
 
     attribute: the place that attribute inference targets; about half of the people visited the 69th.

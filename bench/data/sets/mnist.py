@@ -7,20 +7,20 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import dataset
-from bench.core.dataset import Data, Where, split
+from bench.core.dataset import DataLocation, Split, split
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import grey_images
 
 
 @dataset("mnist", has={"pictures"}, records=70_000)
 def mnist(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 50000,
     holdout: Annotated[int, HOLDOUT] = 14000,
     public: Annotated[int, PUBLIC] = 6000,
-) -> Data:
+) -> Split:
     """MNIST, handwritten digits, 28x28 grey, 10 classes, 70,000 distinct records, through TFDS.
 
     Source: http://yann.lecun.com/exdb/mnist/, through TensorFlow Datasets' mirror.

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import Option, dataset
-from bench.core.dataset import Attribute, Data, Examples, Where, first, split
+from bench.core.dataset import Attribute, DataLocation, Examples, Split, first, split
 from bench.core.errors import UserError, suggest
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 
@@ -31,14 +31,14 @@ ATTRIBUTES = {
 
 @dataset("randhie", has={"attributes"}, records=2_760)
 def randhie(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 800,
     holdout: Annotated[int, HOLDOUT] = 1350,
     public: Annotated[int, PUBLIC] = 610,
     attribute: Annotated[str, Option("what attribute inference asks about", one_of=tuple(ATTRIBUTES))] = "health",
-) -> Data:
+) -> Split:
     """RAND Health Insurance Experiment, 10 features, 3 classes, 2,760 distinct of 20,190 records, in statsmodels.
 
     The label is how often a person saw a doctor in a year: not at all, once or twice, or more often. (Most people did

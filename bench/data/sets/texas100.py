@@ -8,14 +8,14 @@ from typing import Annotated
 import numpy as np
 
 from bench.core.component import Option, dataset
-from bench.core.dataset import Data, Examples, Where, flags, split
+from bench.core.dataset import DataLocation, Examples, Split, flags, split
 from bench.data.sizes import HOLDOUT, PRIVATE, PUBLIC
 from bench.data.tfds_source import columns
 
 
 @dataset("texas100", has={"attributes"}, records=67_330)
 def texas100(
-    where: Where,
+    where: DataLocation,
     rng: np.random.Generator,
     *,
     private: Annotated[int, PRIVATE] = 10000,
@@ -24,7 +24,7 @@ def texas100(
     attribute: Annotated[
         int, Option("number of the feature that attribute inference asks about", at_least=0, at_most=6168)
     ] = 0,
-) -> Data:
+) -> Split:
     """Texas-100, hospital stays, 6,169 binary features, 100 main procedures as classes, 67,330 records, through TFDS.
 
     attribute: the feature that attribute inference targets. The whole set needs about 5 GB of memory

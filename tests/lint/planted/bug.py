@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 
 from bench.core.component import Choice, defense
-from bench.core.dataset import Data, Examples, record_keys
+from bench.core.dataset import Examples, Split, record_keys
 from bench.core.randomness import derive
 from bench.core.release import Release
 from bench.dp import accounting, networks, vae
@@ -191,7 +191,7 @@ class Bug:
         """Whether it is in the optimizer, where it shows in every training."""
         return self.planted is not nullcontext
 
-    def found(self, data: Data, seed: int, *, whole: bool = False, most: int = 1) -> tuple[LintFinding, ...]:
+    def found(self, data: Split, seed: int, *, whole: bool = False, most: int = 1) -> tuple[LintFinding, ...]:
         """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
         with self.planted():
             if whole or self.whole or not self.deep:
