@@ -124,7 +124,7 @@ def test_streams_of_models_steps_and_variables_share_nothing() -> None:
     assert len(streams) == 12
     together = np.corrcoef(streams) - np.eye(12)
     assert np.abs(together).max() < 0.13  # 5.8 standard errors
-    with pytest.raises(ValueError, match="key of its own"):
+    with pytest.raises(ValueError, match="a different noise key"):
         noises([12, 12], steps=1, shapes=[(40, 50)])
     # Mutant: what the same key for both models would have given.
     words = normals(1, 2000, [12, 12], 0).numpy()
