@@ -120,7 +120,7 @@ def test_shipped_board_says_what_its_cells_say(shipped: list[CellResult], tmp_pa
 
 
 def test_shipped_cells_are_fresh(shipped: list[CellResult]) -> None:
-    fresh = freshness(discover())
+    fresh = freshness(discover().find)
     stale = [f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}" for cell in shipped if not fresh(cell)]
     assert not stale, f"{len(stale)} of {len(shipped)} shipped cells are stale, {stale[0]} first: {AGAIN}"
 

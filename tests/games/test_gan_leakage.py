@@ -218,7 +218,7 @@ class OneRecord:
         fed = federation.federation(self.records, plan, 0)
         apart = [Examples(self.records.x[[i]], self.records.y[[i]], 11) for i in range(len(self.records))]
         rows = [np.array([i]) for i in range(len(self.records))]
-        return replace(fed, parts=apart, rows=rows, rate=1.0, batch_size=1.0).updates()
+        return replace(fed, shards=apart, rows=rows, rate=1.0, batch_size=1.0).updates()
 
 
 def observed(records: Examples, labels: NDArray[Any], **options: Any) -> NDArray[Any]:

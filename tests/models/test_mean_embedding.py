@@ -136,7 +136,7 @@ def test_the_defense_lets_nothing_else_train_on_private_records(digits: Split, m
         return train(recipe, parts, *rest)
 
     component = components().defenses["dp_merf"]
-    monkeypatch.setitem(component.function.__globals__, "train", spy)
+    monkeypatch.setattr("defenses.dp_merf.train", spy)
     component.function(digits.private, digits.public, seed=0, **quick(component))
     (adding, [private]), (matching, [wanted]) = seen
     assert private is digits.private

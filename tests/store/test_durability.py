@@ -29,7 +29,6 @@ from bench.report import csv as csv_page
 from bench.report import markdown, terminal
 from bench.report.aggregate import build
 from bench.report.comparisons import FILE
-from bench.store import freshness
 from bench.store.read_write import SEAL, Damaged, decode, difference, encode, seal_of, sealed
 from bench.store.records import KINDS
 from bench.store.store import Store
@@ -62,6 +61,10 @@ KILLS = """
         done = os.open(folder / "done", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         process = os.fork()
         if not process:
+            for number in signals:  # tests that run in the background may have inherited them ignored
+                if number != signal.SIGKILL:
+                    default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                    signal.signal(number, default)
             sys.stderr = open(os.devnull, "w")  # an interrupted Python prints where it was
             for turn in range(1_000_000):
                 Store(folder / "results").save(cell(turn % 3, caveats=[str(turn), "x" * 300_000]))
@@ -295,7 +298,7 @@ def as_if_paired(path: Path) -> None:
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Store:
     """A folder with a record of every kind, all of them fresh, and nothing to be said about it."""
-    monkeypatch.setattr(freshness, "freshness", lambda find: lambda result: True)
+    monkeypatch.setattr("bench.report.publish.freshness", lambda find: lambda result: True)
     found = a_store(tmp_path / "results")
     table(found, capsys)
     as_if_paired(found.root / FILE)
