@@ -53,13 +53,20 @@ def test_the_default_bugs_are_planted() -> None:
     assert {bug.name for bug in GROUPS["right"]} >= DEFAULT_RIGHT
 
 
+# Private training itself refuses these, whoever asks for it, so that no probe ever sees a step of them.
+REFUSED = {"a layer that looks at the whole lot": "a layer mixes records"}
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=slow_unless(name in DEFAULT_BUGS)) for name in BUGS])
 def test_a_planted_bug_is_flagged(name: str, cancer: Split) -> None:
     [found] = BUGS[name].found(cancer, 0)
     assert found.what
     assert "\n" not in found.what
     assert ": " in found.what, "a sentence says what is wrong, then what to do"
-    assert found.probe != "run", found.what
+    if name in REFUSED:
+        assert (found.probe, REFUSED[name] in found.what) == ("run", True)
+    else:
+        assert found.probe != "run", found.what
 
 
 @pytest.mark.slow

@@ -146,8 +146,9 @@ def _binarised(private: Examples, seed: int) -> Examples:
 
 
 def _components(private: Examples, seed: int) -> Examples:
-    own = private.x - 0.5
-    return with_x(private, own @ np.linalg.svd(own, full_matrices=False)[2][:5].T)
+    centred = private.x - 0.5
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:5]
+    return with_x(private, centred @ axes.T @ axes)  # of as many features as the records that are predicted
 
 
 def _no_outliers(private: Examples, seed: int) -> Examples:
