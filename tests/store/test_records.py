@@ -232,7 +232,7 @@ def test_a_cell_that_contradicts_itself_is_refused(at: Path_, value: Any) -> Non
 
 OTHERS: list[tuple[Record, Path_, Any]] = [
     (CONTROL, ("positive", "value"), 0.99), (CONTROL, ("null", "low"), ...), (CONTROL, ("p_value",), 1.1),
-    (CONTROL, ("positive",), {"not_measurable": "x"}), (CONTROL, ("floor",), 2), (CONTROL, ("red",), "none"),
+    (CONTROL, ("positive",), {"not_measurable": "x"}), (CONTROL, ("required_score",), 2), (CONTROL, ("red",), "none"),
     (CONTROL, ("red",), [1]), (CONTROL, ("seeds",), -1),
     (VERDICT, ("findings",), [["noise", "x"]]), (VERDICT, ("findings", 0, "what"), 3), (VERDICT, ("findings",), {}),
     (AUDITED, ("findings", "one_step", "kind"), "whole"), (AUDITED, ("findings", "one_step", "kind"), "other"),
