@@ -256,6 +256,7 @@ OTHERS: list[tuple[Record, Path_, Any]] = [
 
 @pytest.mark.parametrize(("record", "at", "value"), OTHERS, ids=str)
 def test_any_other_record_that_contradicts_itself_is_refused(record: Record, at: Path_, value: Any) -> None:
+    assert at in [path for path, _ in places(values(record))], "a field that is not there is refused whatever it holds"
     refused(record.kind, put(values(record), at, value))
 
 
