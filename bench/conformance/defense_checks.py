@@ -104,7 +104,7 @@ def another_seed_another_release(runs: ShortRuns) -> Iterator[str]:
     if not runs.component.private or reads_nothing(runs.release("breast_cancer")):
         raise Skip("it draws nothing.")
     yield (
-        "two seeds give bit-identical releases, so whoever trains it again knows its noise: draw the noise from `seed`."
+        "two seeds give bit-identical releases, so anyone who retrains it knows its noise: draw the noise from `seed`."
     )
 
 

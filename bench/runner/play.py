@@ -80,8 +80,8 @@ def release(data: Split, defense: Choice, seed: int) -> Release:
     Raises ValueError where it does not publish exactly what it declares.
     """
     function, settings = defense.component.function, defense.settings
-    # Options and sizes name the stream too: if two rows with different epsilon had the same noise, whoever sees both
-    # could subtract it.
+    # Options and sizes name the stream too: if two rows with different epsilon had the same noise, an adversary
+    # who sees both could subtract it.
     sizes = (len(data.private), len(data.holdout), len(data.public))
     defense_seed = derive(seed, "defense", defense.label, data.name, *sizes)
     released: Release = function(data.private, data.public, seed=defense_seed, **settings)

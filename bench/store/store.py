@@ -76,7 +76,7 @@ class Store:
         return sorted(found, key=lambda cell: (cell.data, cell.defense, cell.attack, cell.seed))
 
     def _cell(self, path: str) -> CellResult | None:
-        """One file, read once while it stays the same: whoever writes a cell puts a new file in its place."""
+        """One file, read once while it stays the same: a writer always puts a new file in its place."""
         with suppress(OSError):
             state = _state(os.stat(path))
             known = self._read.get(path)
@@ -142,7 +142,7 @@ class Store:
 
     @property
     def known_machine(self) -> str:
-        """The random id of this checkout, or "" where nothing was measured: for whoever only reads, and makes none."""
+        """The random id of this checkout, or "" where nothing was measured: for callers that only read; makes none."""
         with suppress(OSError, ValueError):
             if _is_id(known := (self._local / "machine").read_text("ascii")):
                 return known
@@ -154,7 +154,7 @@ class Store:
         if known := self.known_machine:
             return known
         path = self._local / "machine"
-        # Not exclusive creation: whoever comes second could read the file before the first has filled it.
+        # Not exclusive creation: a second process could read the file before the first has filled it.
         with refusals_named(self._local):
             self._local.mkdir(parents=True, exist_ok=True)
             with open(path, "a+b") as file:
