@@ -103,7 +103,8 @@ def test_the_types_of_bench_are_packaged():
 def test_every_import_is_declared():
     """An undeclared library is there by chance, through another one that needs it today."""
     distributions = importlib.metadata.packages_distributions()
-    declared = {canonical(need.name) for need in requirements("options", "install_requires")}
+    needs = requirements("options", "install_requires") + requirements("options.extras_require", "cluster")
+    declared = {canonical(need.name) for need in needs}
     for path in sources():
         for module in imported(path) - set(PACKAGES) - set(sys.stdlib_module_names):
             offered = {canonical(name) for name in distributions.get(module, [module])}
