@@ -21,16 +21,21 @@ class Grid:
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that measure: on this machine, of a Dask scheduler that runs already, or as jobs of a cluster.
+    """The processes that measure.
 
-    count: None for one per core, or per GPU, and at most one per job. scheduler: its address. cluster: the kind of
-    job queue, a key of `bench.runner.job_clusters.OPTIONS`; cluster_options: names of its options with their values.
+    count: how many, by default one for each core that the process may use. scheduler: the address of a Dask cluster
+    that runs already; cluster: the kind of batch system that starts them as jobs, with its options.
     """
 
     count: int | None = None
     scheduler: str | None = None
     cluster: str | None = None
     cluster_options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def local(self) -> bool:
+        """Whether they are processes of this machine, started for this run."""
+        return self.scheduler is None and self.cluster is None
 
 
 @dataclass(frozen=True)
