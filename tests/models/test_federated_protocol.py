@@ -46,9 +46,8 @@ def test_a_joined_client_receives_every_global_model_and_cannot_change_it(digits
 def test_the_server_observes_the_published_run(digits: Split) -> None:
     fed = small_federation(digits)
     updates = list(fed.updates())
-    assert [(one.round, one.client) for one in updates[:6]] == [(1, f"client {k}") for k in range(5)] + [
-        (2, "client 0")
-    ]
+    first_round = [(1, f"client {k}") for k in range(5)]
+    assert [(one.round, one.client) for one in updates[:6]] == [*first_round, (2, "client 0")]
     last = [flat(one.received) for one in updates[-5:]]
     np.testing.assert_allclose(np.mean(last, 0), flat(fed.trained()), rtol=0, atol=1e-6)
     model = updates[0].terms.model(updates[0].sent)
