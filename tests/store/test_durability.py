@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from cells import cell
 from msgspec.structs import replace
+from processes import child, output
 from samples import AUDITED, CONTROL, RECORDS, SCORED, VERDICT, values
 from test_records import places, put
-from test_store import child, output
 
 from bench.cli.main import main
 from bench.report import csv as csv_page
