@@ -49,13 +49,13 @@ def noise(seed):
 
 @defense("says", publishes={"predict"})
 def says(private, public, *, seed, bias=0.0):
-    """Says something."""
+    """Random class scores."""
     return noise(seed)
 
 
 @defense("mute", publishes={"synthetic"})
 def mute(private, public, *, seed):
-    """Must not be trained."""
+    """Fails when trained."""
     raise AssertionError("trained for nothing")
 
 
@@ -68,7 +68,7 @@ def chatty(private, public, *, seed):
 
 @defense("absent", publishes={"predict"})
 def absent(private, public, *, seed):
-    """Forgets to return its release."""
+    """Returns None instead of a release."""
 
 
 @defense("picky", publishes={"predict"})
@@ -83,7 +83,7 @@ def demand(data, rng):
 
 @attack("demanding", game=replace(QUICK, name="greedy", challenges={"private": demand}), needs={"predict"})
 def demanding(release, targets, public, *, seed):
-    """Must not be asked."""
+    """Fails when called."""
     raise AssertionError("played without a challenge")
 
 
@@ -95,13 +95,13 @@ def fussy(release, targets, public, *, seed):
 
 @attack("honest", game=QUICK, needs={"predict"})
 def honest(release, targets, public, *, seed):
-    """The largest probability, and a little of its own randomness."""
+    """The largest probability, plus small noise from the attack's seed."""
     return release.predict(targets.records.x).max(1) + 0.01 * np.random.default_rng(seed).random(len(targets.records))
 
 
 @attack("slow", game=QUICK, needs={"predict"})
 def slow(release, targets, public, *, seed):
-    """The same, later."""
+    """The scores of `honest`, after 0.3 seconds."""
     time.sleep(0.3)
     return honest(release, targets, public, seed=seed)
 
@@ -114,26 +114,26 @@ def broken(release, targets, public, *, seed):
 
 @attack("nan", game=QUICK, needs={"predict"})
 def nan(release, targets, public, *, seed):
-    """Answers what nobody can judge."""
+    """Returns scores that are not finite."""
     return np.full(len(targets.records), np.nan)
 
 
 @attack("stopped", game=QUICK, needs={"predict"})
 def stopped(release, targets, public, *, seed):
-    """The user loses patience."""
+    """Raises what Ctrl-C raises."""
     raise KeyboardInterrupt
 
 
 @attack("doubtful", game=QUICK, needs={"predict"})
 def doubtful(release, targets, public, *, seed):
-    """Doubts itself aloud."""
+    """The scores of `honest`, with a caveat."""
     warnings.warn(Caveat("stopped after 1 of 2000 steps"))
     return honest(release, targets, public, seed=seed)
 
 
 @dataset("made")
 def made(where, rng, *, size=40):
-    """Records of noise."""
+    """Records of uniform noise."""
     parts = [Examples(rng.random((size, 8, 8, 1)), np.arange(size) % 10, 10) for _ in range(3)]
     return Split("made", *parts)
 
@@ -157,7 +157,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def run(results: Path, plugin: Path) -> Run:
-    """`bench run` in this process; words without a dash are defenses before `against` and attacks after it."""
+    """`bench run` in this process; the words before `against` are defenses, those after it attacks."""
 
     def call(
         *words: str,
@@ -176,9 +176,10 @@ def arguments(
     plugin: Path, folder: Path, *words: str, data: str = DATA, seeds: str = "0", more: tuple[str, ...] = ()
 ) -> list[str]:
     middle = words.index("against")
-    chosen = [part for word in words[:middle] for part in ("--defense", word)]
-    chosen += [part for word in words[middle + 1 :] for part in ("--attack", word)]
-    return ["run", "--results", str(folder), "--plugin", str(plugin), "--data", data, "--seeds", seeds, *chosen, *more]
+    selected = [part for word in words[:middle] for part in ("--defense", word)]
+    selected += [part for word in words[middle + 1 :] for part in ("--attack", word)]
+    settings = ["--results", str(folder), "--plugin", str(plugin), "--data", data, "--seeds", seeds]
+    return ["run", *settings, *selected, *more]
 
 
 def cells(folder: Path) -> dict[tuple[str, str, str, int], CellResult]:
@@ -190,7 +191,7 @@ def names(folder: Path) -> set[tuple[str, str, int]]:
 
 
 def numbers(folder: Path) -> dict[Any, Any]:
-    """All that must be the same wherever, whenever and in whatever order a cell was measured."""
+    """Per cell, the stored values that may not depend on machine, time or order of measurement."""
     return {
         name: (cell.metrics, cell.utility, cell.privacy, cell.caveats, cell.digest, cell.options)
         for name, cell in cells(folder).items()
@@ -198,27 +199,27 @@ def numbers(folder: Path) -> dict[Any, Any]:
 
 
 def files(folder: Path) -> dict[Path, bytes]:
-    """Those of the cells, which are named by their seeds."""
+    """The bytes of each cell file; these files are named by their seeds."""
     paths = (path for path in folder.rglob("*.json") if ".local" not in path.parts and path.stem.isdigit())
     return {path: path.read_bytes() for path in paths}
 
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The trainings that were run, by the keys under which their weights were saved."""
+    """Keys of the weights that trainings saved, in order."""
     save, trained = WeightsCache.save, []
 
-    def saved(self: WeightsCache, key: str, arrays: Any) -> None:
+    def recorded(self: WeightsCache, key: str, arrays: Any) -> None:
         save(self, key, arrays)
         if "answer" not in arrays:  # a baseline answer is cached beside them
             trained.append(key)
 
-    monkeypatch.setattr(WeightsCache, "save", saved)
+    monkeypatch.setattr(WeightsCache, "save", recorded)
     return trained
 
 
 def edited(plugin: Path, old: str, new: str) -> Path:
-    """The plugin with other code, at another path: the code of a file is read once per process."""
+    """The plugin with changed code, at another path, because a process reads the code of a file once."""
     assert old in PLUGIN
     path = plugin.with_name("edited.py")
     path.write_text(PLUGIN.replace(old, new))

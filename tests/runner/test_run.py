@@ -27,16 +27,16 @@ from bench.store.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_second_run_trains_nothing_and_does_not_import_tensorflow(
+def test_a_repeated_run_trains_nothing_and_does_not_import_tensorflow(
     run: Run, results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("none,steps=4", "mute", "against", "confidence", "art_membership")
-    assert run(*asked) == 0
-    before, board = files(results), capsys.readouterr().out
+    selection = ("none,steps=4", "mute", "against", "confidence", "art_membership")
+    assert run(*selection) == 0
+    before, leaderboard = files(results), capsys.readouterr().out
     code = f"""
 import sys
 from bench.cli.main import main
-code = main({arguments(plugin, results, *asked)!r})
+code = main({arguments(plugin, results, *selection)!r})
 slow = {{"tensorflow", "keras", "tensorflow_privacy", "tensorflow_datasets", "art", "sklearn", "dp_accounting"}}
 assert not slow & set(sys.modules), slow & set(sys.modules)
 sys.exit(code)
@@ -44,10 +44,10 @@ sys.exit(code)
     again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert again.returncode == 0, again.stderr
     assert files(results) == before
-    assert again.stdout == board
+    assert again.stdout == leaderboard
 
 
-def test_a_new_attack_retrains_nothing(run: Run, results: Path, trainings: list[str]) -> None:
+def test_an_added_attack_retrains_nothing(run: Run, results: Path, trainings: list[str]) -> None:
     assert run("none,steps=4", "against", "confidence") == 0
     assert len(trainings) == 1
     assert run("none,steps=4", "against", "confidence", "honest") == 0
@@ -65,7 +65,7 @@ def test_a_new_attack_retrains_nothing(run: Run, results: Path, trainings: list[
     ],
     ids=["quick", "real"],
 )
-def test_numbers_do_not_depend_on_the_order_or_the_company(
+def test_numbers_do_not_depend_on_the_order_or_the_other_cells_of_a_run(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defenses: tuple[str, ...], attacks: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(membership, "FOLDS", 2)
@@ -78,13 +78,15 @@ def test_numbers_do_not_depend_on_the_order_or_the_company(
     assert len(first) == 6
     assert {name: second[name] for name in first} == first
     metrics = [json.dumps(cell[0]) for cell in second.values()]
-    assert len(set(metrics)) == len(metrics), "other seeds, defenses and attacks must differ, or nothing was compared"
+    assert len(set(metrics)) == len(metrics), (
+        "cells of different seeds, defenses and attacks must differ, or nothing was compared"
+    )
 
 
-def test_kill_and_run_again(run: Run, results: Path, plugin: Path, tmp_path: Path) -> None:
-    asked = ("none,steps=4", "says", "against", "honest", "slow")
+def test_a_killed_run_continues_where_it_stopped(run: Run, results: Path, plugin: Path, tmp_path: Path) -> None:
+    selection = ("none,steps=4", "says", "against", "honest", "slow")
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *arguments(plugin, results, *asked, seeds="0,1")],
+        [sys.executable, "-m", "bench", *arguments(plugin, results, *selection, seeds="0,1")],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -95,38 +97,40 @@ def test_kill_and_run_again(run: Run, results: Path, plugin: Path, tmp_path: Pat
         process.send_signal(signal.SIGKILL)
         process.wait()
     killed = {path: path.stat().st_mtime_ns for path in files(results)}
-    assert 1 <= len(cells(results)) == len(killed) < 8, "every cell that is there is whole"
-    assert run(*asked, seeds="0,1") == 0
-    whole = tmp_path / "whole"
-    assert run(*asked, seeds="0,1", folder=whole) == 0
+    assert 1 <= len(cells(results)) == len(killed) < 8, "every stored cell is complete"
+    assert run(*selection, seeds="0,1") == 0
+    uninterrupted = tmp_path / "uninterrupted"
+    assert run(*selection, seeds="0,1", folder=uninterrupted) == 0
     assert len(cells(results)) == 8
-    assert numbers(results) == numbers(whole)
-    assert {path: path.stat().st_mtime_ns for path in killed} == killed, "what was there was not measured again"
+    assert numbers(results) == numbers(uninterrupted)
+    assert {path: path.stat().st_mtime_ns for path in killed} == killed, "stored cells are not measured again"
 
 
 def test_two_runs_at_once_lose_nothing(run: Run, results: Path, plugin: Path, tmp_path: Path) -> None:
-    asked = ("none,steps=4", "says", "against", "honest", "slow")
-    turned = ("says", "none,steps=4", "against", "slow", "honest")
+    selection = ("none,steps=4", "says", "against", "honest", "slow")
+    reversed_selection = ("says", "none,steps=4", "against", "slow", "honest")
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *arguments(plugin, results, *asked)],
+        [sys.executable, "-m", "bench", *arguments(plugin, results, *selection)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     local = results / ".local"
     deadline = time.monotonic() + 60
     while not local.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.005)  # its start-up is over, so the two really meet
-    assert run(*turned) == 0
+        time.sleep(0.005)  # the other run has started up, so the two overlap
+    assert run(*reversed_selection) == 0
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
     alone = tmp_path / "alone"
-    assert run(*asked, folder=alone) == 0
+    assert run(*selection, folder=alone) == 0
     assert numbers(results) == numbers(alone)
     assert len({cell.machine for cell in cells(results).values()}) == 1
     assert not list(results.rglob("*.tmp"))
     assert len((results / "leaderboard.csv").read_text().splitlines()) == 1 + 4
 
 
-def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_outcome_counts_measured_stored_and_failed_cells(
+    results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from bench.cli.options import request
 
     registry = discover([plugin])
@@ -135,15 +139,15 @@ def test_outcome_counts_what_happened(results: Path, plugin: Path, capsys: pytes
         **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
         "results": str(results),
     }  # fmt: skip
-    asked = request(registry, settings, [settings])
+    requested = request(registry, settings, [settings])
     with Progress() as progress:
-        first, second = (runner.run(asked, registry, Store(results), progress) for _ in range(2))
+        first, second = (runner.run(requested, registry, Store(results), progress) for _ in range(2))
     assert (first.measured, first.stored, len(first.failed)) == (1, 0, 1)
     assert (second.measured, second.stored, len(second.failed)) == (0, 1, 1)
 
 
-def test_the_board_is_read_and_written_under_the_lock(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two runs that end together, the first to read the cells must not be the last to write the board."""
+def test_the_leaderboard_is_built_and_written_under_the_lock(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two runs that end together, the first to read the cells must not be the last to write the leaderboard."""
     from contextlib import contextmanager
 
     from bench.report import aggregate, markdown
@@ -166,16 +170,16 @@ def test_the_board_is_read_and_written_under_the_lock(results: Path, monkeypatch
     assert written == [True, True]
 
 
-def test_no_two_rows_share_their_noise(results: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of one sweep, or of one data set in two sizes: of equal noise one could subtract the other's."""
+def test_no_two_rows_share_a_training_seed(results: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows of a sweep, or of a data set in two sizes, with equal noise: an adversary could cancel it."""
     seeds: list[int] = []
     train = classifier.train
 
-    def listen(recipe: Any, datasets: Any, given: Any, *rest: Any, **more: Any) -> Any:
+    def recorded(recipe: Any, datasets: Any, given: Any, *rest: Any, **more: Any) -> Any:
         seeds.extend(given)
         return train(recipe, datasets, given, *rest, **more)
 
-    monkeypatch.setattr(classifier, "train", listen)
+    monkeypatch.setattr(classifier, "train", recorded)
     registry = discover([plugin])
     defenses = [one for epsilon in (1, 8) for one in choose(registry, "defense", f"dp_sgd,steps=2,epsilon={epsilon}")]
     sizes = (DATA, "digits,holdout=60,private=61,public=20")

@@ -15,16 +15,16 @@ from bench.core import files as disk
 from bench.store.store import Store
 
 
-def test_a_disk_that_fills_up_stops_the_run_at_once(
+def test_a_full_disk_stops_the_run_at_once(
     run: Run, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unlike a mistake in a component: no later cell could be stored either, and hours would be spent on them."""
-    plain = os.fsync
+    """Unlike an error in a component: no later cell could be stored either, so measuring on would be wasted."""
+    original = os.fsync
 
     def full(file: int) -> None:
         if cells(results):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        plain(file)
+        original(file)
 
     monkeypatch.setattr(disk.os, "fsync", full)
     assert run("says", "against", "honest", "slow", "stopped") == 2, "130 where it went on to the next attack"
@@ -33,36 +33,36 @@ def test_a_disk_that_fills_up_stops_the_run_at_once(
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_disk_that_refuses_is_one_sentence_and_old_files_stay(
+def test_a_write_error_is_one_sentence_and_stored_files_are_unchanged(
     run: Run, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str
 ) -> None:
     assert run("says", "against", "honest") == 0
     before = files(results)
-    board = (results / "leaderboard.md").read_bytes()
-    monkeypatch.setattr(Store, "machine", "f" * 32)  # so that what is there is written anew
-    plain, wrote = getattr(os, call), []
+    leaderboard = (results / "leaderboard.md").read_bytes()
+    monkeypatch.setattr(Store, "machine", "f" * 32)  # so that the stored cell is measured and written again
+    original, writes = getattr(os, call), []
 
     def full(*words: Any) -> Any:
-        # the store tries the disk before it trains; it fills up after that
-        wrote.append(words)
-        if len(wrote) > 2:
+        # the first two calls test the disk before training; the disk is full from the third on
+        writes.append(words)
+        if len(writes) > 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return plain(*words)
+        return original(*words)
 
     monkeypatch.setattr(disk.os, call, full)
     capsys.readouterr()
     assert run("says", "against", "honest", "slow") == 2
     err = capsys.readouterr().err
-    said = [line for line in err.splitlines() if line.startswith("bench:")]
-    assert len(said) == 1
-    assert re.search(r"cannot write to .* \(No space left on device\): free space", said[0])
+    messages = [line for line in err.splitlines() if line.startswith("bench:")]
+    assert len(messages) == 1
+    assert re.search(r"cannot write to .* \(No space left on device\): free space", messages[0])
     assert "Traceback" not in err
     assert files(results) == before
-    assert (results / "leaderboard.md").read_bytes() == board
+    assert (results / "leaderboard.md").read_bytes() == leaderboard
     assert not list(results.rglob("*.tmp"))
 
 
-def test_a_disk_that_refuses_is_noticed_before_anything_is_trained(
+def test_a_read_only_disk_is_reported_before_training(
     run: Run, results: Path, monkeypatch: pytest.MonkeyPatch, trainings: list[str]
 ) -> None:
     def full(*_: Any) -> None:
@@ -74,7 +74,7 @@ def test_a_disk_that_refuses_is_noticed_before_anything_is_trained(
     assert not files(results)
 
 
-def test_a_run_that_finds_everything_stored_needs_no_disk(
+def test_a_run_whose_cells_are_all_stored_writes_nothing(
     run: Run, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("says", "against", "honest") == 0

@@ -21,11 +21,11 @@ from bench.store.records import CellResult
 from bench.store.store import Store
 
 
-def test_a_failing_attack_is_reported_and_never_kept_and_the_rest_goes_on(
+def test_a_failing_attack_is_reported_and_not_stored_and_the_other_cells_are_measured(
     run: Run, results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("says", "constant", "against", "broken", "nan", "honest")
-    assert run(*asked) == 1
+    selection = ("says", "constant", "against", "broken", "nan", "honest")
+    assert run(*selection) == 1
     assert names(results) == {("says", "honest", 0), ("constant", "honest", 0)}
     out, err = capsys.readouterr()
     failed = [line for line in err.splitlines() if line.startswith("bench: failed:")]
@@ -34,10 +34,10 @@ def test_a_failing_attack_is_reported_and_never_kept_and_the_rest_goes_on(
     assert "Traceback" not in err
     assert "failed" in out
     before = files(results)
-    assert run(*asked) == 1, "a failure must not be remembered as done"
+    assert run(*selection) == 1, "a failure must not be remembered as done"
     assert files(results) == before
-    mended = edited(plugin, 'raise RuntimeError("out of\\nluck")', "return targets.records.x.mean((1, 2, 3))")
-    assert run("says", "against", "broken", code=mended) == 0
+    repaired = edited(plugin, 'raise RuntimeError("out of\\nluck")', "return targets.records.x.mean((1, 2, 3))")
+    assert run("says", "against", "broken", code=repaired) == 0
     assert ("says", "broken", 0) in names(results)
 
 
@@ -54,7 +54,7 @@ def test_a_cell_is_on_disk_before_the_next_begins(run: Run, results: Path, capsy
         ("absent", "absent returned a NoneType, not a Release"),
     ],
 )
-def test_a_defense_that_does_not_keep_its_word_fails_with_a_sentence(
+def test_a_defense_whose_release_contradicts_its_declaration_fails_with_a_sentence(
     run: Run, results: Path, capsys: pytest.CaptureFixture[str], defense: str, why: str
 ) -> None:
     assert run(defense, "says", "against", "honest") == 1
@@ -69,16 +69,16 @@ def test_a_failing_data_set_fails_its_cells_alone(run: Run, results: Path, capsy
     assert names(results) == {("says", "honest", 0)}
 
 
-def test_what_cannot_be_stored_fails_its_cell_alone(
+def test_a_result_that_cannot_be_stored_fails_its_cell_alone(
     run: Run, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A judge of somebody else's may return what JSON does not hold."""
-    plain = Store.save
+    """The game of a plugin may return a value that JSON does not represent."""
+    original = Store.save
 
     def save(self: Store, record: Any) -> Path:
         if isinstance(record, CellResult) and record.attack == "honest":
             record = structs.replace(record, metrics={**record.metrics, "auc": float("nan")})
-        return plain(self, record)
+        return original(self, record)
 
     monkeypatch.setattr(Store, "save", save)
     assert run("says", "against", "honest", "doubtful") == 1
@@ -104,7 +104,7 @@ def test_a_mistake_in_one_component_fails_its_cells_alone(
     assert names(results) == {("says", "honest", 0)}
 
 
-def test_a_run_of_mistakes_alone_is_one_of_the_user(
+def test_a_run_in_which_every_cell_fails_by_user_error_exits_with_2(
     run: Run, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("picky", "against", "honest", "fussy") == 2
@@ -118,7 +118,9 @@ def test_a_run_of_mistakes_alone_is_one_of_the_user(
     assert run("says", "against", "broken", "fussy") == 1, "a bug of a component is no mistake of the user"
 
 
-def test_what_cannot_be_played_is_not_trained(run: Run, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_defense_without_a_playable_attack_is_not_trained(
+    run: Run, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("mute", "says", "against", "honest") == 0
     assert names(results) == {("says", "honest", 0)}
     assert "n/a: predict" in capsys.readouterr().out
@@ -126,20 +128,20 @@ def test_what_cannot_be_played_is_not_trained(run: Run, results: Path, capsys: p
     assert "no selected attack can be played against a selected defense" in capsys.readouterr().err
 
 
-def test_what_is_too_small_to_ask_about_is_not_trained_for(
+def test_a_data_set_too_small_for_targets_fails_before_training(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(play, "train", lambda *given: pytest.fail("trained for nothing"))
+    monkeypatch.setattr(play, "train", lambda *given: pytest.fail("trained although no target can be drawn"))
     words = ["run", "--defense", "none", "--attack", "confidence", "--data", "digits,private=3", "--seeds", "0"]
     assert main([*words, "--results", str(results)]) == 2
     assert capsys.readouterr().err.count("bench: ") == 1
 
 
 def test_a_record_twice_in_one_part_is_refused(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known and asked about at once, it would give the answer away."""
+    """As a known record and a target at once, it would reveal its membership."""
     [choice] = choose(discover(), "data", DATA)
     split = choice.component.function(DataLocation(), np.random.default_rng(0), **choice.settings)
-    doubled = replace(split, private=split.private[np.r_[0 : len(split.private), 0]])
-    component = replace(choice.component, function=lambda *given, **options: doubled)
+    duplicated = replace(split, private=split.private[np.r_[0 : len(split.private), 0]])
+    component = replace(choice.component, function=lambda *given, **options: duplicated)
     with pytest.raises(UserError, match="1 records more than once"):
         play.split(replace(choice, component=component), DataLocation(), 0)

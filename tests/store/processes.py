@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cells import cell as made
 
 from bench.store.records import CellResult
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFENSE = "dp_vaegm,epsilon=1.0"
+shares = pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
 
 
 def cell(seed: int = 0, attack: str = "lira", **changes: Any) -> CellResult:
@@ -22,7 +24,7 @@ def cell(seed: int = 0, attack: str = "lira", **changes: Any) -> CellResult:
 
 
 def child(script: str, *args: object, within: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """A fresh Python with `cell`, `Store` and what they need; within: the words of a command that starts it."""
+    """A new Python process with `cell` and `Store` imported; `within`: the words of a command that starts it."""
     head = """
         import os, random, signal, sys, time
         from pathlib import Path

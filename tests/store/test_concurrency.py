@@ -43,7 +43,7 @@ COUNT = """
 
 
 @pytest.mark.parametrize("who", ["bench", "mutant"])
-def test_lock_lets_one_in(tmp_path, who):
+def test_the_lock_admits_one_process_at_a_time(tmp_path, who):
     (tmp_path / "counter").write_text("0")
     for process in [child(COUNT, tmp_path, who) for _ in range(2)]:
         output(process)
@@ -51,7 +51,7 @@ def test_lock_lets_one_in(tmp_path, who):
     assert count == 120 if who == "bench" else count < 120
 
 
-def test_lock_is_free_after_an_error(tmp_path):
+def test_the_lock_is_released_after_an_error(tmp_path):
     with pytest.raises(KeyError), Store(tmp_path).lock():
         raise KeyError
     with Store(tmp_path).lock():
@@ -59,7 +59,7 @@ def test_lock_is_free_after_an_error(tmp_path):
 
 
 MACHINE = """
-    def slow(size, token_hex=store.secrets.token_hex):  # so that all stand at the same gap
+    def slow(size, token_hex=store.secrets.token_hex):  # so that all processes draw a name at the same time
         time.sleep(0.02)
         return token_hex(size)
     store.secrets.token_hex = slow
@@ -70,7 +70,7 @@ MACHINE = """
         local = root / ".local"
         local.mkdir(parents=True)
         if attempt % 2:
-            (local / "machine").write_text("half an i")  # what a process killed in the middle would leave
+            (local / "machine").write_text("half an i")  # as left by a process that was killed while writing
         start, go = os.pipe()
         pids = []
         for _ in range(4):
@@ -88,18 +88,18 @@ MACHINE = """
 
 
 @pytest.mark.parametrize("who", ["bench", "mutant"])
-def test_machine_is_one_for_all_processes(tmp_path, who):
+def test_all_processes_get_one_machine_identifier(tmp_path, who):
     lines = output(child(MACHINE, tmp_path, who)).splitlines()
-    told = {(Store(tmp_path / line.split()[0]).machine, line.split()[1]) for line in lines}
+    identifiers = {(Store(tmp_path / line.split()[0]).machine, line.split()[1]) for line in lines}
     assert len(lines) == 40
     if who == "bench":
-        assert len(told) == 10
-        assert all(kept == said for kept, said in told)
+        assert len(identifiers) == 10
+        assert all(stored == returned for stored, returned in identifiers)
     else:
-        assert len(told) > 10
+        assert len(identifiers) > 10
 
 
-def test_machine_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+def test_a_known_machine_identifier_is_read_without_a_lock(tmp_path, monkeypatch):
     known = Store(tmp_path).machine
     monkeypatch.setattr(store.fcntl, "flock", lambda *_: pytest.fail("locked to read"))
     assert Store(tmp_path).machine == known
@@ -113,15 +113,15 @@ AUDITS = """
     if sys.argv[3] == "mutant":
         import contextlib
         Store.lock = lambda self: contextlib.nullcontext()
-    plain = read_write.read
-    def slow(*where):  # as long as a large file takes, or none would meet
+    original = read_write.read
+    def slow(*where):  # as slow as for a large file, so that the processes overlap
         try:
-            return plain(*where)
+            return original(*where)
         finally:
             time.sleep(0.01)
     read_write.read = slow
-    for turn in range(int(sys.argv[4])):
-        here = Store(one / str(turn))
+    for repeat in range(int(sys.argv[4])):
+        here = Store(one / str(repeat))
         here.root.joinpath(".local").mkdir(parents=True, exist_ok=True)
         here.root.joinpath(".local", kind).touch()
         while len(list(here.root.joinpath(".local").glob("*_*"))) + here.root.joinpath(".local", "whole").exists() < 3:
@@ -132,10 +132,10 @@ AUDITS = """
 
 @pytest.mark.parametrize("who", ["bench", "mutant"])
 def test_three_audits_of_one_row_at_once_keep_all_findings(tmp_path, who):
-    """Each in a process of its own reads, adds its finding and writes; without the lock some are lost."""
-    turns = 10
-    for process in [child(AUDITS, tmp_path, kind, who, turns) for kind in ("one_step", "whole", "black_box")]:
+    """Three processes read, add a finding and write; without the lock some findings are lost."""
+    repeats = 10
+    for process in [child(AUDITS, tmp_path, kind, who, repeats) for kind in ("one_step", "whole", "black_box")]:
         output(process)
-    rows = [audit_findings.load(Store(tmp_path / str(turn)), "digits", "dp_sgd") for turn in range(turns)]
-    kept = [len(row.findings) for row in rows if row]
-    assert kept == [3] * turns if who == "bench" else min(kept) < 3
+    rows = [audit_findings.load(Store(tmp_path / str(repeat)), "digits", "dp_sgd") for repeat in range(repeats)]
+    counts = [len(row.findings) for row in rows if row]
+    assert counts == [3] * repeats if who == "bench" else min(counts) < 3

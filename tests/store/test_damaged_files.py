@@ -24,7 +24,7 @@ def test_unreadable_files_are_named_and_skipped(tmp_path):
     bad = here.path("digits", cell().defense, "lira", 1)
     for spoil in (
         lambda: bad.write_bytes(good.read_bytes()[:100]),
-        lambda: bad.write_bytes(good.read_bytes()),  # a copy under another cell's name is no measurement of it
+        lambda: bad.write_bytes(good.read_bytes()),  # a copy under the name of another cell
         lambda: (bad.unlink(), bad.symlink_to(bad)),
     ):
         spoil()
@@ -37,8 +37,8 @@ def test_unreadable_files_are_named_and_skipped(tmp_path):
             assert here.load("digits", cell().defense, "lira", 1) is None
 
 
-def aloud(read: Callable[[], Any], count: int = 1) -> tuple[Any, list[str]]:
-    """What is read, and the caveats that were said."""
+def with_caveats(read: Callable[[], Any], count: int = 1) -> tuple[Any, list[str]]:
+    """What `read` returns, and the texts of its `count` caveats."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = read()
@@ -47,8 +47,8 @@ def aloud(read: Callable[[], Any], count: int = 1) -> tuple[Any, list[str]]:
     return found, [str(one.message) for one in caught]
 
 
-def test_a_link_counts_as_what_it_leads_to(tmp_path):
-    """A folder moved to another disk, its cells in the results and in `load` alike; loops end."""
+def test_symbolic_links_are_followed_and_loops_end(tmp_path):
+    """`results` and `load` both read the cells of a folder that was moved to another disk and linked."""
     here = Store(tmp_path / "results")
     here.save(cell())
     (here.root / "digits").rename(tmp_path / "elsewhere")
@@ -56,33 +56,33 @@ def test_a_link_counts_as_what_it_leads_to(tmp_path):
     here.save(cell(1))
     (here.root / "digits" / "loop").symlink_to(here.root)
     (here.root / "up").symlink_to(here.root)
-    found, _ = aloud(here.results, 0)
+    found, _ = with_caveats(here.results, 0)
     assert found == [cell(), cell(1)]
     assert here.load("digits", DEFENSE, "lira", 1) == cell(1)
     (tmp_path / "elsewhere").rename(tmp_path / "gone")
     (here.root / "digits").unlink()
     (here.root / "copy").symlink_to(tmp_path / "gone")
-    found, said = aloud(here.results, 2)
+    found, caveats = with_caveats(here.results, 2)
     assert found == []
-    assert all("holds the record of another file" in one for one in said)
+    assert all("holds the record of another file" in one for one in caveats)
 
 
-def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
-    """A pipe named 77.json would be opened for ever; of a folder, a link to nothing and a device it is said, too."""
+def test_pipes_folders_and_devices_are_left_out_without_blocking(tmp_path):
+    """Opening a pipe named 77.json would block for ever."""
     here = Store(tmp_path)
     good = here.save(cell())
     os.mkfifo(good.with_name("77.json"))
     good.with_name("78.json").mkdir()
     good.with_name("79.json").symlink_to("nothing")
     good.with_name("80.json").symlink_to("/dev/zero")
-    found, said = aloud(here.results, 4)
+    found, caveats = with_caveats(here.results, 4)
     assert found == [cell()]
     for one, why in zip(
-        said, ("no regular file", "a folder", "link to a file that is not there", "no regular"), strict=True
+        caveats, ("no regular file", "a folder", "link to a file that is not there", "no regular"), strict=True
     ):
         assert why in one
     for seed in (77, 78, 79, 80):
-        assert aloud(lambda seed=seed: here.load("digits", DEFENSE, "lira", seed))[0] is None
+        assert with_caveats(lambda seed=seed: here.load("digits", DEFENSE, "lira", seed))[0] is None
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
@@ -95,9 +95,9 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
         return plain(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found, [said] = aloud(here.results)
+    found, [caveat] = with_caveats(here.results)
     assert found == []
-    assert "digits is left out (Permission denied): make it readable" in said
+    assert "digits is left out (Permission denied): make it readable" in caveat
 
 
 DAMAGE = {
@@ -108,7 +108,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("kind", RECORDS)
-def test_a_damaged_record_is_left_out_with_what_to_do(tmp_path, kind, damage):
+def test_a_damaged_record_is_left_out_with_a_caveat_that_says_what_to_do(tmp_path, kind, damage):
     here, record = Store(tmp_path), RECORDS[kind]
     path = here.save(record)
     path.write_bytes(DAMAGE[damage](encode(record)))
@@ -117,15 +117,15 @@ def test_a_damaged_record_is_left_out_with_what_to_do(tmp_path, kind, damage):
         "verdict": lambda: lint_verdicts.load(here, "dp_sgd"), "audit": lambda: audit_findings.every(here),
         "score": lambda: score_rows.every(here),
     }[kind]  # fmt: skip
-    found, [said] = aloud(read)
+    found, [caveat] = with_caveats(read)
     assert not found
-    assert str(path) in said
-    assert f"delete it or {record.remedy}." in said
+    assert str(path) in caveat
+    assert f"delete it or {record.remedy}." in caveat
     path.write_bytes(sealed(values(record)))
-    assert aloud(read, 0)[0]
+    assert with_caveats(read, 0)[0]
 
 
-def test_damaged_is_not_the_same_as_absent(tmp_path):
+def test_a_damaged_record_raises_and_an_absent_one_is_none(tmp_path):
     here = Store(tmp_path)
     assert control_results.read(here, "lira") is None
     assert lint_verdicts.read(here, "dp_sgd") is None
@@ -139,7 +139,7 @@ def test_damaged_is_not_the_same_as_absent(tmp_path):
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_a_record_in_the_place_of_another_is_none_of_it(tmp_path, kind):
+def test_a_record_under_the_name_of_another_is_damaged(tmp_path, kind):
     here, record = Store(tmp_path), RECORDS[kind]
     path = here.save(record)
     other = path.with_name("1.json")

@@ -16,7 +16,7 @@ from bench.core.files import write
 from bench.store.store import Store
 
 
-def test_file_too_large(tmp_path):
+def test_a_file_size_limit_is_one_sentence_and_the_old_file_stays(tmp_path):
     Store(tmp_path).save(cell())
     before = Store(tmp_path).path("digits", DEFENSE, "lira", 0).read_bytes()
     script = """
@@ -27,17 +27,17 @@ def test_file_too_large(tmp_path):
         except UserError as error:
             print(error)
     """
-    said = output(child(script, tmp_path))
+    message = output(child(script, tmp_path))
     path = Store(tmp_path).path("digits", DEFENSE, "lira", 0)
-    assert str(path.parent) in said
-    assert os.strerror(errno.EFBIG) in said
+    assert str(path.parent) in message
+    assert os.strerror(errno.EFBIG) in message
     assert path.read_bytes() == before
     assert not temporaries(tmp_path)
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_disk_full_or_read_only(tmp_path, monkeypatch, call, code):
+def test_a_full_or_read_only_disk_is_one_sentence_and_the_old_file_stays(tmp_path, monkeypatch, call, code):
     path = tmp_path / "a" / "cell.json"
     write(path, b"old")
 
@@ -45,11 +45,11 @@ def test_disk_full_or_read_only(tmp_path, monkeypatch, call, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, call, refuse)
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as message:
         write(path, b"new")
-    assert str(path.parent) in str(said.value)
-    assert os.strerror(code) in str(said.value)
-    assert "\n" not in str(said.value)
+    assert str(path.parent) in str(message.value)
+    assert os.strerror(code) in str(message.value)
+    assert "\n" not in str(message.value)
     assert path.read_bytes() == b"old"
     assert not temporaries(tmp_path)
     with pytest.raises(UserError):
@@ -81,7 +81,7 @@ def test_a_file_in_place_of_a_folder(tmp_path, root):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_no_permission(tmp_path, monkeypatch):
+def test_a_missing_permission_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -91,7 +91,7 @@ def test_no_permission(tmp_path, monkeypatch):
 
 
 def test_check_writable_makes_the_folder_and_leaves_it_clean(tmp_path):
-    """What a killed writer left goes after a day: mutants that take it after 60 seconds took another writer's file."""
+    """Temporary files of killed writers are deleted after a day; a mutant that deletes after 60 s removes live ones."""
     root = tmp_path / "results"
     (root / "digits").mkdir(parents=True)
     ages = {"0123456789abcdef": 86_400 + 600, "1123456789abcdef": 86_400 - 600, "2123456789abcdef": 3600,

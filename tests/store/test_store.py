@@ -19,11 +19,11 @@ from bench.store.records import CellResult
 from bench.store.store import Store
 
 
-def test_the_collector_is_as_it_was_after_reading() -> None:
+def test_garbage_collection_is_restored_after_reading() -> None:
     for collecting in (gc.enable, gc.disable):
         collecting()
         before, frozen = gc.isenabled(), gc.get_freeze_count()
-        with pytest.raises(ValueError, match="unreadable"), store.uncollected():  # noqa: PT012 - both are looked at
+        with pytest.raises(ValueError, match="unreadable"), store.uncollected():  # noqa: PT012 - the state inside and after is checked
             assert not gc.isenabled()
             raise ValueError("unreadable")
         assert (gc.isenabled(), gc.get_freeze_count()) == (before, frozen)
@@ -43,16 +43,16 @@ def test_cells_come_back_sorted(tmp_path):
     assert Store(Path(os.path.relpath(tmp_path))).results() == cells
 
 
-def test_what_was_read_is_read_again_when_it_changed(tmp_path, monkeypatch):
-    """One store asks for a cell thousands of times; whoever puts another in its place is noticed, whatever he sets."""
-    here, read = Store(tmp_path), []
-    plain = read_write.load
-    monkeypatch.setattr(read_write, "load", lambda *where: read.append(where[1]) or plain(*where))
+def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(tmp_path, monkeypatch):
+    """A store loads a cell thousands of times; a replaced file is noticed even if its size and mtime are the same."""
+    here, reads = Store(tmp_path), []
+    original = read_write.load
+    monkeypatch.setattr(read_write, "load", lambda *where: reads.append(where[1]) or original(*where))
     paths = [here.save(cell(seed)) for seed in range(3)]
     before = here.results()
     assert here.results() == before
     assert here.load("digits", DEFENSE, "lira", 1) is before[1]
-    assert len(read) == 3
+    assert len(reads) == 3
     replaced, edited = cell(1, digest="e"), cell(2, digest="e" * 32)
     here.save(replaced)
     stat = paths[2].stat()
@@ -61,12 +61,12 @@ def test_what_was_read_is_read_again_when_it_changed(tmp_path, monkeypatch):
     os.utime(paths[2], ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (paths[2].stat().st_ino, paths[2].stat().st_size) == (stat.st_ino, stat.st_size)
     assert here.results() == [before[0], replaced, edited]
-    assert len(read) == 5
+    assert len(reads) == 5
     paths[0].unlink()
     assert here.results() == [replaced, edited]
 
 
-def test_an_infinite_bound_is_a_word_in_the_file_and_a_number_here(tmp_path):
+def test_an_infinite_bound_is_text_in_the_file_and_a_float_when_loaded(tmp_path):
     here = Store(tmp_path)
     path = audit_findings.save(here, "dp_sgd", "digits", STEP)
     audit_findings.save(here, "dp_sgd", "digits", WHOLE)
@@ -92,7 +92,7 @@ def test_dot_folders_are_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["..", ".", ".hidden", "a/b", "x" * 400, "mine,path=/tmp/é ü.csv", "a|b\\", "100%"])
-def test_every_label_has_a_folder_of_its_own(tmp_path, label):
+def test_each_label_has_its_own_folder_inside_the_results(tmp_path, label):
     here = Store(tmp_path)
     one = cell(attack=label, data=label)
     path = here.save(one)
@@ -103,20 +103,20 @@ def test_every_label_has_a_folder_of_its_own(tmp_path, label):
 
 
 @pytest.mark.parametrize("label", ["a\0b", "two\nlines", "\x1b[2J", "\ud800"])
-def test_no_label_holds_a_control_character(tmp_path, label):
+def test_a_label_with_a_control_character_is_refused(tmp_path, label):
     with pytest.raises(ValueError, match=r"control character|half a character|surrogates"):
         Store(tmp_path).save(cell(data=label))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_caveat_is_kept_as_one_plain_line():
-    """Its words may come from any library; a cell must not be lost for them."""
+def test_a_caveat_is_stored_as_one_printable_line():
+    """Its text may come from any library; it must not make the cell unstorable."""
     for text in ("a\n  b", "a \x1b[31m b", "a \ud800 b", "a\u2028b", "é 😀"):
         line = read_write.plain_line(text)
         assert read_write.decode(CellResult, encode(cell(caveats=(line,)))).caveats == [line]
         assert line in ("a b", "a \\x1b[31m b", "a \\ud800 b", "é 😀")
 
 
-def test_import_brings_nothing_heavy():
+def test_importing_the_store_loads_no_heavy_library():
     heavy = "{'tensorflow', 'keras', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'pickle5'}"
     assert output(child(f"print(sorted({heavy} & set(sys.modules)))")).strip() == "[]"

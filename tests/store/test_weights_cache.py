@@ -20,7 +20,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def test_weights_come_back(tmp_path):
+def test_weights_are_returned_unchanged(tmp_path):
     here = Store(tmp_path)
     arrays = {"dense/kernel:0": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.int64(3) * np.ones((), int)}
     assert here.weights.load("k") is None
@@ -34,7 +34,7 @@ def test_weights_come_back(tmp_path):
         np.testing.assert_array_equal(again[name], array)
 
 
-def test_pickles_are_neither_written_nor_run(tmp_path):
+def test_pickles_are_neither_written_nor_executed(tmp_path):
     here, trace = Store(tmp_path), tmp_path / "ran"
     bomb = np.array([Bomb(trace)], object)
     with pytest.raises(ValueError, match="objects"):
@@ -50,20 +50,20 @@ def test_pickles_are_neither_written_nor_run(tmp_path):
         assert here.weights.load("k") is None
         assert not trace.exists()
     np.savez(path, bad=bomb)
-    assert np.load(path, allow_pickle=True)["bad"].shape == (1,)  # the mutant: the bomb is a live one
+    assert np.load(path, allow_pickle=True)["bad"].shape == (1,)  # the mutant that unpickles executes it
     assert trace.exists()
 
 
-def test_spoilt_weights_count_as_absent_and_are_replaced(tmp_path):
+def test_damaged_weights_count_as_absent_and_are_replaced(tmp_path):
     here, arrays = Store(tmp_path), {"a": np.arange(1000.0)}
     here.weights.save("k", arrays)
     path = tmp_path / ".local" / "fits" / "k.npz"
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
-    for spoilt in (b"", b"PK\x03\x04", whole[: len(whole) // 2], whole[:-1], bytes(flipped), b"\x80\x04.", b"hello"):
-        path.write_bytes(spoilt)
-        assert here.weights.load("k") is None, spoilt[:10]
+    for damaged in (b"", b"PK\x03\x04", whole[: len(whole) // 2], whole[:-1], bytes(flipped), b"\x80\x04.", b"hello"):
+        path.write_bytes(damaged)
+        assert here.weights.load("k") is None, damaged[:10]
     np.save(path.with_suffix(".npy"), np.ones(3))
     os.replace(path.with_suffix(".npy"), path)
     assert here.weights.load("k") is None
@@ -71,7 +71,7 @@ def test_spoilt_weights_count_as_absent_and_are_replaced(tmp_path):
     np.testing.assert_array_equal((here.weights.load("k") or {})["a"], arrays["a"])
 
 
-def test_sheets_come_back_and_stay_out_of_git(tmp_path):
+def test_contact_sheets_are_returned_unchanged_and_stay_out_of_git(tmp_path):
     here, name = Store(tmp_path), ("digits", "none,steps=3", "gradient_inversion", 0)
     rows = {"true": np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4, 1)}
     assert here.load_sheet(name) is None
