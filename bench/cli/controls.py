@@ -24,13 +24,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from bench.core.dataset import DataLocation
     from bench.core.progress import Progress
-    from bench.runner import controls, selection
+    from bench.runner import control_job, selection
     from bench.store.store import Store
 
     store = Store(Path(arguments.results))
     attacks = selection.distinct(selection.choose_all(registry, "attack", arguments.attack or []))
     with Progress() as progress:
-        found = controls.run(attacks, registry, store, DataLocation(data_dir(arguments.data_dir)), progress)
+        found = control_job.run(attacks, registry, store, DataLocation(data_dir(arguments.data_dir)), progress)
     for control in found:
         print(control)
     return 1 if any(control.red for control in found) else 0

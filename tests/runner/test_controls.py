@@ -18,6 +18,7 @@ from bench.cli.main import main
 from bench.core.component import Choice, Component
 from bench.core.errors import UserError
 from bench.core.game import Challenge
+from bench.dp.weights_cache import WeightsCache
 from bench.games import MEMBERSHIP
 from bench.report import aggregate, markdown
 from bench.runner import controls
@@ -75,7 +76,7 @@ def registry(*attacks: Component) -> Registry:
 
 
 def measured(one: Component, tmp_path: Path) -> ControlResult:
-    return controls.measure(Choice(one), registry(one), Store(tmp_path))
+    return controls.measure(Choice(one), registry(one), WeightsCache(tmp_path))
 
 
 def test_an_attack_that_works_is_green(tmp_path: Path) -> None:
