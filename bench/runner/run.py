@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.core.dataset import DataLocation, Split
+from bench.core.environment import instruction_set
 from bench.core.errors import UserError
 from bench.core.game import Challenge
 from bench.core.progress import Progress
@@ -179,6 +180,7 @@ class _Run:
             versions=versions(),
             machine=self.store.machine,
             device=device(),
+            instruction_set=instruction_set(),
             utility=trained.utility,
             privacy=trained.privacy,
             metrics=played.metrics,
