@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 REFUSED = 3  # the exit code where the linter found something
 SPLIT = 0  # the seed of the public split: the first one of the leaderboard; the noise has no seed to name
-ELSEWHERE = ("attack", "seeds", "reuse-committed", "budget", "results")  # settings that mean nothing here
+ELSEWHERE = ("attack", "seeds", "reuse-committed", "reference", "budget", "results")  # settings that mean nothing here
 NUMBER = "number of private records"
 
 
