@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 # Each setting of a run with the type that it has in a configuration.
 SETTINGS = {
     "defense": list, "attack": list, "data": list, "plugin": list, "seeds": str, "epsilon": str, "results": str,
-    "data-dir": str, "offline": bool, "reuse-committed": bool, "budget": str,
+    "data-dir": str, "offline": bool, "reuse-committed": bool, "reference": bool, "budget": str,
     "workers": str, "scheduler": str, "cluster": str, "cluster-option": list, "dry-run": bool,
 }  # fmt: skip
 PART_SETTINGS = ("defense", "attack", "data", "seeds", "epsilon")  # those that a part of a configuration may set
@@ -125,6 +126,15 @@ def add_reuse(parser: argparse.ArgumentParser) -> None:
     """The flag of commands that need not measure everything themselves."""
     flag = argparse.BooleanOptionalAction
     parser.add_argument("--reuse-committed", action=flag, help="take cells that another machine measured as done")
+
+
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """The flag of commands that measure what attacks reach where nothing defends, too."""
+    parser.add_argument(
+        "--reference",
+        action=argparse.BooleanOptionalAction,
+        help="measure the undefended reference of each defense, too (default: yes)",
+    )
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -253,11 +263,19 @@ def _grid(registry: Registry, part: dict[str, Any]) -> Grid:
     )
 
 
-def requested(arguments: argparse.Namespace) -> tuple[Request, Registry]:
-    """The request that flags and configuration make, and the components that it was read with."""
+def requested(arguments: argparse.Namespace, *, references: bool = False) -> tuple[Request, Registry]:
+    """The request that flags and configuration make, and the components that it was read with.
+
+    references: with the reference of each defense, unless flags or configuration say otherwise.
+    """
     shared, parts = settings(arguments)
     registry = load_registry(shared["plugin"])
-    return request(registry, shared, parts), registry
+    made = request(registry, shared, parts)
+    if references and shared["reference"] is not False:
+        from bench.runner.reference import with_references
+
+        made = replace(made, grids=with_references(made.grids, registry))
+    return made, registry
 
 
 def check_playable(request: Request) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Commands, add_grid, add_reuse, add_workers, check_playable, new_parser, requested
+from bench.cli.options import (
+    Commands,
+    add_grid,
+    add_reference,
+    add_reuse,
+    add_workers,
+    check_playable,
+    new_parser,
+    requested,
+)
 from bench.cli.table import publish
 from bench.core.errors import UserError, warn_user
 
@@ -27,13 +36,14 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     )
     add_grid(parser)
     add_reuse(parser)
+    add_reference(parser)
     add_workers(parser)
     return parser
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Lint, measure, print; the exit code."""
-    request, registry = requested(arguments)
+    request, registry = requested(arguments, references=True)
     check_playable(request)
 
     from bench.runner import cell as cells

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.dataset import DataLocation, Examples
+from bench.core.environment import configure
 from bench.core.errors import Caveat, UserError
 from bench.data.official_files import SETS, Official
 
@@ -49,10 +50,12 @@ def columns_once(name: str, where: DataLocation, folder: Path) -> Columns:
             raise UserError(f"{version} is only a part of a prepared set: delete it and run again.")
     # Check that there is anything to read before TensorFlow is imported, which takes seconds.
     official = None if versions else _official(name, where)
+    import tensorflow as tf
     import tensorflow_datasets as tfds
 
     import bench.data.tfds_builders  # noqa: F401 - TFDS knows a builder once it is imported
 
+    configure(tf)  # reading starts TensorFlow
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout belongs to the table

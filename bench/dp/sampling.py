@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FEW = 50  # batches of less than one record in so many are drawn by their size
-
 
 @dataclass(frozen=True)
 class Streams:
@@ -35,25 +33,50 @@ def streams(seed: int) -> Streams:
     return Streams(np.random.default_rng(start), np.random.default_rng(batches), noise, noise_inputs, unclipped)
 
 
-def poisson_rows(
-    rates: Sequence[float], sizes: Sequence[int], generators: Sequence[np.random.Generator], steps: int
-) -> NDArray[Any]:
-    """Rows of `steps` batches (steps, models, width), each row of a model with its rate; -1 is padding, none is cut."""
-    rows = [[_sample(*model) for model in zip(rates, sizes, generators, strict=True)] for _ in range(steps)]
-    width = max(1, max(len(r) for step in rows for r in step))
-    out = np.full((steps, len(sizes), width), -1, np.int32)
-    for t, step in enumerate(rows):
-        for k, r in enumerate(step):
-            out[t, k, : len(r)] = r
-    return out
+class PoissonBatches:
+    """The Poisson batches of several models, each record of a model in each of its batches with the model's rate.
+
+    All coins of a model form one line, batch after batch and record after record, and what is drawn are the gaps
+    between the coins that fall: geometric numbers, so one number for each record in a batch in place of one for each
+    record (Fan, Muller and Rezucha 1962), for all steps at once.
+    """
+
+    def __init__(self, rates: Sequence[float], sizes: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
+        self._models = [_Coins(*model) for model in zip(rates, sizes, generators, strict=True)]
+
+    def rows(self, steps: int) -> NDArray[Any]:
+        """Rows of the next `steps` batches (steps, models, width), ascending; -1 is padding, none is cut."""
+        drawn = [model.next(steps) for model in self._models]
+        counts = [np.bincount(step, minlength=steps) for step, _ in drawn]
+        width = max(1, *(int(count.max(initial=0)) for count in counts))
+        out = np.full((steps, len(drawn), width), -1, np.int32)
+        for k, ((step, record), count) in enumerate(zip(drawn, counts, strict=True)):
+            place = np.arange(len(step)) - np.repeat(np.cumsum(count) - count, count)
+            out[step, k, place] = record
+        return out
 
 
-def _sample(rate: float, n: int, rng: np.random.Generator) -> NDArray[Any]:
-    """The records of one Poisson batch, each in it with chance `rate`, independently of all others."""
-    if rate * FEW > 1:
-        return np.flatnonzero(rng.random(n) < rate)
-    # The same law with one draw per record of the batch in place of one per record: how many, then which.
-    return np.sort(rng.choice(n, rng.binomial(n, rate), replace=False, shuffle=False))
+class _Coins:
+    """The line of coins of one model, n for each step. ahead: places of those that fell, beyond the last step."""
+
+    def __init__(self, rate: float, n: int, rng: np.random.Generator) -> None:
+        self._rate, self._n, self._rng = rate, n, rng
+        self._ahead = np.zeros(0, np.int64)
+        self._last = -1  # the place of the last coin that fell, from the beginning of the next step
+
+    def next(self, steps: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of each coin that falls in the next steps, its step and its record."""
+        coins = steps * self._n
+        while self._last < coins and self._n:
+            expected = (coins - self._last) * self._rate
+            gaps = self._rng.geometric(self._rate, int(expected + 3 * expected**0.5) + 8)
+            places = self._last + np.cumsum(np.minimum(gaps, 2**40))  # no overflow, and far beyond any line
+            self._ahead, self._last = np.concatenate([self._ahead, places]), int(places[-1])
+        now = int(np.searchsorted(self._ahead, coins))
+        fallen, self._ahead = self._ahead[:now], self._ahead[now:] - coins
+        self._last -= coins
+        step, record = np.divmod(fallen, max(1, self._n))
+        return step, record
 
 
 def prefetched(chunks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:

@@ -1,20 +1,19 @@
-"""The one way in which this benchmark imports TensorFlow: deterministic and quiet."""
+"""The one way in which this benchmark imports TensorFlow: deterministic, on one thread, and quiet."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bench.core.environment import prepare
+from bench.core import environment
 
 
 def tensorflow() -> Any:
-    """TensorFlow with deterministic operations.
+    """TensorFlow as `bench.core.environment.configure` sets it up.
 
     Its environment is set before the first import, because it decides the last digits of every result.
     """
-    prepare()
+    environment.prepare()
     import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
-    tf.get_logger().setLevel("ERROR")
+    environment.configure(tf)
     return tf

@@ -5,7 +5,6 @@ Everything random comes from the streams of a model, so that a model trained amo
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import time
@@ -90,7 +89,7 @@ class Training:
         self.optimizer = self._program.optimizer
         self.variables = self._program.variables
         sizes, rates = [len(dataset) for dataset in datasets], [r.rate for r in recipes]
-        self._rows = functools.partial(sampling.poisson_rows, rates, sizes, [s.batches for s in streams])
+        self._rows = sampling.PoissonBatches(rates, sizes, [s.batches for s in streams]).rows
         self._shapes = [w.shape for w in networks.build(self._recipe.net, Single()).get_weights()]
         if observer:
             observer.training_started(self, *requested, seeds)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROBE = "Poisson sampling"
 RECORDS, STEPS = 64, 200
-OTHER, SMALL = 0.3, 0.015  # rates beside that of the recipe; small batches are sampled by another method
+OTHER, SMALL = 0.3, 0.015  # rates beside that of the recipe
 QUANTILES = 0.1, 0.5, 0.9  # of the batch size, at which the number of smaller batches is tested
 MIN_VARIANCE = 100  # records in, or missing from, all batches: with fewer the gamma approximation does not hold
 PIECE = 16  # records computed at once, so that batches are split

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DRIFT = 4  # the exit code
 VERDICTS = ("equal", "inside", "drift", "failed")
-UNRECORDED = "nothing that is recorded (the number and kind of cores that the process may use are not)"
+UNRECORDED = "nothing that is recorded (the instruction set of the processor is, its caches are not)"
 NAMED = 4  # changes named in a row of the table
 HEAD = ("data", "defense", "attack", "seed", "stored", "now", "utility", "verdict", "what differs")
 
@@ -200,6 +200,8 @@ def compare(
         if cell.name in failed:
             compared.append(Compared(old, None, "failed", differs, (failed[cell.name],)))
         elif new and new.digest == cell.digest():  # else older code left it in a folder that is resumed
+            if old.instruction_set and old.instruction_set != new.instruction_set:
+                differs += (f"instruction set changed: {old.instruction_set} -> {new.instruction_set}",)
             verdict, reasons = judge(old, new)
             compared.append(Compared(old, new, verdict, differs, reasons))
     if not compared:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.environment import instruction_set
 from bench.data import user_file
 from bench.runner import play
 from bench.runner.cell import Cell
@@ -182,6 +183,7 @@ def _play(data: Split, cell: Cell, trained: play.Trained, challenge: Challenge, 
         versions=versions(),
         machine=tools.machine,
         device=device(),
+        instruction_set=instruction_set(),
         utility=trained.utility,
         privacy=trained.privacy,
         metrics=played.metrics,

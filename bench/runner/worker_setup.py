@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,11 +9,7 @@ if TYPE_CHECKING:
 
 
 def dask_setup(worker: Worker) -> None:
-    """Load TensorFlow, in each process at the same time, so that the first group does not wait for it.
-
-    One core for each process: TensorFlow's operations then compute with one thread.
-    """
-    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+    """Load TensorFlow, in each process at the same time, so that the first group does not wait for it."""
     from bench.dp.tensorflow_setup import tensorflow
     from bench.runner import play  # noqa: F401 - it loads the accountant and SciPy
 

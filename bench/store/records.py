@@ -49,7 +49,10 @@ else:
 
 
 class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One cell: what was run, by which code, and what came out. Numbers are finite; an infinite epsilon is "inf"."""
+    """One cell: what was run, by which code, and what came out. Numbers are finite; an infinite epsilon is "inf".
+
+    instruction_set: of the processor, as `bench.core.environment.instruction_set` names it; empty in older cells.
+    """
 
     kind: ClassVar[str] = "cell"
     remedy: ClassVar[str] = "run its cell again"
@@ -72,6 +75,7 @@ class CellResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     peak_memory_mib: Seconds
     caveats: Sentences
     reproducible: bool = True
+    instruction_set: str = ""
     schema: Schema = SCHEMA
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,52 @@ from bench.dp.recipe import Privacy
 from bench.dp.train import train
 
 
-def rows_of(rate: float, n: int, steps: int, seed: int = 3) -> np.ndarray[Any, Any]:
-    return sampling.poisson_rows([rate], [n], [np.random.default_rng(seed)], steps)[:, 0]
+def batches_of(rate: float, n: int, seed: int = 3) -> sampling.PoissonBatches:
+    return sampling.PoissonBatches([rate], [n], [np.random.default_rng(seed)])
+
+
+def rows_of(rate: float, n: int, steps: int) -> np.ndarray[Any, Any]:
+    return batches_of(rate, n).rows(steps)[:, 0]
+
+
+def coins(rate: float, n: int, steps: int) -> np.ndarray[Any, Any]:
+    """The truth, slowly: a coin for each record of each batch; whether it fell, (steps, n)."""
+    rng = np.random.default_rng(5)
+    return np.array([[rng.random() < rate for _ in range(n)] for _ in range(steps)])
+
+
+def fallen(rows: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+    """Whether each batch of `rows` (steps, width) holds each record, (steps, n)."""
+    return (rows[:, :, None] == np.arange(n)).any(1)
+
+
+def joint_p(fell: np.ndarray[Any, Any], rate: float) -> float:
+    """Chi-squared test of all records of two batches in a row: each of their 2 ** (2 n) outcomes has its chance."""
+    pairs = fell[: len(fell) // 2 * 2].reshape(len(fell) // 2, -1)
+    ones = np.array([bin(outcome).count("1") for outcome in range(2 ** pairs.shape[1])])
+    expected = len(pairs) * rate**ones * (1 - rate) ** (pairs.shape[1] - ones)
+    assert expected.min() > 10
+    found = np.bincount(pairs @ 2 ** np.arange(pairs.shape[1]), minlength=len(expected))
+    return float(chi2.sf(((found - expected) ** 2 / expected).sum(), len(expected) - 1))
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.5, 0.7], ids=str)
+def test_two_batches_are_what_coins_of_each_record_make_them(rate: float) -> None:
+    steps = 60_000
+    fell = fallen(rows_of(rate, 3, steps), 3)
+    assert joint_p(fell, rate) > TINY
+    assert joint_p(coins(rate, 3, steps), rate) > TINY
+    # Mutants: another rate, batches that are never empty, batches that serve twice, gaps that begin anew at each batch
+    # (a record that just served is passed over), and records of neighbouring places that come together.
+    assert joint_p(coins(rate + 0.02, 3, steps), rate) < TINY
+    assert joint_p(fell[fell.any(1)], rate) < TINY
+    assert joint_p(np.repeat(fell[::2], 2, axis=0), rate) < TINY
+    rested = fell.copy()
+    rested[1:, 0] &= ~fell[:-1, 2]
+    assert joint_p(rested, rate) < TINY
+    pasted = fell.copy()
+    pasted[:, 1] = np.where(np.random.default_rng(0).random(steps) < 0.05, fell[:, 0], fell[:, 1])
+    assert joint_p(pasted, rate) < TINY
 
 
 def spread_p(counts: Any, n: int, rate: float) -> float:
@@ -24,9 +69,8 @@ def spread_p(counts: Any, n: int, rate: float) -> float:
     return 2 * float(min(chi2.cdf(square, len(counts)), chi2.sf(square, len(counts))))
 
 
-@pytest.mark.parametrize(("n", "rate", "steps"), [(300, 0.2, 1500), (300, 0.015, 6000)], ids=["bernoulli", "by size"])
+@pytest.mark.parametrize(("n", "rate", "steps"), [(300, 0.5, 1500), (300, 0.2, 1500), (300, 0.015, 6000)], ids=str)
 def test_batch_sizes_are_binomial(n: int, rate: float, steps: int) -> None:
-    assert (rate * sampling.FEW > 1) == (rate == 0.2)
     rows = rows_of(rate, n, steps)
     sizes = (rows >= 0).sum(1)
     assert spread_p(sizes, n, rate) > TINY
@@ -44,16 +88,28 @@ def test_batch_sizes_are_binomial(n: int, rate: float, steps: int) -> None:
 
 
 def test_no_batch_is_truncated_and_no_record_is_in_a_batch_twice() -> None:
-    sizes = [50, 0, 7]
-    rates = [0.3, 0.3, 0.6]
-    made = sampling.poisson_rows(rates, sizes, [np.random.default_rng(k) for k in range(3)], 200)
-    again = [np.random.default_rng(k) for k in range(3)]
-    for step in made:
-        for rate, n, rng, row in zip(rates, sizes, again, step, strict=True):
-            drawn = np.flatnonzero(rng.random(n) < rate)
-            assert row[: len(drawn)].tolist() == drawn.tolist()
+    sizes, rates = [50, 0, 7], [0.3, 0.3, 0.6]
+    made = sampling.PoissonBatches(rates, sizes, [np.random.default_rng(k) for k in range(3)]).rows(200)
+    for k, (n, rate) in enumerate(zip(sizes, rates, strict=True)):
+        # By hand: where coins fall, one after the other, by the gaps between them.
+        gaps = np.random.default_rng(k).geometric(rate, 200 * n + 1) if n else []
+        line = {int(place) for place in np.cumsum(gaps) - 1}
+        for t, row in enumerate(made[:, k]):
+            drawn = [record for record in range(n) if t * n + record in line]
+            assert row[: len(drawn)].tolist() == drawn
             assert (row[len(drawn) :] == -1).all()
     assert made.shape[2] == (made >= 0).sum(2).max()
+
+
+@pytest.mark.parametrize("rate", [1e-12, 0.01, 0.3, 0.7, 1.0], ids=str)
+def test_batches_go_on_where_they_stopped(rate: float) -> None:
+    whole, parts = batches_of(rate, 40).rows(60), batches_of(rate, 40)
+    for first, last in pairwise((0, 1, 3, 4, 30, 60)):
+        rows = parts.rows(last - first)[:, 0]
+        width = rows.shape[1]
+        assert np.array_equal(rows, whole[first:last, 0, :width])
+        assert (whole[first:last, 0, width:] == -1).all()
+    assert (rate < 1) or np.array_equal(whole[:, 0], np.tile(np.arange(40), (60, 1)))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +124,8 @@ def test_no_batch_is_truncated_and_no_record_is_in_a_batch_twice() -> None:
 def test_padding_contributes_nothing(privacy: Privacy | None, how: str, values: tuple[float, ...]) -> None:
     parts = [examples(6, 1), examples(40, 2)]
     made = recipe(SMALL_VAE, rate=0.2, steps=3, privacy=privacy, engine=how)
-    for seed in range(100):  # a seed with which no batch of the first part has record 0, the index of padding
-        rows = sampling.poisson_rows([made.rate], [6], [sampling.streams(seed).batches], made.steps)
+    for seed in range(100):  # one under which no batch of the first part holds record 0, the index of padding
+        rows = sampling.PoissonBatches([made.rate], [6], [sampling.streams(seed).batches]).rows(made.steps)
         if not (rows == 0).any() and (rows >= 0).any():
             break
     before = train(made, parts, [seed, 1000])

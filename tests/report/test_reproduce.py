@@ -167,6 +167,10 @@ MUTANTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "delta": (lambda v: v["privacy"].update(delta=1e-6), "delta: 1e-06 -> 1e-05"),
     "sampler": (lambda v: v["privacy"].update(sampler="Poisson"), "sampler: Poisson -> none"),
     "relation": (lambda v: v["privacy"].update(relation="replace one"), "relation: replace one -> add/remove"),
+    "another processor": (
+        lambda v: (shifted(v["metrics"]["auc"], 0.3), v.update(instruction_set="x86_64 sse9")),
+        "instruction set changed: x86_64 sse9 -> ",
+    ),
     "what is public": (lambda v: v["privacy"].update(public_knowledge=["n"]), "public_knowledge: \\['n'\\] -> \\[\\]"),
 }
 

@@ -15,12 +15,18 @@ from bench.store.records import CellResult, Record
 @kinds
 def test_no_field_may_lack_and_none_be_more(kind: str) -> None:
     found = values(RECORDS[kind])
-    needed = [name for name in found if name not in ("reproducible", "schema")]
+    needed = [name for name in found if name not in ("reproducible", "instruction_set", "schema")]
     for name in needed:
         refused(kind, put(found, (name,), ...))
         if name != "utility":  # of a row of scores it may be left open
             refused(kind, put(found, (name,), None))
     refused(kind, found | {"surprise": 1}, "unknown field")
+
+
+def test_a_cell_that_was_stored_before_instruction_sets_were_is_read() -> None:
+    older = put(values(CELL), ("instruction_set",), ...)
+    assert decode(CellResult, sealed(older)).instruction_set == ""
+    assert decode(CellResult, encode(cell(instruction_set="x86_64 avx2"))).instruction_set == "x86_64 avx2"
 
 
 @kinds
@@ -99,7 +105,7 @@ CELLS: list[tuple[KeyPath, Any]] = [
     (("peak_memory_mib",), -1), (("seed",), -1), (("seed",), 1.0), (("seed",), True), (("seed",), 2**60),
     (("schema",), 1), (("schema",), 4), (("schema",), "3"), (("data",), ""), (("data",), 3), (("game",), ""),
     (("defense",), "x" * 3000), (("caveats",), "one"), (("caveats",), [1]), (("versions",), {"numpy": 1}),
-    (("reproducible",), 1), (("machine",), None),
+    (("reproducible",), 1), (("machine",), None), (("instruction_set",), None),
 ]  # fmt: skip
 
 

@@ -159,16 +159,20 @@ def dense_gradients(sites: Any, deltas: Any) -> list[Any]:
 def lots(draw: Callable[[float, int, np.random.Generator, int], Any]) -> AbstractContextManager[Any]:
     """Rows of a lot are draw(rate, n, generator, number of the lot)."""
 
-    def rows(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
-        drawn = [[draw(*own, t) for own in zip(rates, sizes, generators, strict=True)] for t in range(steps)]
-        width = max(1, max(len(r) for step in drawn for r in step))
-        out = np.full((steps, len(sizes), width), -1, np.int32)
-        for t, step in enumerate(drawn):
-            for k, r in enumerate(step):
-                out[t, k, : len(r)] = r
-        return out
+    class Wrong:
+        def __init__(self, rates: Any, sizes: Any, generators: Any) -> None:
+            self.models = list(zip(rates, sizes, generators, strict=True))
 
-    return patch.object(batches, "poisson_rows", rows)
+        def rows(self, steps: int) -> Any:
+            drawn = [[draw(*own, t) for own in self.models] for t in range(steps)]
+            width = max(1, max(len(r) for step in drawn for r in step))
+            out = np.full((steps, len(self.models), width), -1, np.int32)
+            for t, step in enumerate(drawn):
+                for k, r in enumerate(step):
+                    out[t, k, : len(r)] = r
+            return out
+
+    return patch.object(batches, "PoissonBatches", Wrong)
 
 
 @dataclass(frozen=True)

@@ -238,12 +238,12 @@ def padding_counts() -> AbstractContextManager[Any]:
 
 def lots_twice() -> AbstractContextManager[Any]:
     """Every lot serves two steps: who is in it is in both, which independent lots would seldom let happen."""
-    right = sampling.poisson_rows
+    right = sampling.PoissonBatches.rows
 
-    def twice(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
-        return np.repeat(right(rates, sizes, generators, (steps + 1) // 2), 2, axis=0)[:steps]
+    def twice(batches: Any, steps: int) -> Any:
+        return np.repeat(right(batches, (steps + 1) // 2), 2, axis=0)[:steps]
 
-    return patch.object(sampling, "poisson_rows", twice)
+    return patch.object(sampling.PoissonBatches, "rows", twice)
 
 
 def same_for_each_variable() -> AbstractContextManager[Any]:

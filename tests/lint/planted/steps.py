@@ -405,15 +405,12 @@ def best_of_training() -> AbstractContextManager[Any]:
 
 def fixed_lots() -> AbstractContextManager[Any]:
     """Whatever the seed, a model's lots are the same: who knows them has no amplification to fear."""
-    right = sampling.poisson_rows
-    count: dict[int, Any] = {}
+    right = sampling.PoissonBatches
 
-    def rows(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
-        for k, own in enumerate(generators):
-            count.setdefault(id(own), (own, np.random.default_rng(k)))
-        return right(rates, sizes, [count[id(own)][1] for own in generators], steps)
+    def made(rates: Any, sizes: Any, generators: Any) -> Any:
+        return right(rates, sizes, [np.random.default_rng(k) for k in range(len(sizes))])
 
-    return patch.object(sampling, "poisson_rows", rows)
+    return patch.object(sampling, "PoissonBatches", made)
 
 
 def never_empty() -> AbstractContextManager[Any]:
