@@ -17,7 +17,7 @@ from multiprocessing import resource_tracker
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, warn_user
 from bench.runner import gpus, job_clusters
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
             try:
                 cluster.sync(_complete, cluster)
             except (OSError, RuntimeError, ValueError) as error:
-                raise UserError(f"no worker could be started: {' '.join(str(error).split())}") from error
+                _go_on_with_others(cluster, error)
             client = Client(cluster, timeout=CONNECTING, set_as_default=False)
             ending.insert(0, partial(client.close, timeout=1))
             if workers.cluster:
@@ -144,6 +144,17 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
 async def _complete(cluster: SpecCluster) -> None:
     """Wait until all processes run, or all jobs are submitted. Raises what the first that failed raised."""
     await cluster
+
+
+def _go_on_with_others(cluster: SpecCluster, error: Exception) -> None:
+    """Say why a worker did not start, where others did. Raises UserError where none did."""
+    from distributed.core import Status
+
+    why = " ".join(str(error).split())
+    up = [worker for worker in cluster.workers.values() if worker.status == Status.running]
+    if not up:
+        raise UserError(f"no worker could be started: {why}") from error
+    warn_user(f"note: {len(cluster.worker_spec) - len(up)} of {len(cluster.worker_spec)} workers did not start: {why}")
 
 
 def _cluster(workers: Workers, loop: Any, number: int, preload: str | None) -> SpecCluster:

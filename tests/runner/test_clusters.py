@@ -212,6 +212,19 @@ def test_a_worker_that_cannot_start_is_one_sentence(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_worker_that_cannot_start_does_not_stop_the_others(
+    tmp_path: Path, scratch: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "import os\ndef dask_setup(worker):\n    if worker.name == 1:\n        os._exit(1)\n"
+    (tmp_path / "broken.py").write_text(code)
+    with connected(Workers(2), 2, preload=str(tmp_path / "broken.py")) as client:
+        assert [worker["name"] for worker in client.scheduler_info()["workers"].values()] == [0]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("bench: note: 1 of 2 workers did not start: ")
+    assert err.count("\n") == 1
+
+
 def test_the_module_that_is_loaded_first_loads_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is called in this process, in which another test may have loaded TensorFlow already."""
     loaded = list[str]()
