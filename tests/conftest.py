@@ -40,6 +40,12 @@ def seeded() -> None:
         tensorflow.random.set_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs stay in this process, where fakes reach them; tests of workers state how many they want."""
+    monkeypatch.setenv("BENCH_WORKERS", "1")
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
