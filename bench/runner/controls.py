@@ -21,7 +21,6 @@ from bench.core.randomness import derive, stream
 from bench.core.text import interval
 from bench.games.intervals import Estimate, Z, over_seeds
 from bench.runner.selection import choose
-from bench.store import control_results
 from bench.store.freshness import control_digest
 from bench.store.read_write import Damaged
 from bench.store.records import ControlResult
@@ -171,10 +170,10 @@ def run(
 
     with train.caching(store.weights, on_training_step):
         for attack in attacks:
-            stored = control_results.load(store, attack.label)
+            stored = store.find_label(ControlResult, attack.label)
             if stored is None or stored.digest != expected_digest(attack, registry):
                 stored = measure(attack, registry, store, where, on_progress)
-                control_results.save(store, stored)
+                store.save(stored)
             found.append(stored)
     progress.step("done", len(found), len(attacks))
     return found
@@ -265,7 +264,7 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
     except UserError as error:
         return str(error)
     try:
-        control = control_results.read(store, attack.label)
+        control = store.read_label(ControlResult, attack.label)
     except Damaged as error:
         return f"controls are damaged ({error}); `bench controls` runs them again."
     if control is None or control.digest != expected:
