@@ -179,7 +179,7 @@ def arguments(
     selected = [part for word in words[:middle] for part in ("--defense", word)]
     selected += [part for word in words[middle + 1 :] for part in ("--attack", word)]
     settings = ["--results", str(folder), "--plugin", str(plugin), "--data", data, "--seeds", seeds]
-    return ["run", *settings, *selected, *more]
+    return ["run", "--no-reference", *settings, *selected, *more]
 
 
 def cells(folder: Path) -> dict[tuple[str, str, str, int], CellResult]:

@@ -13,7 +13,6 @@ from bench.runner.messages import Failed, Finished, Message, Name, failed
 from bench.runner.meter import Meter
 from bench.runner.request import Workers
 from bench.runner.selection import choose
-from bench.store import control_results
 from bench.store.records import ControlResult
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def run(
     store.check_writable()
     found: dict[str, ControlResult] = {}
     for attack in attacks:
-        stored = control_results.load(store, attack.label)
+        stored = store.find_label(ControlResult, attack.label)
         if stored is not None and stored.digest == expected_digest(attack, registry):
             found[attack.label] = stored
     jobs = [Controls(attack, registry) for attack in attacks if attack.label not in found]
@@ -95,7 +94,7 @@ def run(
     failures = []
     for message in engine.results(jobs, setup, workers, Meter(progress, len(jobs)), count=len(jobs)):
         if isinstance(message, Finished) and isinstance(message.record, ControlResult):
-            control_results.save(store, message.record)
+            store.save(message.record)
             found[message.record.attack] = message.record
         elif isinstance(message, Failed):
             failures.append(f"{message.names[0][0]}: {message.reason}")

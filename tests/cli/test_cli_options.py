@@ -31,6 +31,7 @@ YAMLS = {
     "seeds: true": "a list of them",
     "seeds: 2020-01-01": "a list of them",
     "offline: maybe": "true or false",
+    "reference: none": "true or false",
     "seeds: many": "no seed",
     "parts: []": "a list of parts",
     "parts: digits": "a list of parts",
@@ -65,8 +66,9 @@ def test_a_configuration_that_is_not_text(fakes: Fakes, capsys: pytest.CaptureFi
 def asked(fakes: Fakes, argv: list[str]) -> dict[str, Any]:
     assert main(argv) == 0
     request = fakes.requests[-1]
-    [grid] = request.grids
-    rest = {name: getattr(request, name) for name in ("results", "where", "reuse_committed")}
+    grid, *references = request.grids
+    rest = {"references": list(map(spelled, references))}
+    rest |= {name: getattr(request, name) for name in ("results", "where", "reuse_committed")}
     return spelled(grid) | rest
 
 
@@ -89,6 +91,28 @@ def test_flags_become_a_request(fakes: Fakes) -> None:
     assert found["where"].data_dir == Path("files")
     assert found["where"].offline
     assert fakes.calls == ["publish"]
+    [reference] = found["references"]
+    assert reference["defenses"] == ["none"]
+    assert [reference[kind] for kind in ("data", "seeds")] == [found[kind] for kind in ("data", "seeds")]
+    assert "spear,learner=gb" in reference["attacks"]
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_the_reference_is_left_out_by_flag_and_by_configuration(
+    fakes: Fakes, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    def measured(*more: str) -> set[str]:
+        assert main([command, *more]) == 0
+        if command == "run":
+            return {choice.label for grid in fakes.requests[-1].grids for choice in grid.defenses}
+        return {line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("digits")}
+
+    words = ["--plugin", "mine.py", "--defense", "shield", "--attack", "spear"]
+    Path("board.yaml").write_text("plugin: mine.py\ndefense: shield\nattack: spear\nreference: false\n")
+    assert measured(*words) == {"shield", "none"}
+    assert measured(*words, "--no-reference") == {"shield"}
+    assert measured("--config", "board.yaml") == {"shield"}
+    assert measured("--config", "board.yaml", "--reference") == {"shield", "none"}
 
 
 def test_nothing_chosen_is_the_whole_small_board(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +161,7 @@ def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> No
     assert main(["run", "--config", "board.yaml"]) == 0
     request = fakes.requests[-1]
     assert request.reuse_committed
-    first, second = map(spelled, request.grids)
+    first, second, *references = map(spelled, request.grids)
     assert first == {
         "defenses": ["shield,epsilon=1", "shield"],  # 8 is the default
         "attacks": ["spear"],
@@ -150,5 +174,6 @@ def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> No
         "data": ["digits,private=600"],
         "seeds": (3,),
     }
-    assert main(["run", "--config", "board.yaml", "--seeds", "7"]) == 0
+    assert references == [first | {"defenses": ["none"]}, second | {"defenses": ["none"]}]
+    assert main(["run", "--config", "board.yaml", "--seeds", "7", "--no-reference"]) == 0
     assert [grid.seeds for grid in fakes.requests[-1].grids] == [(7,), (7,)]

@@ -65,7 +65,7 @@ def test_records_that_are_not_there_are_missed_before_anything_is_linted(
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
     monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
     results = ["--results", str(tmp_path / "results")]
-    assert main(["run", "--defense", "dp_sgd", "--data", "mnist", "--offline", *results]) == 2
+    assert main(["run", "--defense", "dp_sgd,batch_size=7", "--data", "mnist", "--offline", *results]) == 2
     err = capsys.readouterr().err
     is_one_sentence(err)
     assert "mnist is not on this machine" in err

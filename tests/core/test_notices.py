@@ -34,7 +34,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = folder / "results"
     shared = ["--results", str(root), "--plugin", str(folder / "plugin.py")]
     chosen = ["--data", "made", "--defense", "says", "--defense", "says,bias=1", "--attack", "honest", "--seeds", "0-1"]
-    assert main(["run", *shared, *chosen]) == 0
+    assert main(["run", "--no-reference", *shared, *chosen]) == 0
     store = Store(root)
     picture = np.zeros((4, 8, 8, 1), np.uint8)
     store.save_sheet(("made", "says", "honest", 0), {"true": picture, "baseline": picture})

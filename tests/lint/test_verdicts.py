@@ -15,8 +15,7 @@ from bench.core.component import Choice
 from bench.lint import linter, verdicts
 from bench.lint.short_options import SHORT_OPTIONS, shortened, verdict_choice
 from bench.runner.registry import Registry
-from bench.store import lint_verdicts
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding, LintVerdict
 from bench.store.store import Store
 
 
@@ -39,20 +38,20 @@ def test_verdicts_are_kept_until_something_changes(
     assert "not probed" in str(verdicts.caveat(store, registry, "small"))
     monkeypatch.setattr(linter, "lint", lambda *_: ())
     verdict = verdicts.measure(choice, registry)
-    lint_verdicts.save(store, verdict)
-    assert lint_verdicts.load(store, "small") == verdict
-    assert lint_verdicts.path(store, "small") == results / "probes" / "small.json"
+    store.save(verdict)
+    assert store.find_label(LintVerdict, "small") == verdict
+    assert store.root.joinpath(*verdict.place) == results / "probes" / "small.json"
     assert verdicts.caveat(store, registry, "small") is None
     assert verdicts.caveat(store, registry, "small,epsilon=1") is None
     assert "not probed" in str(verdicts.caveat(store, registry, "small,engine=vectorized"))
     assert "known: all, small" in str(verdicts.caveat(store, registry, "gone"))
     assert store.results() == []
 
-    lint_verdicts.save(store, replace(verdict, findings=(LintFinding("noise", "too little: add some"),)))
+    store.save(replace(verdict, findings=(LintFinding("noise", "too little: add some"),)))
     assert verdicts.caveat(store, registry, "small") == "noise: too little: add some."
-    lint_verdicts.save(store, replace(verdict, digest="old"))
+    store.save(replace(verdict, digest="old"))
     assert "other code" in str(verdicts.caveat(store, registry, "small"))
-    lint_verdicts.path(store, "small").write_text("{")
+    store.root.joinpath(*verdict.place).write_text("{")
     assert "is damaged" in str(verdicts.caveat(store, registry, "small"))
 
 
@@ -90,7 +89,7 @@ def test_run_probes_defenses_without_a_verdict_and_prints_the_findings(
     monkeypatch.setattr(linter, "lint", fake)
     plugin = tmp_path / "constant_plugin.py"
     plugin.write_text(CONSTANT)
-    words = ["run", "--plugin", str(plugin), "--results", str(results), "--attack", "confidence"]
+    words = ["run", "--no-reference", "--plugin", str(plugin), "--results", str(results), "--attack", "confidence"]
     words += ["--data", "breast_cancer,private=60,holdout=60,public=60"]
     for epsilon in (1.0, 8.0):
         words += ["--defense", f"constant_plugin,epsilon={epsilon}"]

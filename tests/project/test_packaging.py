@@ -100,6 +100,13 @@ def test_the_types_of_bench_are_packaged():
     assert setup_cfg()["options.package_data"]["bench"].split() == ["py.typed"]
 
 
+def test_the_verdicts_of_the_linter_are_packaged():
+    """Without them whoever installed the package waits for the linter before the first number."""
+    package = ROOT / "bench" / "lint"
+    named = {path for glob in setup_cfg()["options.package_data"]["bench.lint"].split() for path in package.glob(glob)}
+    assert named == {path for path in (package / "shipped").rglob("*") if path.is_file()} != set()
+
+
 def test_every_import_is_declared():
     """An undeclared library is there by chance, through another one that needs it today."""
     distributions = importlib.metadata.packages_distributions()

@@ -246,7 +246,9 @@ def test_plan_and_why_import_nothing_heavy_and_read_configurations(
     for cell in playable([grid(registry, "shield", "spear")]):
         past(store, cell, 60.0, 6.0)
     board = tmp_path / "board.yaml"
-    board.write_text(f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\n")
+    board.write_text(
+        f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\nreference: false\n"
+    )
     script = f"""
 import sys
 from bench.cli.main import main
@@ -392,7 +394,14 @@ def test_plan_takes_a_budget(
     store: Store, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     by_hand(store, registry, {"shield": 20.0, "wall": 5.0}, {"spear": 2.0})
-    words = ["plan", f"--plugin={plugin}", f"--results={store.root}", "--defense=shield", "--defense=wall"]
+    words = [
+        "plan",
+        "--no-reference",
+        f"--plugin={plugin}",
+        f"--results={store.root}",
+        "--defense=shield",
+        "--defense=wall",
+    ]
     words += ["--attack=spear", "--seeds=0,1"]
     for budget, left in (([], 4), (["--budget=37s"], 3), (["--budget=1h"], 4)):
         assert main([*words, *budget]) == 0

@@ -222,7 +222,7 @@ def test_notes_say_what_each_defense_takes_for_public(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell("a", public_knowledge=("n",)), cell("b", public_knowledge=("n", "class counts"))])
     text = markdown(build(store, None), store)
     assert "Public knowledge: class counts (b); n (a, b)." in text
-    assert "not private to whoever knows the seed" in text
+    assert "not private to anyone who knows the seed" in text
     assert "largest power of ten" in text
     assert "add/remove one record" in text
 

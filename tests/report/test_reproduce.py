@@ -49,7 +49,7 @@ def plugin(tmp_path: Path) -> Path:
 @pytest.fixture
 def kept(results: Path, plugin: Path) -> Store:
     """Four cells: two attacks, two seeds."""
-    words = ["run", "--results", str(results), "--plugin", str(plugin), "--seeds", "0-1", *WORDS]
+    words = ["run", "--no-reference", "--results", str(results), "--plugin", str(plugin), "--seeds", "0-1", *WORDS]
     assert main(words) == 0
     return Store(results)
 
@@ -336,7 +336,7 @@ def test_records_that_are_not_at_hand_are_skipped_with_a_note(
 ) -> None:
     (tmp_path / "came").touch()
     chosen = ("--data", "afar", "--defense", "says", "--attack", "honest", "--seeds", "0")
-    assert main(["run", "--results", str(kept.root), "--plugin", str(plugin), *chosen]) == 0
+    assert main(["run", "--no-reference", "--results", str(kept.root), "--plugin", str(plugin), *chosen]) == 0
     (tmp_path / "came").unlink()
     capsys.readouterr()
     assert run(*chosen, "--data", "made") == 0

@@ -24,7 +24,6 @@ from bench.report import aggregate, markdown
 from bench.runner import controls
 from bench.runner.controls import ControlSetting
 from bench.runner.registry import Registry
-from bench.store import control_results
 from bench.store.records import ControlResult
 from bench.store.store import Store
 
@@ -102,7 +101,7 @@ def test_a_required_score_that_is_not_reached_is_red(tmp_path: Path) -> None:
 def test_controls_belong_to_the_attack_whoever_it_asks_about(tmp_path: Path) -> None:
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
-    control_results.save(store, msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known)))
+    store.save(msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known)))
     assert controls.caveat(store, known, "confidence,of=public") is None
 
 
@@ -143,15 +142,15 @@ def test_stored_controls_come_back_and_say_when_they_are_old(tmp_path: Path) -> 
     known = registry(one)
     assert "controls were not run" in str(controls.caveat(store, known, "confidence"))
     fresh = msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known))
-    control_results.save(store, fresh)
-    assert control_results.load(store, "confidence") == fresh
+    store.save(fresh)
+    assert store.find_label(ControlResult, "confidence") == fresh
     assert controls.caveat(store, known, "confidence") is None
-    control_results.save(store, msgspec.structs.replace(fresh, red=("null control: it finds what is not there",)))
+    store.save(msgspec.structs.replace(fresh, red=("null control: it finds what is not there",)))
     assert "finds what is not there" in str(controls.caveat(store, known, "confidence"))
-    control_results.save(store, GREEN)
+    store.save(GREEN)
     assert "other code or versions" in str(controls.caveat(store, known, "confidence"))
-    control_results.path(store, "confidence").write_text("{")
-    assert control_results.load(store, "confidence") is None
+    store.root.joinpath(*fresh.place).write_text("{")
+    assert store.find_label(ControlResult, "confidence") is None
     assert store.results() == []  # what lies beside the cells is no cell, and no doubt
 
 

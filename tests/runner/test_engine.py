@@ -70,7 +70,9 @@ def test_two_workers_measure_what_one_process_does(
     """With a plugin and a data file of the user, which reach the workers by content, and a cell that fails."""
     rng = np.random.default_rng(0)
     file = tmp_path / "mine.npz"
-    np.savez(file, x=rng.random((200, 64)).astype(np.float32), y=np.arange(200) % 10, low=np.zeros(64), high=np.ones(64))
+    np.savez(
+        file, x=rng.random((200, 64)).astype(np.float32), y=np.arange(200) % 10, low=np.zeros(64), high=np.ones(64)
+    )
     words = ("says", "constant", "against", "honest", "doubtful", "broken")
     again = tmp_path / "inline"
     more = ("--data", str(file), "--no-reference")

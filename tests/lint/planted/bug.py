@@ -24,7 +24,7 @@ from bench.dp.train import train
 from bench.dp.vae import VAE
 from bench.lint.instrumentation import watching
 from bench.lint.linter import lint, probe_trainings
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 Array = np.ndarray[Any, Any]
 CLAIMS = {"publishes": {"predict"}, "private": True}
