@@ -36,7 +36,9 @@ class Fakes:
         self.raises: BaseException | None = None
         self.left: list[tuple[str, str, str, int]] = []
 
-    def run(self, request: Request, registry: Any, store: Any, progress: Any, budget: Any = None) -> Any:
+    def run(
+        self, request: Request, registry: Any, store: Any, progress: Any, budget: Any = None, costs: Any = None
+    ) -> Any:
         self.requests.append(request)
         progress.step("digits, shield", 1, 1)
         warnings.warn("only 3 non-members.", Caveat, stacklevel=1)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bench.cli import completion
-from bench.cli.options import Commands, add_locations, add_rows, new_parser, requested
+from bench.cli.options import Commands, add_locations, add_rows, add_workers, new_parser, requested
 from bench.core.errors import UserError, suggest, warn_user
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     default = ", ".join(f"{count} of {kind}" for kind, count in TRIALS.items())
     parser.add_argument("--trials", type=int, help=f"half of them with the canary (default: {default})")
     add_locations(parser)
+    add_workers(parser)
     return parser
 
 

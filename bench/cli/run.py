@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Commands, add_grid, add_reference, add_reuse, check_playable, new_parser, requested
+from bench.cli.options import (
+    Commands,
+    add_grid,
+    add_reference,
+    add_reuse,
+    add_workers,
+    check_playable,
+    new_parser,
+    requested,
+)
 from bench.cli.table import publish
 from bench.core.errors import UserError, warn_user
 
@@ -28,6 +37,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     add_grid(parser)
     add_reuse(parser)
     add_reference(parser)
+    add_workers(parser)
     return parser
 
 
@@ -78,6 +88,7 @@ def lint_claims(request: Request, registry: Registry) -> bool:
 def measure(request: Request, registry: Registry) -> tuple[Store, Outcome]:
     """Measure the cells of a request that are not stored."""
     from bench.core.progress import Progress
+    from bench.report import cost_estimate
     from bench.report.budget import Budget
     from bench.runner import cell as cells
     from bench.runner import run as runner
@@ -92,7 +103,7 @@ def measure(request: Request, registry: Registry) -> tuple[Store, Outcome]:
             store.load(*cell.name)
     budget = None if request.budget is None else Budget(request.budget, store, freshness(registry.find))
     with Progress() as progress:
-        return store, runner.run(request, registry, store, progress, budget)
+        return store, runner.run(request, registry, store, progress, budget, cost_estimate.seconds(store))
 
 
 def report_failures(outcome: Outcome) -> int:

@@ -57,6 +57,13 @@ def check(workers: Workers) -> None:
         )
 
 
+def job_script(workers: Workers, preload: str | None = PRELOAD) -> str:
+    """The script of a job that starts workers. Raises UserError where they are none of a cluster."""
+    if workers.cluster is None:
+        raise UserError("--dry-run prints the script of a job: say with --cluster of which kind of cluster.")
+    return job_clusters.job_script(workers, preload)
+
+
 def count(workers: Workers, jobs: int) -> int:
     """The number of processes to start for so many jobs: by default one per GPU, or else per core that we may use."""
     ours = 1 if workers.cluster else _stated() or len(gpus.available()) or len(os.sched_getaffinity(0))

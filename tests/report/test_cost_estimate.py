@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cells import cell as made
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.cli.main import main
 from bench.core.component import Choice, Kind
@@ -19,9 +22,10 @@ from bench.core.errors import UserError
 from bench.report import budget as budgets
 from bench.report import cost_estimate
 from bench.report.budget import Budget, within
+from bench.runner import engine
 from bench.runner.cell import Cell, playable
 from bench.runner.registry import Registry, discover
-from bench.runner.request import Grid, Request
+from bench.runner.request import Grid, Request, Workers
 from bench.runner.selection import choose, duration
 from bench.store import code_release
 from bench.store.freshness import freshness, versions
@@ -433,3 +437,81 @@ def test_what_is_no_time_is_one_sentence(words: str, capsys: pytest.CaptureFixtu
     with pytest.raises(UserError, match="write a time above 0"):
         duration(words)
     assert main(["run", f"--budget={words}"]) == 2
+
+
+# Several workers
+
+
+def first_free(groups: list[float], workers: int) -> float:
+    """When the last of these ends, by looking at every worker at each step."""
+    free = [0.0] * workers
+    left = list(groups)
+    while left:
+        longest = max(left)
+        left.remove(longest)
+        free[free.index(min(free))] += longest
+    return max(free)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 60).map(float), max_size=6), st.integers(1, 3))
+def test_the_time_of_several_workers_is_that_of_the_longest_groups_first(groups: list[float], workers: int) -> None:
+    """And by Graham (1969) at most 4/3 - 1/(3 workers) times the shortest that any order could reach."""
+    found = cost_estimate.wall_time(groups, workers)
+    assert found == first_free(groups, workers)
+    best = min(
+        max(sum(one for one, at in zip(groups, where, strict=True) if at == worker) for worker in range(workers))
+        for where in itertools.product(range(workers), repeat=len(groups))
+    )
+    assert best <= found <= best * (4 / 3 - 1 / (3 * workers)) + 1e-9
+
+
+def test_a_plan_tells_when_several_workers_end(
+    store: Store, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cell, seconds in zip(
+        playable([grid(registry, "shield", "spear", seeds=(0, 1, 2))]), (600.0, 300.0, 240.0), strict=True
+    ):
+        past(store, cell, seconds - 1.0, 1.0)
+    Path(store.root / "board.yaml").write_text("defense: shield\nattack: spear\nseeds: 0-2\n")
+    plain = ["plan", f"--plugin={plugin}", f"--results={store.root}"]
+    flags = [*plain, "--defense=shield", "--attack=spear", "--seeds=0-2"]
+    config = [*plain, f"--config={store.root / 'board.yaml'}"]
+    start = engine.STARTING / 60
+    for argv in (flags, config):
+        for workers, minutes in ((2, 10 + start), (3, 10 + start), (8, 10 + start)):
+            assert main([*argv, f"--workers={workers}"]) == 0
+            last = capsys.readouterr().out.splitlines()[-1]
+            assert last.startswith(f"{min(workers, 3)} workers end after {minutes:.1f} minutes, "), last
+        assert main([*argv, "--workers=1"]) == 0
+        assert "workers end" not in capsys.readouterr().out
+        assert main([*argv, "--workers=2", "--budget=1h"]) == 0
+        assert "what one worker measures in that time; 2 measure more" in capsys.readouterr().out
+        assert main([*argv, "--scheduler=tcp://a:1"]) == 0
+        assert "The workers of tcp://a:1 share these minutes" in capsys.readouterr().out
+
+
+def test_a_plan_does_not_tell_of_workers_that_would_not_start(store: Store, registry: Registry) -> None:
+    """What takes less than they take to start runs in this process; of what is unknown nothing can be told."""
+    one = grid(registry, "shield", "spear", seeds=(0, 1))
+    said = {}
+    for seconds in (None, 1.0, 100.0):
+        for cell in playable([one]) if seconds else ():
+            past(store, cell, seconds, 1.0)  # type: ignore[arg-type]
+        said[seconds] = cost_estimate.in_parallel(planned(store, one), Workers(2))
+    assert (said[None], said[1.0]) == ("", "")
+    assert said[100.0].startswith("2 workers end after ")
+    more = grid(registry, "shield wall", "spear", seeds=(0, 1))
+    assert cost_estimate.in_parallel(planned(store, more), Workers(2)).startswith("2 workers end after at least ")
+
+
+def test_the_seconds_of_a_group_are_known_only_where_all_of_it_is(store: Store, registry: Registry) -> None:
+    spear, sling = playable([grid(registry, "shield", "spear sling")])
+    assert cost_estimate.seconds(store)([spear]) is None
+    past(store, spear, 30.0, 2.0)
+    estimate = cost_estimate.seconds(store)
+    assert estimate([spear]) == 32.0
+    assert estimate([spear, sling]) is None
+    past(store, sling, 30.0, 5.0)
+    assert cost_estimate.seconds(store)([spear, sling]) == 37.0
+    assert estimate([spear, sling]) is None, "read once"
