@@ -23,7 +23,6 @@ def naive_split(records: Examples, generator: np.random.Generator) -> Split:
     return Split("naive", records[a], records[b], records[c])
 
 
-# Examples
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
 def test_a_value_that_is_not_finite_is_refused_with_the_number_of_its_record(bad: float) -> None:
     x = np.zeros((5, 2))

@@ -16,7 +16,6 @@ from bench.core.dataset import DataLocation
 from bench.core.errors import Caveat, UserError
 
 
-# Arrays
 def arrays(path: Path, **changed: Any) -> Path:
     rng = np.random.default_rng(0)
     content = {"x": rng.integers(0, 256, (PEOPLE, 4, 5, 1)), "y": np.arange(PEOPLE) % 3, "low": 0, "high": 255}

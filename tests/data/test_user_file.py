@@ -25,7 +25,6 @@ from bench.store.freshness import freshness
 from bench.store.store import Store
 
 
-# What becomes of a file
 def test_a_table_is_split_into_three_parts_in_the_unit_cube(people: Path) -> None:
     data = load(people)
     assert data.name == "my.csv"
@@ -123,7 +122,6 @@ def test_bounds_can_list_labels_and_declare_numbers_as_categories(people: Path) 
     assert [one.name for one in load(people, "label=target,attribute=rooms").attributes] == ["rooms", "city"]
 
 
-# Identity
 def test_a_label_contains_the_file_name_and_digest_but_no_path(people: Path, tmp_path: Path) -> None:
     first = selected(people)
     assert first.label == f"my.csv,content={first.settings['content']},label=target"

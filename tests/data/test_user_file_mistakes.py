@@ -11,7 +11,6 @@ from user_files import load
 from bench.core.errors import UserError
 
 
-# Mistakes
 def with_cell(line: int, column: int, cell: str | None) -> list[list[str]]:
     rows = table()
     if cell is None:
