@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import components, quick
+from defense_runs import train
 from noise_checks import variance_fits
 from numpy.typing import NDArray
 
@@ -17,12 +17,6 @@ from bench.core.errors import UserError
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, networks
 from bench.models import published_encoder
-
-
-def train(name: str, private: Examples, public: Examples, **changed: Any) -> Release:
-    component = components().defenses[name]
-    release: Release = component.function(private, public, seed=0, **quick(component, **changed))
-    return release
 
 
 def flat(examples: Examples) -> NDArray[Any]:
