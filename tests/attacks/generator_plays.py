@@ -27,21 +27,21 @@ def noise(seed: int = 0, private: int = 40, holdout: int = 40, public: int = 30)
     return Split("noise", *parts)
 
 
-def asked(data: Split, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
+def challenged(data: Split, seed: int = 0) -> tuple[Targets, NDArray[Any], Examples]:
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(seed))
     return challenge.targets, challenge.ground_truth, challenge.public
 
 
-def fake(data: Split, leak: bool) -> Release:
-    """Everything that a generator and an encoder let out."""
-    own = toy_releases.generator_records(data, leak)
-    again = Release(NonPrivateDpEvent(), encode=toy_releases.encoder(data, leak=False))
+def toy_release(data: Split, leak: bool) -> Release:
+    """A release with the accesses of a generator and an encoder."""
+    records = toy_releases.generator_records(data, leak)
+    retrained = Release(NonPrivateDpEvent(), encode=toy_releases.encoder(data, leak=False))
     return Release(
         NonPrivateDpEvent(),
         encode=toy_releases.encoder(data, leak),
-        decode=toy_releases.decoder(own),
-        generate=toy_releases.generator(own),
-        retrain=lambda *_: again,
+        decode=toy_releases.decoder(records),
+        generate=toy_releases.generator(records),
+        retrain=lambda *_: retrained,
     )
 
 

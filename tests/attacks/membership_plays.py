@@ -1,4 +1,4 @@
-"""Plays of the membership game on toy releases, for the tests of its attacks."""
+"""Runs of membership attacks on toy releases."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def attack_of(name: str) -> Component:
 
 
 @cache
-def player(name: str) -> AttackRuns:
-    """Each attack on the kit's fakes; what several tests look at is answered once."""
+def runs_of(name: str) -> AttackRuns:
+    """The runs of an attack on toy releases, cached for all tests."""
     return AttackRuns(Choice(components().attacks[name]), components())
 
 

@@ -16,7 +16,6 @@ from bench.conformance.toy_games import noise_records
 from bench.core.errors import UserError
 from bench.games import MEMBERSHIP
 
-# art_membership
 PAIRS = [(learner, input_type) for learner in LEARNERS for input_type in INPUTS]
 
 
@@ -37,7 +36,7 @@ def test_every_learner_works(learner: str, input_type: str) -> None:
     )
     assert answer.shape == ground_truth.shape
     judged = MEMBERSHIP.judge(answer, np.zeros(len(ground_truth)), challenge, np.random.default_rng(0))
-    if (learner, input_type) != ("lr", "prediction"):  # sure of any label: no plane through the predictions says so
+    if (learner, input_type) != ("lr", "prediction"):  # overconfident for any label: not linearly separable
         assert judged["auc"]["value"] > 0.9
     again = attack.function(
         toy_releases.release(attack.needs, data, leak=True), targets, data.public, seed=0, **options
@@ -46,7 +45,7 @@ def test_every_learner_works(learner: str, input_type: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{"learner": "nn"}, {"learner": "forest"}, {"input_type": "logits"}])
-def test_an_unknown_learner_is_one_sentence(options: dict[str, str]) -> None:
+def test_an_unknown_learner_is_refused_in_one_sentence(options: dict[str, str]) -> None:
     attack, data = components().attacks["art_membership"], noise_records()
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     targets = challenge.targets
@@ -56,11 +55,11 @@ def test_an_unknown_learner_is_one_sentence(options: dict[str, str]) -> None:
 
 
 def test_art_never_trains_the_model_it_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ART's estimators train with raw gradients: only `predict` may ever reach the release."""
+    """ART's estimators train with raw gradients: only `predict` may be called on the release."""
     from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("ART was asked to train")
+        raise AssertionError("ART trained the model")
 
     for name in ("fit", "fit_generator", "loss_gradient", "class_gradient"):
         monkeypatch.setattr(BlackBoxClassifierNeuralNetwork, name, refuse, raising=False)

@@ -12,7 +12,7 @@ import pytest
 from cached_trainings import cached_trainings  # noqa: F401 - an autouse fixture
 from conftest import components
 from dp_accounting import NonPrivateDpEvent
-from membership_plays import ATTACKS, attack_of, finds, finds_nothing, play, player
+from membership_plays import ATTACKS, attack_of, finds, finds_nothing, play, runs_of
 from numpy.typing import NDArray
 
 from bench.conformance import toy_releases
@@ -28,7 +28,7 @@ from bench.games import MEMBERSHIP, Targets
 from bench.games.shadow_models import Shadows, train_shadows
 from bench.models.classifier import classify
 
-DEFAULT = ("confidence", "nearest_sample", "code_distance", "vae_reconstruction", "rmia")  # one for each access
+DEFAULT = ("confidence", "nearest_sample", "code_distance", "vae_reconstruction", "rmia")  # one per access
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,19 @@ DEFAULT = ("confidence", "nearest_sample", "code_distance", "vae_reconstruction"
         if not check.unless(attack_of(name))
     ],
 )
-def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
-    """Each check of the kit, none of which has nothing to say."""
-    assert check(player(name)) == []
+def test_attacks_meet_the_contract(name: str, check: Check[AttackRuns]) -> None:
+    """Runs each conformance check that applies."""
+    assert check(runs_of(name)) == []
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in DEFAULT else pytest.mark.slow) for name in ATTACKS]
 )
-def test_a_wrong_sign_is_caught(name: str) -> None:
-    assert not finds(membership().judged(-player(name).answer_with_leak))
+def test_inverted_scores_fail(name: str) -> None:
+    assert not finds(membership().judged(-runs_of(name).answer_with_leak))
 
 
-def test_a_threshold_on_wrong_labels_is_caught() -> None:
+def test_a_threshold_on_wrong_labels_fails() -> None:
     attack = components().attacks["confidence"]
 
     def mutant(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
@@ -63,29 +63,28 @@ def test_a_threshold_on_wrong_labels_is_caught() -> None:
     assert not finds(play(attack, mutant, leak=True))
 
 
-def test_a_learner_that_is_told_the_opposite_is_caught() -> None:
+def test_a_learner_with_inverted_known_membership_fails() -> None:
     attack = components().attacks["art_membership"]
 
     def mutant(release: Release, targets: Targets, public: Examples, *, seed: int) -> NDArray[Any]:
-        lied_to = replace(targets, known_member=~targets.known_member)
-        return attack.function(release, lied_to, public, seed=seed)
+        inverted = replace(targets, known_member=~targets.known_member)
+        return attack.function(release, inverted, public, seed=seed)
 
     assert not finds(play(attack, mutant, leak=True))
 
 
-def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
-    """What art_membership would read on pure noise if it were fitted on the records it is asked about."""
+def test_a_learner_scored_on_its_training_records_would_gain_on_noise() -> None:
+    """The mutant: art_membership fitted on the target records."""
     attack, data = components().attacks["art_membership"], noise_records()
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     targets, ground_truth = challenge.targets, challenge.ground_truth
-    own_fit = Targets(targets.records, targets.records, ground_truth)
-    answer = attack.function(toy_releases.release(attack.needs, data, leak=False), own_fit, data.public, seed=0)
+    on_targets = Targets(targets.records, targets.records, ground_truth)
+    answer = attack.function(toy_releases.release(attack.needs, data, leak=False), on_targets, data.public, seed=0)
     judged = dict(MEMBERSHIP.judge(answer, np.zeros(len(ground_truth)), challenge, np.random.default_rng(0)))
     assert judged["auc"]["value"] > 0.98
     assert not finds_nothing(judged)
 
 
-# What has options of its own plays by each of them
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -98,7 +97,7 @@ def test_a_learner_scored_on_its_own_fit_is_caught() -> None:
         ("rmia", {"references": 4, "online": True}),
     ],
 )
-def test_options_keep_the_contract(name: str, options: dict[str, Any]) -> None:
+def test_options_meet_the_contract(name: str, options: dict[str, Any]) -> None:
     attack = components().attacks[name]
     function = partial(attack.function, **options)
     assert finds(play(attack, function, leak=True))
@@ -116,7 +115,7 @@ def test_options_keep_the_contract(name: str, options: dict[str, Any]) -> None:
         ("rmia", {"a": 1.5}),
     ],
 )
-def test_an_impossible_option_is_one_sentence(name: str, options: dict[str, Any]) -> None:
+def test_an_option_out_of_range_is_refused_in_one_sentence(name: str, options: dict[str, Any]) -> None:
     attack, data, challenge = attack_of(name), membership().data, membership().challenge
     with pytest.raises(UserError) as caught:
         attack.function(
@@ -126,50 +125,49 @@ def test_an_impossible_option_is_one_sentence(name: str, options: dict[str, Any]
     assert str(next(iter(options.values()))).removesuffix(".0") in str(caught.value)
 
 
-# What is trained is trained by the defense
 class NoTraining(WeightsCache):
-    """Every training looks for its weights here before it starts."""
+    """A cache that fails on every training, which looks for its weights here first."""
 
     def load(self, key: str) -> Any:
-        raise AssertionError("a network was trained beside the defense")
+        raise AssertionError("a network was trained without the defense")
 
 
 SHADOWED = [name for name in ATTACKS if components().attacks[name].needs >= {"predict", "retrain"}]
 
 
 @pytest.mark.parametrize("name", SHADOWED)
-def test_shadows_are_trained_through_the_defense_alone(name: str, tmp_path: Path) -> None:
-    """Where the defense trains no network, the attack does not either; a shadow beside the defense is caught."""
+def test_shadows_are_trained_by_the_defense_only(name: str, tmp_path: Path) -> None:
+    """If the defense trains no network, nor does the attack; a shadow trained without the defense fails."""
     attack, data, challenge = attack_of(name), membership().data, membership().challenge
     release, made = toy_releases.release(attack.needs, data, leak=True), []
 
-    def spy(private: Examples, seed: int, public: Examples | None = None) -> Release:
+    def recorded(private: Examples, seed: int, public: Examples | None = None) -> Release:
         assert release.retrain
         made.append((private, seed, public))
         return release.retrain(private, seed, public)
 
     targets = challenge.targets
     with training.caching(NoTraining(tmp_path)):
-        attack.function(replace(release, retrain=spy), targets, challenge.public, seed=0)
+        attack.function(replace(release, retrain=recorded), targets, challenge.public, seed=0)
     sizes, seeds = {len(private) for private, _, _ in made}, {seed for _, seed, _ in made}
     assert len(made) >= 4
-    assert sizes == {300}  # as many as the release itself was trained on
+    assert sizes == {300}  # the number of records that the release was trained on
     assert len(seeds) == len(made)
     assert all(public is None for _, _, public in made)
 
     def undefended(private: Examples, seed: int, public: Examples | None = None) -> Release:
         return Release(NonPrivateDpEvent(), predict=classify(private, seed).predict)
 
-    with training.caching(NoTraining(tmp_path)), pytest.raises(AssertionError, match="beside the defense"):
+    with training.caching(NoTraining(tmp_path)), pytest.raises(AssertionError, match="without the defense"):
         attack.function(replace(release, retrain=undefended), targets, challenge.public, seed=0)
 
 
-def test_swapped_sides_of_the_shadows_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inverted_membership_of_the_shadows_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     attack, train = components().attacks["lira"], train_shadows
 
-    def swapped(*given: Any) -> Shadows:
-        trained = train(*given)
+    def inverted(*arguments: Any) -> Shadows:
+        trained = train(*arguments)
         return Shadows(trained.releases, ~trained.inside)
 
-    monkeypatch.setattr("attacks.lira.train_shadows", swapped)
+    monkeypatch.setattr("attacks.lira.train_shadows", inverted)
     assert not finds(play(attack, attack.function, leak=True))

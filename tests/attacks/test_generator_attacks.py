@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cached_trainings import cached_trainings  # noqa: F401 - an autouse fixture
 from dp_accounting import NonPrivateDpEvent
-from generator_plays import ENCODER, GENERATOR, asked, attack, fake, noise
+from generator_plays import ENCODER, GENERATOR, attack, challenged, noise, toy_release
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import KernelDensity
@@ -26,59 +26,58 @@ from bench.models.reference_generator import reference_decoder
 from bench.models.vae_generator import generator
 
 
-# Beside the slow way
-def made_by(data: Split, n: int) -> tuple[Release, NDArray[Any]]:
-    """A release whose generator always gives the same n records, and these, flat."""
+def fixed_generator(data: Split, n: int) -> tuple[Release, NDArray[Any]]:
+    """A release whose generator returns n fixed records, and these records, flat."""
     made = toy_releases.generator(toy_releases.generator_records(data, True))(n, 5)
     return Release(NonPrivateDpEvent(), generate=lambda *_: made), made.x.reshape(n, -1).astype(np.float64)
 
 
-def test_nearest_sample_is_a_loop_over_all_pairs() -> None:
+def test_nearest_sample_equals_a_loop_over_all_pairs() -> None:
     data = noise()
-    targets, _, public = asked(data)
-    release, made = made_by(data, 50)
+    targets, _, public = challenged(data)
+    release, made = fixed_generator(data, 50)
     slow = [-np.log(min(np.linalg.norm(row.ravel() - other) for other in made)) for row in targets.records.x]
     assert np.allclose(attack("nearest_sample", release, targets, public, calibrated=False), slow, rtol=1e-6)
 
 
-def test_domias_is_the_ratio_of_two_kernel_densities() -> None:
+def test_domias_equals_the_ratio_of_two_kernel_densities() -> None:
     data = noise()
-    targets, _, public = asked(data)
-    release, made = made_by(data, 50)
-    x, seen = targets.records.x.reshape(-1, 16).astype(np.float64), public.x.reshape(-1, 16).astype(np.float64)
-    _, values, directions = np.linalg.svd(seen - seen.mean(0), full_matrices=False)
-    white = directions[:4].T / (values[:4] / np.sqrt(len(seen)))
+    targets, _, public = challenged(data)
+    release, made = fixed_generator(data, 50)
+    x, known = targets.records.x.reshape(-1, 16).astype(np.float64), public.x.reshape(-1, 16).astype(np.float64)
+    _, values, directions = np.linalg.svd(known - known.mean(0), full_matrices=False)
+    white = directions[:4].T / (values[:4] / np.sqrt(len(known)))
 
     def density(of: NDArray[Any]) -> NDArray[Any]:
-        points = (of - seen.mean(0)) @ white
+        points = (of - known.mean(0)) @ white
         width = np.sqrt(points.var(0).mean()) * len(points) ** (-1 / 8)
         fitted = KernelDensity(bandwidth=width).fit(points)
-        return np.asarray(fitted.score_samples((x - seen.mean(0)) @ white))
+        return np.asarray(fitted.score_samples((x - known.mean(0)) @ white))
 
     found = attack("domias", release, targets, public, components=4)
-    assert np.allclose(found, density(made) - density(seen), atol=1e-6)
+    assert np.allclose(found, density(made) - density(known), atol=1e-6)
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_monte_carlo_counts_what_falls_near(log: bool) -> None:
+def test_monte_carlo_equals_a_count_of_near_samples(log: bool) -> None:
     data = noise()
-    targets, _, public = asked(data)
-    release, made = made_by(data, 50)
-    seen = public.x.reshape(-1, 16).astype(np.float64)
-    directions = np.linalg.svd(seen - seen.mean(0), full_matrices=False)[2][:5].T
+    targets, _, public = challenged(data)
+    release, made = fixed_generator(data, 50)
+    known = public.x.reshape(-1, 16).astype(np.float64)
+    directions = np.linalg.svd(known - known.mean(0), full_matrices=False)[2][:5].T
 
-    def far(part: Examples) -> NDArray[Any]:
+    def distances(part: Examples) -> NDArray[Any]:
         return np.asarray(cdist(part.x.reshape(-1, 16) @ directions, made @ directions))
 
-    epsilon = np.median(far(targets.known).min(1))
-    apart = far(targets.records)
-    slow = np.where(apart <= epsilon, -np.log(apart / epsilon) if log else 1.0, 0).mean(1)
+    epsilon = np.median(distances(targets.known).min(1))
+    distance = distances(targets.records)
+    slow = np.where(distance <= epsilon, -np.log(distance / epsilon) if log else 1.0, 0).mean(1)
     assert len(np.unique(slow)) > 5
     assert np.allclose(attack("monte_carlo", release, targets, public, components=5, log=log), slow, atol=1e-6)
 
 
 def smooth_decoder() -> Published:
-    """Codes (3 latent, 3 labels) to records (4, 4, 1)."""
+    """Decodes (n, 3 latent + 3 labels) to records (n, 4, 4, 1)."""
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
@@ -93,8 +92,8 @@ def smooth_decoder() -> Published:
     return Published(model, mapping(model), labels=3)
 
 
-def test_codes_are_sought_as_keras_adam_would_from_the_nearest_draw() -> None:
-    """One record, one start, Keras' own Adam; and what is reached is the error of a code that anybody can decode."""
+def test_the_search_of_latent_codes_equals_keras_adam_from_the_nearest_draw() -> None:
+    """Compares the least error of one record from one start with that of Keras' Adam."""
     import tensorflow as tf
 
     decode, rng = smooth_decoder(), np.random.default_rng(1)
@@ -115,7 +114,7 @@ def test_codes_are_sought_as_keras_adam_would_from_the_nearest_draw() -> None:
     assert found[0] == pytest.approx(min(met), rel=1e-3)
 
 
-def test_a_record_that_the_decoder_can_make_is_found_and_alone_as_among_others() -> None:
+def test_records_of_the_decoder_are_reconstructed_independently_of_one_another() -> None:
     decode = smooth_decoder()
     rng = np.random.default_rng(2)
     y = rng.integers(0, 3, 30)
@@ -129,50 +128,49 @@ def test_a_record_that_the_decoder_can_make_is_found_and_alone_as_among_others()
     assert alone[0] == pytest.approx(errors[7], rel=0.05, abs=1e-7)
 
 
-def test_code_reconstruction_is_the_error_of_the_decoder() -> None:
+def test_code_reconstruction_equals_the_error_of_the_decoder() -> None:
     data = noise()
-    targets, _, public = asked(data)
+    targets, _, public = challenged(data)
     encode = toy_releases.encoder(data, leak=True)
-    release = Release(NonPrivateDpEvent(), encode=encode, retrain=lambda *_: pytest.fail("not asked for"))
+    release = Release(NonPrivateDpEvent(), encode=encode, retrain=lambda *_: pytest.fail("was called"))
     found = attack("code_reconstruction", release, targets, public, steps=5, calibrated=False)
     decode = trained_decoder(encode, public, code_reconstruction.derive(0, "release"), steps=5)
     pairs = zip(decode(encode(targets.records.x)), targets.records.x, strict=True)
-    slow = [-np.log(np.square(back - x).sum()) for back, x in pairs]
+    slow = [-np.log(np.square(reconstructed - x).sum()) for reconstructed, x in pairs]
     assert np.allclose(found, slow, rtol=1e-4)
 
 
-def test_the_reference_is_made_of_what_is_public_of_this_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked about public records, the attacker's own are others: neither reference may see the ones in question."""
+def test_references_are_trained_on_the_public_records_of_the_challenge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With public targets, the public part of the adversary excludes them: no reference may be trained on targets."""
     data = noise()
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0), "public")
-    seen: list[Examples] = []
+    used: list[Examples] = []
 
     def retrain(private: Examples, seed: int, public: Examples | None = None) -> Release:
         assert public is not None
-        seen.extend([private, public])
+        used.extend([private, public])
         return Release(NonPrivateDpEvent(), encode=toy_releases.encoder(data, leak=False))
 
     def reference(public: Examples, seed: int) -> Published:
-        seen.append(public)
+        used.append(public)
         return reference_decoder(public, seed, steps=2)
 
     for module in (nearest_sample, vae_reconstruction):
         monkeypatch.setattr(module, "reference_decoder", reference)
-    release = replace(fake(data, leak=True), retrain=retrain)
+    release = replace(toy_release(data, leak=True), retrain=retrain)
     for name in ("nearest_sample", "vae_reconstruction", "code_reconstruction"):
         attack(name, release, challenge.targets, challenge.public)
-    assert len(seen) == 4
-    assert all(part is challenge.public for part in seen)
+    assert len(used) == 4
+    assert all(part is challenge.public for part in used)
 
 
-# Whatever comes out of a release
 @pytest.mark.parametrize("name", [*GENERATOR, *ENCODER])
-def test_a_release_that_collapsed_stays_finite(name: str) -> None:
-    """One picture for everything, which may even be a record in question; one code for everything."""
+def test_scores_of_a_collapsed_release_are_finite(name: str) -> None:
+    """A generator with one picture, which is a target record, and a constant encoder."""
     import tensorflow as tf
 
     data = noise()
-    targets, _, public = asked(data)
+    targets, _, public = challenged(data)
     one = targets.records.x[0]
     same = tf.keras.layers.Lambda(lambda codes: 0 * codes[:, :1, None, None] + one)
     model = tf.keras.Sequential([tf.keras.Input((5,)), same])
@@ -204,17 +202,17 @@ def test_a_release_that_collapsed_stays_finite(name: str) -> None:
         ("code_reconstruction", {"steps": 0}),
     ],
 )
-def test_an_option_out_of_range_is_one_sentence(name: str, option: dict[str, int]) -> None:
+def test_an_option_out_of_range_is_refused_in_one_sentence(name: str, option: dict[str, int]) -> None:
     data = noise()
-    targets, _, public = asked(data)
+    targets, _, public = challenged(data)
     with pytest.raises(UserError, match="at least 1") as caught:
-        attack(name, fake(data, leak=True), targets, public, **option)
+        attack(name, toy_release(data, leak=True), targets, public, **option)
     assert "\n" not in str(caught.value)
 
 
-def test_the_reference_makes_records_of_their_label(digits: Split) -> None:
-    """Nearer to the public mean of its own class than a record of another class is, for every class."""
+def test_the_reference_generates_records_of_the_requested_label(digits: Split) -> None:
+    """The mean of the generated records of a class is closest to the public mean of this class."""
     made = generator(reference_decoder(digits.public, 0), np.full(10, 0.1))(200, 1)
     means = np.stack([digits.public.x[digits.public.y == k].mean(0).ravel() for k in range(10)])
-    own = np.stack([made.x[made.y == k].mean(0).ravel() for k in range(10)])
-    assert (cdist(own, means).argmin(1) == np.arange(10)).mean() >= 0.9
+    generated = np.stack([made.x[made.y == k].mean(0).ravel() for k in range(10)])
+    assert (cdist(generated, means).argmin(1) == np.arange(10)).mean() >= 0.9

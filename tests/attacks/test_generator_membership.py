@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cached_trainings import cached_trainings  # noqa: F401 - an autouse fixture
 from conftest import components, quick
-from generator_plays import ENCODER, GENERATOR, SIGMAS, asked, attack, auc, fake, noise
+from generator_plays import ENCODER, GENERATOR, SIGMAS, attack, auc, challenged, noise, toy_release
 from numpy.typing import NDArray
 
 from attacks import nearest_sample, vae_reconstruction
@@ -31,74 +31,72 @@ def released_models() -> Iterator[None]:
     positive.cache_clear()
 
 
-# Mutants
 @pytest.mark.parametrize("name", ["nearest_sample", pytest.param("vae_reconstruction", marks=pytest.mark.slow)])
-def test_calibration_by_the_wrong_reference_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a generator that saw the private records too, what they have in common is divided away."""
+def test_calibration_by_a_reference_of_private_records_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a reference cancels the scores of members."""
     data = noise(private=150, holdout=150)
-    targets, ground_truth, public = asked(data)
-    release = fake(data, leak=True)
+    targets, ground_truth, public = challenged(data)
+    release = toy_release(data, leak=True)
     assert auc(ground_truth, attack(name, release, targets, public)) > 0.9
     module = {"nearest_sample": nearest_sample, "vae_reconstruction": vae_reconstruction}[name]
     monkeypatch.setattr(module, "reference_decoder", lambda *_: release.decode)
     assert auc(ground_truth, attack(name, release, targets, public)) < 0.8
 
 
-def test_codes_of_other_labels_are_caught() -> None:
+def test_latent_codes_of_other_labels_fail() -> None:
     data = noise(private=150, holdout=150)
-    targets, ground_truth, public = asked(data)
+    targets, ground_truth, public = challenged(data)
     records = targets.records
     shifted = replace(targets, records=Examples(records.x, (records.y + 1) % 3, 3))
-    release = fake(data, leak=True)
+    release = toy_release(data, leak=True)
     assert auc(ground_truth, attack("vae_reconstruction", release, targets, public, calibrated=False)) > 0.9
     assert auc(ground_truth, attack("vae_reconstruction", release, shifted, public, calibrated=False)) < 0.65
 
 
-def test_codes_learnt_the_other_way_are_caught() -> None:
+def test_a_learner_with_inverted_known_membership_fails() -> None:
     data = noise(private=150, holdout=150)
-    targets, ground_truth, public = asked(data)
-    lied_to = replace(targets, known_member=~targets.known_member)
-    assert auc(ground_truth, attack("code_distance", fake(data, leak=True), targets, public)) > 0.9
-    assert auc(ground_truth, attack("code_distance", fake(data, leak=True), lied_to, public)) < 0.1
+    targets, ground_truth, public = challenged(data)
+    inverted = replace(targets, known_member=~targets.known_member)
+    assert auc(ground_truth, attack("code_distance", toy_release(data, leak=True), targets, public)) > 0.9
+    assert auc(ground_truth, attack("code_distance", toy_release(data, leak=True), inverted, public)) < 0.1
 
 
-def by_chance(ground_truth: NDArray[Any]) -> float:
-    """The standard error of the AUC of an answer that knows nothing."""
+def chance_error(ground_truth: NDArray[Any]) -> float:
+    """The standard error of the AUC of random scores."""
     members, others = int(ground_truth.sum()), int((~ground_truth).sum())
     return float(np.sqrt((members + others + 1) / (12 * members * others)))
 
 
 def null_aucs(play: Callable[[Release, Targets, NDArray[Any], Examples], NDArray[Any]]) -> tuple[float, float]:
-    """The mean AUC over 20 draws of a release that knows nothing, and its standard error by what chance alone gives."""
+    """The mean AUC over 20 releases without a leak, and its standard error by chance."""
     found = []
     for seed in range(20):
         data = noise(seed)
-        targets, ground_truth, public = asked(data, seed)
-        found.append(auc(ground_truth, play(fake(data, leak=False), targets, ground_truth, public)))
-    return float(np.mean(found)), by_chance(ground_truth) / np.sqrt(len(found))
+        targets, ground_truth, public = challenged(data, seed)
+        found.append(auc(ground_truth, play(toy_release(data, leak=False), targets, ground_truth, public)))
+    return float(np.mean(found)), chance_error(ground_truth) / np.sqrt(len(found))
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "domias" else pytest.mark.slow) for name in sorted(FAST)]
 )
-def test_chance_over_twenty_releases_that_know_nothing(name: str) -> None:
+def test_attacks_are_at_chance_over_twenty_releases_without_a_leak(name: str) -> None:
     mean, error = null_aucs(lambda release, targets, _, public: attack(name, release, targets, public, **FAST[name]))
     assert abs(mean - 0.5) < 4.8916 * error  # 1e-6, two-sided
 
 
-def test_a_learner_of_codes_scored_on_its_own_fit_is_caught() -> None:
+def test_a_learner_scored_on_its_training_records_would_exceed_chance() -> None:
     def mutant(release: Release, targets: Targets, ground_truth: NDArray[Any], public: Examples) -> NDArray[Any]:
-        own_fit = replace(targets, known=targets.records, known_member=ground_truth)
-        return attack("code_distance", release, own_fit, public)
+        fitted_on_targets = replace(targets, known=targets.records, known_member=ground_truth)
+        return attack("code_distance", release, fitted_on_targets, public)
 
     mean, error = null_aucs(mutant)
     assert mean - 0.5 > SIGMAS * error
 
 
-# Real releases
 @cache
-def positive(name: str, seen: bool) -> tuple[Release, Targets, NDArray[Any], Examples]:
-    """A defense without privacy, over-fitted to a few digits, and a question about these (`seen`) or about others."""
+def positive(name: str, trained_on: bool) -> tuple[Release, Targets, NDArray[Any], Examples]:
+    """An overfitted release without privacy, and a challenge on its training records (`trained_on`) or on others."""
     registry = components()
     size, options = {
         "dp_vaegm": (100, {"steps": 1000, "rate": 0.5, "hidden": (256,), "cosines": 0}),
@@ -111,12 +109,12 @@ def positive(name: str, seen: bool) -> tuple[Release, Targets, NDArray[Any], Exa
     settings = {**quick(defense), **options, "epsilon": float("inf")}
     release = trained_release(data, Choice(defense, settings), 0)
     halves = data.holdout[:size], data.holdout[size:]
-    inside, outside = (data.private, data.holdout) if seen else halves
-    targets, ground_truth, public = asked(replace(data, private=inside, holdout=outside))
+    inside, outside = (data.private, data.holdout) if trained_on else halves
+    targets, ground_truth, public = challenged(replace(data, private=inside, holdout=outside))
     return release, targets, ground_truth, public
 
 
-FLOORS = {
+REQUIRED_AUC = {
     "nearest_sample": 0.9,
     "domias": 0.85,
     "monte_carlo": 0.85,
@@ -130,11 +128,11 @@ FLOORS = {
     "name",
     [pytest.param(name, marks=() if name == "code_distance" else pytest.mark.slow) for name in (*GENERATOR, *ENCODER)],
 )
-def test_an_over_fitted_release_gives_its_records_away_and_no_others(name: str) -> None:
+def test_an_overfitted_release_leaks_its_training_records_and_no_others(name: str) -> None:
     defense = "dp_vaegm" if name in GENERATOR else "dp_augm"
     play = partial(attack, name)
     release, targets, ground_truth, public = positive(defense, True)
     found = auc(ground_truth, play(release, targets, public))
-    assert found > max(FLOORS[name], 0.5 + SIGMAS * by_chance(ground_truth))
+    assert found > max(REQUIRED_AUC[name], 0.5 + SIGMAS * chance_error(ground_truth))
     release, targets, ground_truth, public = positive(defense, False)
-    assert abs(auc(ground_truth, play(release, targets, public)) - 0.5) < 4.8916 * by_chance(ground_truth)
+    assert abs(auc(ground_truth, play(release, targets, public)) - 0.5) < 4.8916 * chance_error(ground_truth)

@@ -10,8 +10,8 @@ import pytest
 from bench.models.inversion_search import canvas, search, total_variation
 
 
-def test_search_finds_the_least_and_takes_the_best_of_its_starts() -> None:
-    """A curve with a shallow basin at -1 and a deep one at 1; from one start in the wrong basin it stays there."""
+def test_search_finds_the_minimum_and_selects_the_best_start() -> None:
+    """A function with a shallow minimum at -1 and a deep one at 1: a single start may reach only the shallow one."""
     import tensorflow as tf
 
     def loss(points: Any, *_: Any) -> Any:
@@ -28,7 +28,7 @@ def test_search_finds_the_least_and_takes_the_best_of_its_starts() -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 12, 3), (4, 4, 1)])
-def test_canvas_starts_at_the_public_mean_and_reaches_further(shape: tuple[int, ...]) -> None:
+def test_canvas_starts_at_the_public_mean_and_reaches_other_pictures(shape: tuple[int, ...]) -> None:
     public = np.random.default_rng(0).random((200, *shape), np.float32)
     size, draw = canvas(public)
     assert np.allclose(draw(np.zeros((2, size), np.float32)), public.mean(0), atol=1e-3)
@@ -37,7 +37,7 @@ def test_canvas_starts_at_the_public_mean_and_reaches_further(shape: tuple[int, 
     assert moved.std() > 0.05
 
 
-def test_total_variation_is_the_mean_step_between_neighbours() -> None:
+def test_total_variation_is_the_mean_difference_of_neighbours() -> None:
     x = np.random.default_rng(0).random((2, 4, 5, 3), np.float32)
     down = [abs(x[:, i + 1, j] - x[:, i, j]) for i in range(3) for j in range(5)]
     across = [abs(x[:, i, j + 1] - x[:, i, j]) for i in range(4) for j in range(4)]

@@ -21,25 +21,24 @@ from bench.core.release import Release
 from bench.games import Targets, metrics
 
 
-# art_label_only
-def test_labels_are_all_that_the_label_only_attacks_see() -> None:
+def test_label_only_attacks_use_labels_only() -> None:
     attack, data, challenge = attack_of("art_label_only"), membership().data, membership().challenge
     release = toy_releases.release(attack.needs, data, leak=True)
 
-    def unsure(x: NDArray[Any]) -> NDArray[Any]:
+    def less_confident(x: NDArray[Any]) -> NDArray[Any]:
         assert release.predict
         return np.asarray(0.6 * np.eye(CLASSES)[release.predict(x).argmax(1)] + 0.4 / CLASSES)
 
     for options in ({}, {"rule": "boundary", "iterations": 1, "queries": 10}):
         answers = [
             attack.function(replace(release, predict=predict), challenge.targets, challenge.public, seed=0, **options)
-            for predict in (release.predict, unsure)
+            for predict in (release.predict, less_confident)
         ]
         assert np.array_equal(*answers)
 
 
-def test_the_distance_to_a_boundary_is_the_distance_to_it() -> None:
-    """Of a linear model it can be calculated; the search is never nearer, and on average hardly farther."""
+def test_the_distance_to_a_linear_boundary_is_found() -> None:
+    """The search of a linear boundary is never below the exact distance, and in the median less than 20 % above."""
     rng = np.random.default_rng(0)
     normal = rng.standard_normal(16) / 4
     parts = [Examples(rng.random((60, 4, 4, 1)), np.zeros(60, int), 2) for _ in range(2)]
@@ -60,15 +59,14 @@ def test_the_distance_to_a_boundary_is_the_distance_to_it() -> None:
     assert np.median(found / true) < 1.2
 
 
-def test_a_label_that_never_changes_is_the_farthest_and_a_wrong_one_the_nearest() -> None:
+def test_a_constant_label_has_the_largest_distance_and_a_wrong_one_distance_zero() -> None:
     attack, challenge = attack_of("art_label_only"), membership().challenge
     release = Release(NonPrivateDpEvent(), predict=lambda x: np.eye(CLASSES)[np.zeros(len(x), int)])
     found = attack.function(release, challenge.targets, challenge.public, seed=0, rule="boundary")
     assert np.array_equal(found, np.where(challenge.targets.records.y == 0, 4.0, 0.0))
 
 
-# modified_entropy
-def test_modified_entropy_is_that_of_its_paper_and_knows_right_from_wrong() -> None:
+def test_modified_entropy_matches_its_paper_and_penalises_wrong_labels() -> None:
     p, y = np.random.default_rng(0).dirichlet(np.ones(CLASSES), 50), np.arange(50) % CLASSES
     naive = [
         -(1 - row[label]) * math.log(row[label])
@@ -82,14 +80,14 @@ def test_modified_entropy_is_that_of_its_paper_and_knows_right_from_wrong() -> N
     assert wrong > 50
 
 
-def test_a_class_on_which_nobody_is_sure_does_not_hide_its_members() -> None:
-    """One class is hard for everybody: by one threshold none of its members is told from the easy class' others."""
+def test_thresholds_by_class_find_the_members_of_a_difficult_class() -> None:
+    """One class is difficult: one threshold cannot separate its members from non-members of the easy class."""
     rng = np.random.default_rng(0)
     y, member = np.arange(2000) % 2, np.arange(2000) % 4 < 2
     x = (np.clip(0.5 + 0.3 * (y == 0) + 0.1 * member + 0.03 * rng.standard_normal(2000), 0.01, 0.99))[:, None]
     everyone = Examples(x, y, 2)
-    asked, told = np.arange(1000), np.arange(1000, 2000)
-    targets = Targets(everyone[asked], everyone[told], member[told])
+    unknown, known = np.arange(1000), np.arange(1000, 2000)
+    targets = Targets(everyone[unknown], everyone[known], member[known])
 
     def predict(x: NDArray[Any]) -> NDArray[Any]:
         label = [lookup[row.tobytes()] for row in x]
@@ -97,12 +95,12 @@ def test_a_class_on_which_nobody_is_sure_does_not_hide_its_members() -> None:
 
     lookup = {row.tobytes(): label for row, label in zip(everyone.x, y, strict=True)}
     attack = components().attacks["modified_entropy"]
-    apart, alike = (
+    by_class, pooled = (
         metrics.auc(
-            attack.function(Release(NonPrivateDpEvent(), predict=predict), targets, told, seed=0, by_class=by_class),
-            member[asked],
+            attack.function(Release(NonPrivateDpEvent(), predict=predict), targets, known, seed=0, by_class=option),
+            member[unknown],
         )["value"]
-        for by_class in (True, False)
+        for option in (True, False)
     )
-    assert apart > 0.95
-    assert alike < 0.85
+    assert by_class > 0.95
+    assert pooled < 0.85
