@@ -14,7 +14,6 @@ from bench.core.dataset import DataLocation, shared
 from bench.core.errors import UserError
 from bench.data import adult_schema, official_files
 
-# sets with builders of our own
 SIZES = {"att_faces": (200, 120, 80), "adult": (20000, 14000, 7000), "location30": (1200, 1400, 2410)}
 
 

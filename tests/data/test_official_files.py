@@ -19,7 +19,6 @@ from bench.core.errors import UserError
 from bench.data import official_files, tfds_source
 
 
-# sets through TensorFlow Datasets
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_addresses_and_files_equal_those_of_the_builder_in_tfds(name: str) -> None:
     import tensorflow_datasets as tfds

@@ -15,7 +15,6 @@ from bench.core.errors import UserError
 SMALL = {"digits": (1000, 500, 297), "breast_cancer": (250, 200, 119)}
 
 
-# sets inside scikit-learn
 @pytest.mark.parametrize("name", SMALL)
 def test_a_set_uses_every_record_by_default_and_is_in_the_unit_cube(name: str) -> None:
     load = components().data[name].function

@@ -16,7 +16,6 @@ from bench.data.card import FIELDS, card
 from bench.data.sets import randhie
 
 
-# sets that come with statsmodels, and sets whose files nobody here has seen
 def test_health_records_equal_those_of_the_survey() -> None:
     """Compares with the table of statsmodels: every distinct record once, with the label of its first line."""
     from statsmodels.datasets import randhie as shipped
@@ -47,7 +46,6 @@ def test_health_records_of_another_version_are_refused(monkeypatch: pytest.Monke
         randhie.randhie(DataLocation(), rng())
 
 
-# cards
 SLOW = {"mnist": pytest.mark.slow, "fashion_mnist": pytest.mark.slow}
 
 

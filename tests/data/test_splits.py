@@ -50,7 +50,6 @@ def test_records_are_read_only_and_an_empty_part_has_a_schema() -> None:
     assert (len(empty), empty.shape, empty.classes) == (0, (3,), 4)
 
 
-# split
 def test_parts_are_disjoint_if_the_records_contain_copies() -> None:
     for seed in range(20):
         data = split("copies", with_copies(), rng(seed), private=20, holdout=20, public=20)
@@ -83,7 +82,6 @@ def test_sizes_that_do_not_fit_are_refused_with_the_number_of_distinct_records(s
         split("copies", with_copies(), rng(), private=sizes[0], holdout=sizes[1], public=sizes[2])
 
 
-# split by class
 def test_a_split_by_class_is_stratified() -> None:
     y = np.repeat(np.arange(5), 12)
     records = Examples(rng(4).random((60, 3)), y, classes=5)

@@ -17,7 +17,7 @@ from bench.runner.selection import choose
 RECORD = ("predict", "encode")
 
 
-def test_augm_never_reads_private_labels(cancer: Split) -> None:
+def test_augm_does_not_depend_on_private_labels(cancer: Split) -> None:
     first = train("dp_augm", cancer.private, cancer.public)
     others = Examples(cancer.private.x, 1 - cancer.private.y, 2)
     second = train("dp_augm", others, cancer.public)
@@ -29,10 +29,10 @@ def test_augm_never_reads_private_labels(cancer: Split) -> None:
     third = train("dp_augm", cancer.private, relabelled)
     assert third.predict
     assert first.predict
-    assert not np.allclose(third.predict(cancer.holdout.x), first.predict(cancer.holdout.x)), "the check sees nothing"
+    assert not np.allclose(third.predict(cancer.holdout.x), first.predict(cancer.holdout.x)), "nothing is tested"
 
 
-def test_an_encoder_that_was_never_trained_reads_no_private_record(cancer: Split) -> None:
+def test_a_random_encoder_does_not_depend_on_private_records(cancer: Split) -> None:
     others = Examples(1 - cancer.private.x, cancer.private.y, 2)
     name, public = "federated_dp_augm", cancer.public
     first, second = (train(name, private, public, encoder="random") for private in (cancer.private, others))
@@ -43,13 +43,13 @@ def test_an_encoder_that_was_never_trained_reads_no_private_record(cancer: Split
     x = cancer.holdout.x
     assert np.array_equal(first.encode(x), second.encode(x))
     assert not np.allclose(first.encode(x), trained.encode(x))
-    assert accounting.claim(first.dp_event, 200)["epsilon"] == np.inf  # clients train on what they encoded
+    assert accounting.claim(first.dp_event, 200)["epsilon"] == np.inf  # clients train on embeddings without DP
     with pytest.raises(UserError, match="no encoder 'dpp'"):
         train(name, cancer.private, public, encoder="dpp")
 
 
-def test_a_conditional_vae_gives_each_label_its_own_pictures() -> None:
-    """Ten records of one picture a class, no noise: what is made for a label is that picture and no other's."""
+def test_a_conditional_vae_generates_the_pictures_of_each_label() -> None:
+    """The records of a class are copies of one picture, without noise: the generated ones are close to it."""
     rng = np.random.default_rng(0)
     prototypes = np.kron(rng.integers(0, 2, (4, 2, 2)), np.ones((4, 4)))[..., None]
     prototypes[0], prototypes[1] = 0, 1
@@ -64,7 +64,7 @@ def test_a_conditional_vae_gives_each_label_its_own_pictures() -> None:
         assert distances[k] < 0.15
 
 
-def test_sgd_refuses_scattering_of_what_is_no_picture(cancer: Split) -> None:
+def test_sgd_refuses_scattering_of_features_other_than_pictures(cancer: Split) -> None:
     with pytest.raises(UserError, match="need pictures"):
         train("dp_sgd", cancer.private, cancer.public, features="scattering")
     with pytest.raises(UserError, match="did you mean 'scattering'"):
@@ -73,8 +73,8 @@ def test_sgd_refuses_scattering_of_what_is_no_picture(cancer: Split) -> None:
 
 @pytest.mark.parametrize("data", ["digits", "breast_cancer"])
 @pytest.mark.parametrize("name", ["dp_sgd", "none"])
-def test_the_published_model_is_the_one_that_predicts(name: str, data: str) -> None:
-    """From raw records: what a white-box attack differentiates is all of it."""
+def test_the_published_model_gives_the_predictions(name: str, data: str) -> None:
+    """The model takes raw records, so white-box attacks can differentiate the whole of it."""
     parts = split(data)
     release = train(name, parts.private, parts.public)
     assert release.predict
@@ -86,8 +86,8 @@ def test_the_published_model_is_the_one_that_predicts(name: str, data: str) -> N
 
 
 @pytest.mark.parametrize("name", [name for name, one in components().defenses.items() if "engine" in one.options])
-def test_the_engines_give_the_same_defense(name: str, cancer: Split) -> None:
-    """Whoever doubts the one pass can ask for TensorFlow Privacy's way, noise and all."""
+def test_the_engines_give_the_same_release(name: str, cancer: Split) -> None:
+    """Ghost clipping and vectorized clipping, noise included."""
     first, second = (train(name, cancer.private, cancer.public, engine=engine) for engine in ENGINES)
     assert first.predict
     assert second.predict
@@ -107,12 +107,12 @@ def test_the_engines_give_the_same_defense(name: str, cancer: Split) -> None:
       "teachers=0", "queries=-1", "threshold=1", "threshold=nan",
       "frequencies=0", "bandwidth=-1", "drawn=1", "digits=0", "beta=0", "gamma=nan"],
 )  # fmt: skip
-def test_an_option_out_of_range_is_one_sentence(option: str, digits: Split) -> None:
-    """Whichever defense has the option, before anything is trained at length."""
+def test_an_option_out_of_range_is_refused_in_one_sentence(option: str, digits: Split) -> None:
+    """For every defense with the option, before a long training."""
     having = [name for name, one in components().defenses.items() if option.partition("=")[0] in one.options]
     assert having
 
-    def ask(name: str) -> Release:
+    def run(name: str) -> Release:
         [choice] = choose(components(), "defense", f"{name},{option}")
         settings = {**quick(choice.component), **choice.options}
         release: Release = choice.component.function(digits.private, digits.public, seed=0, **settings)
@@ -120,14 +120,14 @@ def test_an_option_out_of_range_is_one_sentence(option: str, digits: Split) -> N
 
     for name in having:
         with pytest.raises(UserError) as caught:
-            ask(name)
+            run(name)
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", components().defenses)
-def test_every_option_says_what_it_means_and_its_default_is_allowed(name: str) -> None:
+def test_every_option_has_a_description_that_allows_its_default(name: str) -> None:
     component = components().defenses[name]
     assert set(component.described) == set(component.options)
-    for option, said in component.described.items():
-        assert said.meaning, option
-        assert said.allows(component.options[option]), option
+    for option, described in component.described.items():
+        assert described.meaning, option
+        assert described.allows(component.options[option]), option
