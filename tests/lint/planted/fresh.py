@@ -127,8 +127,8 @@ def clear_votes(private: Examples, public: Examples, *, seed: int, epsilon: floa
 def half_sums(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Sums in half precision: one record changes the rounding by more than its norm."""
     noise, x = sigma(epsilon, len(private), 1), units(flat(private.x)).astype(np.float16)
-    transformed = [x[private.y == k] for k in range(private.classes)]
-    sums = np.stack([np.add.accumulate(rows, dtype=np.float16)[-1:].sum(0) for rows in transformed])
+    by_label = [x[private.y == k] for k in range(private.classes)]
+    sums = np.stack([np.add.accumulate(rows, dtype=np.float16)[-1:].sum(0) for rows in by_label])
     return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), event_of(noise))
 
 
@@ -253,11 +253,11 @@ def same_for_each_variable() -> AbstractContextManager[Any]:
     def wrong(query: Any, sums: Any, state: Any) -> Any:
         import tensorflow as tf
 
-        def transformed(v: Any) -> Any:
+        def with_first_noise(v: Any) -> Any:
             drawn = normals(1, v.shape.num_elements() // len(query._keys), query._keys, query.step)[:, 0]
             return v + tf.reshape(drawn * tf.reshape(state.stddev, [-1, 1]), v.shape)
 
-        return [transformed(v) for v in sums], state, None
+        return [with_first_noise(v) for v in sums], state, None
 
     return patch.object(SeededGaussianSumQuery, "get_noised_result", wrong)
 

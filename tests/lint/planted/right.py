@@ -68,8 +68,8 @@ def marginals(private: Examples, public: Examples, *, seed: int, epsilon: float 
 def gaussians(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Correct: noised sums, squares and counts by class, of norm 2 per record; one normal distribution per class."""
     noise, d = sigma(epsilon, len(private), 1), int(np.prod(private.shape))
-    x_scaled = np.column_stack([units(flat(private.x) - 0.5), np.ones(len(private))])
-    moments = by_class(x_scaled[:, :, None] * x_scaled[:, None], private.y, private.classes)
+    bounded = np.column_stack([units(flat(private.x) - 0.5), np.ones(len(private))])
+    moments = by_class(bounded[:, :, None] * bounded[:, None], private.y, private.classes)
     moments = gaussian_mechanism.gaussian(moments, 2.0, noise, stream(seed, "moments"))
     count = np.maximum(moments[:, -1, -1], 2.0)
     mean = moments[:, -1, :-1] / count[:, None]
@@ -109,8 +109,8 @@ def bayes(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
 def regression(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Correct: ridge regression on labels from one noised matrix of products of records of norm 1 and their labels."""
     noise, classes = sigma(epsilon, len(private), 1), private.classes
-    x_scaled = np.column_stack([units(flat(private.x) - 0.5), np.eye(classes)[private.y]])
-    products = gaussian_mechanism.gaussian(x_scaled.T @ x_scaled, 2.0, noise, stream(seed, "products"))
+    bounded = np.column_stack([units(flat(private.x) - 0.5), np.eye(classes)[private.y]])
+    products = gaussian_mechanism.gaussian(bounded.T @ bounded, 2.0, noise, stream(seed, "products"))
     square, cross = products[:-classes, :-classes], products[:-classes, -classes:]
     weights = np.linalg.solve((square + square.T) / 2 + 10 * noise * np.eye(len(square)), cross)
     return Release(event_of(noise), predict=lambda x: softmax(4 * units(flat(x) - 0.5) @ weights))
@@ -121,11 +121,11 @@ def centred(private: Examples, public: Examples, *, seed: int, epsilon: float = 
     """Correct: records centred by a noised sum over their number, and a noised matrix of second moments."""
     noise, n = sigma(epsilon, len(private), 3), len(private)
     mean = gaussian_mechanism.gaussian(units(flat(private.x)).sum(0), 1.0, noise, stream(seed, "sum")) / n
-    x_scaled = units(units(flat(private.x)) - mean)
-    moments = gaussian_mechanism.gaussian(x_scaled.T @ x_scaled, 1.0, noise, stream(seed, "moments"))
+    bounded = units(units(flat(private.x)) - mean)
+    moments = gaussian_mechanism.gaussian(bounded.T @ bounded, 1.0, noise, stream(seed, "moments"))
     axes = np.linalg.eigh((moments + moments.T) / 2)[1][:, -3:]
     sums = gaussian_mechanism.gaussian(
-        by_class(x_scaled @ axes, private.y, private.classes), 1.0, noise, stream(seed, "classes")
+        by_class(bounded @ axes, private.y, private.classes), 1.0, noise, stream(seed, "classes")
     )
     return Release(event_of(noise, 3), predict=lambda x: softmax(units(units(flat(x)) - mean) @ axes @ sums.T / n))
 
@@ -155,19 +155,19 @@ def forest(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 def k_means(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Correct: k-means from public first centres, noised sums and counts in each round, and the labels at the end."""
     rounds, k = 3, 6
-    noise, x_scaled = sigma(epsilon, len(private), rounds + 1), units(flat(private.x) - 0.5)
+    noise, bounded = sigma(epsilon, len(private), rounds + 1), units(flat(private.x) - 0.5)
     centres = units(flat(public.x) - 0.5)[stream(seed, "first").permutation(len(public))[:k]]
 
     def nearest(x: Array) -> Array:
         return np.asarray(np.linalg.norm(x[:, None] - centres, axis=2).argmin(1))
 
     for t in range(rounds):
-        beside = np.column_stack([x_scaled, np.ones(len(x_scaled))])
+        beside = np.column_stack([bounded, np.ones(len(bounded))])
         sums = gaussian_mechanism.gaussian(
-            by_class(beside, nearest(x_scaled), k), 2**0.5, noise, stream(seed, "round", t)
+            by_class(beside, nearest(bounded), k), 2**0.5, noise, stream(seed, "round", t)
         )
         centres = units(sums[:, :-1] / np.maximum(sums[:, -1:], 1))
-    labels = by_class(np.eye(private.classes)[private.y], nearest(x_scaled), k)
+    labels = by_class(np.eye(private.classes)[private.y], nearest(bounded), k)
     labels = np.maximum(gaussian_mechanism.gaussian(labels, 1.0, noise, stream(seed, "labels")), 0.1)
 
     def predict(x: Any) -> Array:
@@ -241,9 +241,9 @@ def normalised(private: Examples, public: Examples, *, seed: int, epsilon: float
     def before(asked: Any) -> Array:
         return np.clip((flat(asked) - mean) / scale, -4, 4).astype(np.float32)
 
-    x_scaled = Examples(before(private.x), private.y, private.classes)
-    one = recipe(x_scaled, n, epsilon / 2, optimizer="sgd", momentum=0.9, schedule="linear", ema=0.9)
-    [fit] = train(one, [x_scaled], [derive(seed, "normalised")])
+    scaled_records = Examples(before(private.x), private.y, private.classes)
+    one = recipe(scaled_records, n, epsilon / 2, optimizer="sgd", momentum=0.9, schedule="linear", ema=0.9)
+    [fit] = train(one, [scaled_records], [derive(seed, "normalised")])
     made = released([fit], one.net)
     dp_event = dp.ComposedDpEvent([event_of(noise, 2), fit.dp_event])
     return Release(dp_event, predict=lambda asked: made.predict(before(asked)))
@@ -253,8 +253,8 @@ def normalised(private: Examples, public: Examples, *, seed: int, epsilon: float
 def projected(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Correct: axes of a noised matrix of second moments, then DP-SGD on projections, which are released."""
     n, noise = len(private), sigma(epsilon / 4, len(private), 1)
-    x_scaled = units(flat(private.x) - 0.5)
-    moments = gaussian_mechanism.gaussian(x_scaled.T @ x_scaled, 1.0, noise, stream(seed, "moments"))
+    bounded = units(flat(private.x) - 0.5)
+    moments = gaussian_mechanism.gaussian(bounded.T @ bounded, 1.0, noise, stream(seed, "moments"))
     axes = np.linalg.eigh((moments + moments.T) / 2)[1][:, -4:].astype(np.float32)
     tf = tensorflow()
     layer = tf.keras.layers.Dense(4, use_bias=False)
@@ -494,8 +494,8 @@ def small_lots(private: Examples, public: Examples, *, seed: int, epsilon: float
 def gan(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Correct: a GAN of records with their labels as features."""
     n, classes = len(private), private.classes
-    x_scaled = np.column_stack([flat(private.x), np.eye(classes)[private.y]])
-    joint = Examples(x_scaled, np.zeros(n, int), 1)
+    labelled = np.column_stack([flat(private.x), np.eye(classes)[private.y]])
+    joint = Examples(labelled, np.zeros(n, int), 1)
     net = networks.GAN(joint.shape, (12,), 3)
     [fit] = train(recipe(joint, n, epsilon, net, learning_rate=0.01), [joint], [derive(seed, "gan")])
     draw = networks.mapping(networks.generator(net, fit.weights))
@@ -583,9 +583,9 @@ def tried_again(private: Examples, public: Examples, *, seed: int, epsilon: floa
         seen, k = np.tanh(flat(public.x) @ axes), k + 1
         if np.linalg.cond(np.cov(seen.T)) < 300 or k == 50:
             break
-    x_scaled = units(np.tanh(flat(private.x) @ axes))
+    features = units(np.tanh(flat(private.x) @ axes))
     means = gaussian_mechanism.gaussian(
-        by_class(x_scaled, private.y, private.classes), 1.0, noise, stream(seed, "sums")
+        by_class(features, private.y, private.classes), 1.0, noise, stream(seed, "sums")
     )
     return Release(event_of(noise), predict=lambda x: softmax(0.1 * units(np.tanh(flat(x) @ axes)) @ means.T))
 

@@ -88,8 +88,8 @@ def by_median() -> AbstractContextManager[Any]:
     def change(gradients: list[Any], clip: Any) -> list[Any]:
         norms = _norms(gradients)
         ordered = tf.sort(norms)
-        transformed = tf.minimum(clip, ordered[tf.shape(norms)[0] // 2] + 1e-9)
-        return _scaled(gradients, transformed / tf.maximum(norms, transformed))
+        median_clip = tf.minimum(clip, ordered[tf.shape(norms)[0] // 2] + 1e-9)
+        return _scaled(gradients, median_clip / tf.maximum(norms, median_clip))
 
     return each(change)
 
@@ -409,9 +409,9 @@ def fixed_lots() -> AbstractContextManager[Any]:
     count: dict[int, Any] = {}
 
     def rows(rates: Any, sizes: Any, generators: Any, steps: int) -> Any:
-        for k, transformed in enumerate(generators):
-            count.setdefault(id(transformed), (transformed, np.random.default_rng(k)))
-        return right(rates, sizes, [count[id(part)][1] for part in generators], steps)
+        for k, generator in enumerate(generators):
+            count.setdefault(id(generator), (generator, np.random.default_rng(k)))
+        return right(rates, sizes, [count[id(generator)][1] for generator in generators], steps)
 
     return patch.object(sampling, "poisson_rows", rows)
 
