@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import fakes  # noqa: F401 - a fixture
+from component_files import component_folder  # noqa: F401 - a fixture
+from releases import findings, release  # noqa: F401 - fixtures
+from reproductions import check, kept  # noqa: F401 - fixtures
 from toy_runs import plugin, run, trainings  # noqa: F401 - fixtures
 
 from bench.conformance.short_runs import small_data as split
 from bench.core.dataset import Split
 from bench.lint.short_options import short_options as quick  # noqa: F401 - for the test modules
 from bench.runner.registry import Registry, discover
+from bench.store.store import Store
 
 
 @cache
@@ -43,3 +47,8 @@ def seeded() -> None:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
+
+
+@pytest.fixture
+def store(results: Path) -> Store:
+    return Store(results)

@@ -1,8 +1,7 @@
-"""Audits of our own defenses: bounds below known truths and near them, planted bugs refuted, code that is right not."""
+"""Audits of shipped defenses: bounds below known epsilons and close to them, and planted bugs refuted."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,26 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import components, split
+from references import choice, quiet
 from scipy import stats
 
 from bench.audit import audit as audits
 from bench.audit import black_box, full_training, replayed_mechanisms
-from bench.audit.bounds import paired_trials as pairs
 from bench.cli.main import main
 from bench.core.component import Choice, Component
 from bench.core.dataset import DataLocation, Examples
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, optimizer
 from bench.models.federated import server
-from bench.runner import selection
 from bench.store import audit_findings, records
 from bench.store.records import AuditFinding
 from bench.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accounting")
-ERROR = 1e-6  # of each statistical test
-ALPHA, DELTA = 0.05, 1e-5
 DATA = "breast_cancer,private=200,holdout=120,public=100"
 
 
@@ -39,126 +34,8 @@ def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replayed_mechanisms, "PAIRS", 25)
 
 
-def at_most(n: int, p: float) -> int:
-    """More of n events of probability p than this are seen with probability ERROR."""
-    return int(stats.binom.ppf(1 - ERROR, n, p))
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Ignore progress."""
-
-
-def choice(kind: Any, words: str) -> Choice:
-    [found] = selection.choose(components(), kind, words)
-    return found
-
-
 def audit(defense: str, kind: str = "one_step", trials: int = 800) -> AuditFinding:
     return audits.audit(choice("defense", defense), choice("data", DATA), kind, trials, DataLocation(), quiet)
-
-
-# Pairs
-
-
-@pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 0.0), (2.0, 1e-5), (1.0, 0.05)])
-def test_no_mechanism_wins_more_pairs_than_the_worst_case(epsilon: float, delta: float) -> None:
-    """It gives itself away with chance delta, else it is randomised response: all outcomes, counted one by one."""
-    q = (1 - delta) / (1 + math.exp(-epsilon))
-    held_in = {"in": delta, "yes": q, "no": 1 - delta - q, "out": 0.0}
-    held_out = {"in": 0.0, "yes": 1 - delta - q, "no": q, "out": delta}
-    order = ["out", "no", "yes", "in"]
-    won = sum(
-        held_in[a] * held_out[b] * (0.5 if a == b else order.index(a) > order.index(b))
-        for a, b in itertools.product(order, order)
-    )
-    # what is given away is never tied with what is not: the order of the scores is the best one
-    many = 10**12
-    found = pairs.epsilon(round(won * many), many, delta, ALPHA)
-    assert found == pytest.approx(epsilon, abs=2e-5)
-    assert pairs.epsilon(round((won + 1e-3) * many), many, delta, ALPHA) > epsilon + 1e-3
-
-
-def test_of_a_gaussian_mu_is_bounded_from_below_and_closely() -> None:
-    rng, repeats, n, mu = np.random.default_rng(0), 400, 1_000, 0.6
-    found, loose = np.zeros(repeats), np.zeros(repeats)
-    for i in range(repeats):
-        won = pairs.wins(rng.normal(mu, 1, n), rng.normal(0, 1, n), rng)
-        found[i], loose[i] = pairs.mu(won, n, ALPHA), pairs.mu(won, n, 0.7)
-    assert (found > mu).sum() <= at_most(repeats, ALPHA) < (loose > mu).sum()
-    assert np.median(found) > 0.8 * mu
-
-
-def test_constant_scores_prove_nothing_and_ties_are_broken_at_random() -> None:
-    rng, repeats, n = np.random.default_rng(1), 1_000, 100
-    above = sum(pairs.mu(pairs.wins(np.zeros(n), np.zeros(n), rng), n, ALPHA) > 0 for _ in range(repeats))
-    assert 0 < above <= at_most(repeats, ALPHA)
-    assert pairs.mu(0, 0, ALPHA) == pairs.epsilon(0, 0, DELTA, ALPHA) == 0
-
-
-# A mechanism of known noise
-
-
-class Fake:
-    """Uses of a Gaussian mechanism with a canary of full sensitivity; `true`: its noise multiplier, not the claim."""
-
-    what, rate, steps = "fake", 0.5, 20
-
-    def __init__(self, claimed: float, true: float) -> None:
-        self.noise_multiplier, self._true = claimed, true
-
-    def scores(self, pairs: int, seed: int, say: replayed_mechanisms.OnProgress) -> replayed_mechanisms.Sides:
-        rng = np.random.default_rng(seed)
-        shift = 0.0 if math.isinf(self._true) else 1.0
-        noise = 1.0 if math.isinf(self._true) else self._true
-        return rng.normal(shift, noise, pairs), rng.normal(0.0, noise, pairs)
-
-
-class FakeRow(audits.AuditRow):
-    """A row with one mechanism of known noise."""
-
-    mechanisms: Any = None
-
-
-def fake(claimed: float, true: float, trials: int = 8_000, seed: int = 0) -> AuditFinding:
-    mechanism = Fake(claimed, true)
-    row = FakeRow(choice("defense", "dp_sgd"), split("breast_cancer"), seed, trials // 2, quiet)
-    row.mechanisms = replayed_mechanisms.event(mechanism, claimed), [mechanism]
-    return audits.measure(row, "one_step", "digest")
-
-
-def test_with_known_noise_the_bound_is_between_half_of_the_true_epsilon_and_all_of_it() -> None:
-    right = fake(2.0, 2.0)
-    assert 0.5 * float(right.epsilon) < right.lower[0] < float(right.epsilon)
-    assert list(right.lower) == sorted(right.lower, reverse=True)
-    assert right.most[0] > 5 * float(right.epsilon)
-    assert not right.violated(1)
-    nothing = fake(2.0, math.inf)
-    assert nothing.lower[0] < 0.1 * float(nothing.epsilon)
-    half = fake(2.0, 1.0)
-    assert float(half.epsilon) < half.lower[0] < accounting.epsilon(replayed_mechanisms.event(Fake(1, 1), 1.0), DELTA)
-    assert half.violated(3)
-
-
-def test_noise_of_one_step_below_what_is_said_is_a_violation_by_itself() -> None:
-    """Where a defense has other costs, its whole epsilon may hide that one of its mechanisms leaks."""
-    part = {"what": "fake", "noise_multiplier": 2.0, "rate": 1.0, "steps": 1, "mu": [0.6, 0.4, 0.4], "won": 0}
-    found = AuditFinding("one_step", 8.0, DELTA, (3.0,) * 3, (9.0,) * 3, 100, (part,), 1.0, "d")
-    assert found.violated(1)
-    assert not found.violated(2)
-
-
-def test_a_claim_that_is_refuted_by_chance_is_audited_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    repeats, refuted, error = 300, dict[int, int](), 0.2
-    monkeypatch.setattr(audits, "ERROR", error)
-    monkeypatch.setattr(audits, "epsilon_of_uses", lambda mechanism, mu, delta: 2.0 * mu)
-    for tries in (1, 2):
-        monkeypatch.setattr(audits, "TRIES", tries)
-        seeds = range(tries * repeats, (tries + 1) * repeats)
-        refuted[tries] = sum(fake(2.0, 2.0, trials=400, seed=seed).violated(1) for seed in seeds)
-    assert refuted[2] <= at_most(repeats, error**2) < refuted[1] <= at_most(repeats, error)
-
-
-# The code that ships, and mutants of it
 
 
 def less_noise(share: float) -> Callable[[pytest.MonkeyPatch], None]:
@@ -239,9 +116,6 @@ def test_the_canary_has_the_longest_contribution_and_the_rest_is_unchanged() -> 
     assert error < clip
 
 
-# Whole trainings
-
-
 def test_the_likelihood_ratio_is_that_of_the_densities() -> None:
     rng, rate, noise = np.random.default_rng(0), 0.3, 1.7
     sums, added = rng.normal(size=(5, 4)), rng.normal(size=(5, 4))
@@ -261,9 +135,6 @@ def test_whole_trainings_are_distinguished_as_far_as_the_noise_allows(monkeypatc
     less_noise(0.0)(monkeypatch)  # a canary that is drawn with chance a half is drawn in one of six steps
     bare = audit(f"{words},batch_size=100", "whole", 120)
     assert bare.lower[0] > max(0.7 * bare.most[0], 1.3 * right.lower[0])
-
-
-# Black box
 
 
 def reveals_membership(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
@@ -307,9 +178,6 @@ def test_black_box_scores_are_larger_where_the_record_is_nearer() -> None:
     assert black_box.score(release(0.5), record, 0) > black_box.score(release(0.6), record, 0)
     assert black_box.score(coder(0.0), record, 0) > black_box.score(coder(0.1), record, 0)
     assert not np.isclose(black_box.inverted_record(record).x, record.x + 1).any()
-
-
-# The command
 
 
 def test_a_row_is_audited_kept_and_shown(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
