@@ -31,13 +31,13 @@ from bench.core.component import attack
 
 @attack("NAME", game=MEMBERSHIP, needs={"predict"})
 def made(release, targets, public, *, seed, learner="lr"):
-    '''Asks.'''
+    '''Scores nothing.'''
 """
 
 
 @pytest.fixture
 def component_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The only folder of the packages `defenses` and `attacks`: `d` and `a` in it; no entry points."""
+    """A folder whose `d` and `a` replace the packages `defenses` and `attacks`; no entry points."""
     for package, name in ((defenses_package, "d"), (attacks_package, "a")):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(package, "__path__", [str(tmp_path / name)])
@@ -51,7 +51,7 @@ def component_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def put(folder: Path, source: str, name: str = "made", file: str | None = None) -> Path:
-    """A component file, under a module name that no test has used before."""
+    """Write a component file under an unused module name."""
     path = folder / f"{file or f'file{next(FRESH)}'}.py"
     path.write_text(source.replace("NAME", name))
     importlib.invalidate_caches()

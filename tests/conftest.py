@@ -1,4 +1,4 @@
-"""What several test modules share: small splits, short trainings, and the program called in this process."""
+"""Fixtures of several test modules: small splits, folders, and the program called in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.store.store import Store
 
 @cache
 def components() -> Registry:
-    """What ships with the project, for parametrisation over all of it."""
+    """All components that ship with the project."""
     return discover()
 
 
@@ -33,13 +33,13 @@ def digits() -> Split:
 
 @pytest.fixture(scope="session")
 def cancer() -> Split:
-    """Two classes and plain features: what is per class costs a fifth of what it costs on digits."""
+    """Two classes and 30 features: work per class costs a fifth of that on digits."""
     return split("breast_cancer")
 
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Once a test has made TensorFlow deterministic, Keras starts no layer without a seed: in no test that follows."""
+    """Seed TensorFlow: after a test has made it deterministic, Keras refuses to initialise layers without a seed."""
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.random.set_seed(0)
 

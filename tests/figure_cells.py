@@ -1,4 +1,4 @@
-"""Made-up cells for the figures, stored without waiting for the disk."""
+"""Synthetic cells of the figures, stored without fsync."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from bench.core.release import Release
 
 @defense("draws", publishes={"predict", "generate"})
 def draws(private, public, *, seed, epsilon=8.0):
-    """Draws a picture of one grey a class."""
+    """Generates uniform pictures, one grey per class."""
     def generate(n, seed):
         y = np.arange(n) % 10
         return Examples(np.ones((n, *private.shape), np.float32) * (y / 10)[:, None, None, None], y, 10)
@@ -63,7 +63,7 @@ def keep(root: Path, plan: Plan, some: Sequence[cells.Cell]) -> Store:
     for one in some:
         path = store.path(*one.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(read_write.encode(made(one)))  # not `save`, which waits for the disk a thousand times
+        path.write_bytes(read_write.encode(made(one)))  # not `save`, which calls fsync for each cell
         if plan.sheet:
             store.save_sheet(plan.sheet(one.name), sheet(one, plan))
     return store

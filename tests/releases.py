@@ -25,7 +25,7 @@ N = "the number of private records"
 
 @dataset("made")
 def made(where, rng, *, private=60, holdout=30, public=20):
-    """Records of noise."""
+    """Records of uniform noise."""
     return Split("made", *(Examples(rng.random((n, 4)), np.arange(n) % 2, 2) for n in (private, holdout, public)))
 
 
@@ -44,13 +44,13 @@ def sums(private, public, *, seed, epsilon=8.0):
 
 @defense("secretive", publishes={"synthetic"}, private=True, public_knowledge=("features between 0 and 1",))
 def secretive(private, public, *, seed):
-    """The same, and how many records there are is nobody's business."""
+    """The release of `sums`, without the number of private records as public knowledge."""
     return release(private, seed)
 
 
 @defense("open", publishes={"synthetic"})
 def open_(private, public, *, seed):
-    """Claims nothing."""
+    """Claims no privacy."""
     return release(private, seed)
 
 
@@ -62,18 +62,18 @@ def naked(private, public, *, seed, noise_multiplier=0.0):
 
 @defense("answers", publishes={"predict"}, private=True)
 def answers(private, public, *, seed):
-    """Publishes what no file holds."""
+    """Publishes an access that cannot be written to a file."""
 
 
 @defense("chatty", publishes={"synthetic"}, private=True, public_knowledge=(N,))
 def chatty(private, public, *, seed):
-    """Fails, and tells everybody its seed."""
+    """Fails with its seed in the message."""
     raise ValueError(f"bad seed {seed}")
 
 
 @defense("starts", publishes={"model"}, private=True, public_knowledge=(N,))
 def starts(private, public, *, seed):
-    """A network whose layers remember the seed that they started from."""
+    """A network whose layers store the seed of their initialisation."""
     from tensorflow import keras
 
     start = keras.initializers.GlorotUniform(seed=seed % 2**31)
@@ -85,7 +85,7 @@ Release = Callable[..., int]
 
 @pytest.fixture
 def findings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the linter finds, in its place: its own tests say whether it finds what is there."""
+    """The findings of a stub of the linter, which is tested elsewhere."""
     found: list[Any] = []
     lint = types.ModuleType("bench.lint.linter")
     lint.lint = lambda choice, data, seed: tuple(found)  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ Check = Callable[..., int]
 
 @pytest.fixture
 def kept(results: Path, plugin: Path) -> Store:
-    """Four cells: two attacks, two seeds."""
+    """A store of four cells: two attacks, two seeds."""
     words = ["run", "--results", str(results), "--plugin", str(plugin), "--seeds", "0-1", *WORDS]
     assert main(words) == 0
     return Store(results)
@@ -29,13 +29,13 @@ def kept(results: Path, plugin: Path) -> Store:
 
 def words(plugin: Path, kept: Store, *more: str) -> list[str]:
     seeds = () if "--seeds" in more else ("--seeds", "0-1")
-    chosen = () if "--data" in more else WORDS
-    return ["reproduce", "--results", str(kept.root), "--plugin", str(plugin), *seeds, *chosen, *more]
+    selected = () if "--data" in more else WORDS
+    return ["reproduce", "--results", str(kept.root), "--plugin", str(plugin), *seeds, *selected, *more]
 
 
 @pytest.fixture
 def check(kept: Store, plugin: Path, capsys: pytest.CaptureFixture[str]) -> Check:
-    """`bench reproduce` in this process; what the run before it printed is gone."""
+    """`bench reproduce` in this process; the output of the run before it is discarded."""
     capsys.readouterr()
     return lambda *more: main(words(plugin, kept, *more))
 
@@ -52,7 +52,7 @@ def edit(kept: Store, change: Callable[[dict[str, Any]], object], attack: str = 
 
 
 def older_code(kept: Store, name: str) -> str:
-    """A list of files like this one, but with another version of one that the cells reach."""
+    """Store this list of files with another version of one file that the cells import, and return its name."""
     files = dict(code_release.load(kept, name) or {})
     files["bench/games/membership.py"] = "0" * 32, files["bench/games/membership.py"][1]
     (kept.root / "code" / f"{digest(files)}.json").write_text(json.dumps(files))

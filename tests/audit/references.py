@@ -15,12 +15,12 @@ ALPHA, DELTA = 0.05, 1e-5
 
 
 def at_most(n: int, p: float) -> int:
-    """More of n events of probability p than this are seen with probability ERROR."""
+    """More than this many of n events of probability p occur with probability at most ERROR."""
     return int(stats.binom.ppf(1 - ERROR, n, p))
 
 
 def mu_of(epsilon: float, delta: float) -> float:
-    """Of the Gaussian mechanism, from the delta that another library gives it."""
+    """The mean shift of a Gaussian mechanism with this guarantee, by the delta of dp_accounting."""
     from dp_accounting.pld.privacy_loss_mechanism import GaussianPrivacyLoss
 
     low, high = 1e-3, 50.0

@@ -30,7 +30,7 @@ DATA = "breast_cancer,private=200,holdout=120,public=100"
 
 @pytest.fixture(autouse=True)
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of few models is built sooner."""
+    """Fewer models per program, which compiles faster."""
     monkeypatch.setattr(replayed_mechanisms, "PAIRS", 25)
 
 
@@ -104,12 +104,12 @@ def test_the_canary_has_the_longest_contribution_and_the_rest_is_unchanged() -> 
     data = choice("data", DATA)
     split = data.component.function(DataLocation(), np.random.default_rng(0), **data.settings)
     run = lambda private: given.component.function(private, split.public, seed=0, **given.settings)  # noqa: E731
-    _, [door] = replayed_mechanisms.replayed(run, split.private, [], 3)
-    assert isinstance(door, replayed_mechanisms.ReplayedTraining)
-    assert door.canary.length == pytest.approx(1.0, abs=1e-3)
-    assert np.linalg.norm(door.canary.direction) == pytest.approx(1.0)
-    held_in, held_out = door.scores(1_000, 0, quiet)
-    [clip, noise] = [door.trained.recipes[0].privacy.l2_norm_clip, door.noise_multiplier]
+    _, [training] = replayed_mechanisms.replayed(run, split.private, [], 3)
+    assert isinstance(training, replayed_mechanisms.ReplayedTraining)
+    assert training.canary.length == pytest.approx(1.0, abs=1e-3)
+    assert np.linalg.norm(training.canary.direction) == pytest.approx(1.0)
+    held_in, held_out = training.scores(1_000, 0, quiet)
+    [clip, noise] = [training.trained.recipes[0].privacy.l2_norm_clip, training.noise_multiplier]
     error = 5 * clip * noise * math.sqrt(2 / 1_000)
     assert held_in.mean() - held_out.mean() == pytest.approx(clip, abs=error)
     assert held_out.std() == pytest.approx(clip * noise, rel=0.12)
@@ -132,13 +132,13 @@ def test_whole_trainings_are_distinguished_as_far_as_the_noise_allows(monkeypatc
     right = audit(words, "whole", 120)
     assert 0.5 < right.lower[0] < min(float(right.epsilon), right.most[0])
     assert not right.violated(1)
-    less_noise(0.0)(monkeypatch)  # a canary that is drawn with chance a half is drawn in one of six steps
+    less_noise(0.0)(monkeypatch)  # a canary of inclusion rate 1/2 is in one of six steps
     bare = audit(f"{words},batch_size=100", "whole", 120)
     assert bare.lower[0] > max(0.7 * bare.most[0], 1.3 * right.lower[0])
 
 
 def reveals_membership(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
-    """Tell for each record whether it is a private one."""
+    """A release whose predictions reveal for each record whether it is private."""
     known = {record.tobytes() for record in private.x}
 
     def predict(x: Any) -> Any:
@@ -169,10 +169,10 @@ def test_black_box_scores_are_larger_where_the_record_is_nearer() -> None:
     def release(x: float) -> Release:
         dp_event = accounting.no_access()
         made = Examples(np.full((black_box.SAMPLES, 2), x), np.zeros(black_box.SAMPLES, int), 3)
-        return Release(dp_event, generate=lambda n, seed: made, predict=lambda asked: 1 / 0)
+        return Release(dp_event, generate=lambda n, seed: made, predict=lambda x: 1 / 0)
 
     def coder(x: float) -> Release:
-        codes: Any = lambda asked: asked  # noqa: E731
+        codes: Any = lambda x: x  # noqa: E731
         return Release(accounting.no_access(), encode=codes, decode=lambda codes: codes + x)
 
     assert black_box.score(release(0.5), record, 0) > black_box.score(release(0.6), record, 0)
@@ -180,7 +180,7 @@ def test_black_box_scores_are_larger_where_the_record_is_nearer() -> None:
     assert not np.isclose(black_box.inverted_record(record).x, record.x + 1).any()
 
 
-def test_a_row_is_audited_kept_and_shown(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_is_audited_stored_and_shown(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["audit", "--data", DATA, "--defense", SMALL, "--defense", "none", "--results", str(results)]
     assert main([*words, "--trials", "400"]) == 0
     out = capsys.readouterr().out

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accountin
 
 @pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 0.0), (2.0, 1e-5), (1.0, 0.05)])
 def test_no_mechanism_wins_more_pairs_than_the_worst_case(epsilon: float, delta: float) -> None:
-    """It gives itself away with chance delta, else it is randomised response: all outcomes, counted one by one."""
+    """With probability delta membership is revealed, else it is randomised response: all outcomes enumerated."""
     q = (1 - delta) / (1 + math.exp(-epsilon))
     held_in = {"in": delta, "yes": q, "no": 1 - delta - q, "out": 0.0}
     held_out = {"in": 0.0, "yes": 1 - delta - q, "no": q, "out": delta}
@@ -31,14 +31,14 @@ def test_no_mechanism_wins_more_pairs_than_the_worst_case(epsilon: float, delta:
         held_in[a] * held_out[b] * (0.5 if a == b else order.index(a) > order.index(b))
         for a, b in itertools.product(order, order)
     )
-    # what is given away is never tied with what is not: the order of the scores is the best one
+    # a revealed outcome never ties with another, so this order of the scores is optimal
     many = 10**12
     found = pairs.epsilon(round(won * many), many, delta, ALPHA)
     assert found == pytest.approx(epsilon, abs=2e-5)
     assert pairs.epsilon(round((won + 1e-3) * many), many, delta, ALPHA) > epsilon + 1e-3
 
 
-def test_of_a_gaussian_mu_is_bounded_from_below_and_closely() -> None:
+def test_mu_of_a_gaussian_mechanism_is_bounded_from_below_and_closely() -> None:
     rng, repeats, n, mu = np.random.default_rng(0), 400, 1_000, 0.6
     found, loose = np.zeros(repeats), np.zeros(repeats)
     for i in range(repeats):
@@ -48,7 +48,7 @@ def test_of_a_gaussian_mu_is_bounded_from_below_and_closely() -> None:
     assert np.median(found) > 0.8 * mu
 
 
-def test_constant_scores_prove_nothing_and_ties_are_broken_at_random() -> None:
+def test_constant_scores_give_no_bound_and_ties_are_broken_at_random() -> None:
     rng, repeats, n = np.random.default_rng(1), 1_000, 100
     above = sum(pairs.mu(pairs.wins(np.zeros(n), np.zeros(n), rng), n, ALPHA) > 0 for _ in range(repeats))
     assert 0 < above <= at_most(repeats, ALPHA)
@@ -56,14 +56,14 @@ def test_constant_scores_prove_nothing_and_ties_are_broken_at_random() -> None:
 
 
 class Fake:
-    """Uses of a Gaussian mechanism with a canary of full sensitivity; `true`: its noise multiplier, not the claim."""
+    """Uses of a Gaussian mechanism with a canary of full sensitivity; `true` is the real noise multiplier."""
 
     what, rate, steps = "fake", 0.5, 20
 
     def __init__(self, claimed: float, true: float) -> None:
         self.noise_multiplier, self._true = claimed, true
 
-    def scores(self, pairs: int, seed: int, say: replayed_mechanisms.OnProgress) -> replayed_mechanisms.Sides:
+    def scores(self, pairs: int, seed: int, on_progress: replayed_mechanisms.OnProgress) -> replayed_mechanisms.Sides:
         rng = np.random.default_rng(seed)
         shift = 0.0 if math.isinf(self._true) else 1.0
         noise = 1.0 if math.isinf(self._true) else self._true
@@ -83,7 +83,7 @@ def fake(claimed: float, true: float, trials: int = 8_000, seed: int = 0) -> Aud
     return audits.measure(row, "one_step", "digest")
 
 
-def test_with_known_noise_the_bound_is_between_half_of_the_true_epsilon_and_all_of_it() -> None:
+def test_the_bound_of_known_noise_is_between_half_and_all_of_the_true_epsilon() -> None:
     right = fake(2.0, 2.0)
     assert 0.5 * float(right.epsilon) < right.lower[0] < float(right.epsilon)
     assert list(right.lower) == sorted(right.lower, reverse=True)
@@ -96,15 +96,15 @@ def test_with_known_noise_the_bound_is_between_half_of_the_true_epsilon_and_all_
     assert half.violated(3)
 
 
-def test_noise_of_one_step_below_what_is_said_is_a_violation_by_itself() -> None:
-    """Where a defense has other costs, its whole epsilon may hide that one of its mechanisms leaks."""
+def test_less_noise_per_step_than_stated_is_a_violation_by_itself() -> None:
+    """The total epsilon of a defense with several mechanisms may hide that one of them leaks."""
     part = {"what": "fake", "noise_multiplier": 2.0, "rate": 1.0, "steps": 1, "mu": [0.6, 0.4, 0.4], "won": 0}
     found = AuditFinding("one_step", 8.0, DELTA, (3.0,) * 3, (9.0,) * 3, 100, (part,), 1.0, "d")
     assert found.violated(1)
     assert not found.violated(2)
 
 
-def test_a_claim_that_is_refuted_by_chance_is_audited_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_refuted_by_chance_is_audited_again(monkeypatch: pytest.MonkeyPatch) -> None:
     repeats, refuted, error = 300, dict[int, int](), 0.2
     monkeypatch.setattr(audits, "ERROR", error)
     monkeypatch.setattr(audits, "epsilon_of_uses", lambda mechanism, mu, delta: 2.0 * mu)

@@ -27,19 +27,19 @@ def exactly(k: int, n: int, p: float) -> float:
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (0, 30), (7, 30), (29, 30)])
-def test_clopper_pearson_is_the_rate_at_which_so_few_hits_are_that_rare(hits: int, n: int) -> None:
+def test_clopper_pearson_is_the_rate_at_which_so_few_hits_have_probability_alpha(hits: int, n: int) -> None:
     high = float(clopper_pearson.upper(hits, n, 0.02))
     assert sum(exactly(k, n, high) for k in range(hits + 1)) == pytest.approx(0.02, abs=1e-9)
     assert clopper_pearson.upper(n, n, 0.02) == 1
 
 
-def test_of_rules_by_rank_the_tails_add_up_to_what_may_go_wrong() -> None:
+def test_the_tail_probabilities_of_rank_rules_sum_to_alpha() -> None:
     rules = [Rule(7, 30, 2, 20), Rule(30, 30, 0, 20), Rule(4, 20, 7, 30)]
     found = clopper_pearson.at_ranks(rules, 0.06)
     wrong = 0.0
-    for (caught, own, allowed, other), high, low in zip(rules, found.high, found.low, strict=True):
+    for (caught, size, allowed, other), high, low in zip(rules, found.high, found.low, strict=True):
         wrong += sum(exactly(k, other, high) for k in range(allowed + 1))
-        wrong += sum(exactly(k, own, low) for k in range(caught, own + 1))
+        wrong += sum(exactly(k, size, low) for k in range(caught, size + 1))
     assert wrong == pytest.approx(0.06, abs=1e-9)
 
 
@@ -59,13 +59,13 @@ def test_one_run_is_the_sum_of_the_paper(counts: tuple[int, int, int], epsilon: 
 
 @pytest.mark.parametrize("rule", [Rule(5, 12, 0, 9), Rule(12, 12, 3, 9), Rule(1, 3, 4, 40), Rule(30, 31, 7, 30)])
 def test_a_count_by_rank_is_as_probable_as_in_a_random_order(rule: Rule) -> None:
-    """Where nothing distinguishes the sides, every order of them is as likely: exact, in whole numbers."""
-    caught, own, allowed, other = rule
+    """If the sides are exchangeable, all orders are equally likely: exact integer counts."""
+    caught, size, allowed, other = rule
     orders = sum(
-        math.comb(k + allowed, k) * math.comb(own - k + other - allowed - 1, own - k) for k in range(caught, own + 1)
+        math.comb(k + allowed, k) * math.comb(size - k + other - allowed - 1, size - k) for k in range(caught, size + 1)
     )
     nothing = rank.Curve(lambda u: u, 1.0)
-    assert rank.p_value(rule, nothing) == pytest.approx(orders / math.comb(own + other, own), rel=1e-9)
+    assert rank.p_value(rule, nothing) == pytest.approx(orders / math.comb(size + other, size), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -76,26 +76,26 @@ def test_a_count_by_rank_is_as_probable_as_in_a_random_order(rule: Rule) -> None
     ],
 )  # fmt: skip
 def test_a_count_by_rank_is_the_mean_over_false_positive_rates(rule: Rule, epsilon: float) -> None:
-    caught, own, allowed, other = rule
+    caught, size, allowed, other = rule
     edges = stats.beta(allowed + 1, other - allowed).ppf(np.linspace(0, 1, 200_001))
     u = np.append(edges[0], edges[:-1]), edges  # at the lower and at the upper end of each cell of equal probability
-    below, above = (float(stats.binom.sf(caught - 1, own, np.minimum(np.exp(epsilon) * e[1:], 1)).mean()) for e in u)
+    below, above = (float(stats.binom.sf(caught - 1, size, np.minimum(np.exp(epsilon) * e[1:], 1)).mean()) for e in u)
     curve = rank.Curve(lambda u: np.exp(epsilon) * u, math.exp(-epsilon))
     assert below - 1e-9 <= rank.p_value(rule, curve) <= above + 1e-9
     assert above - below < 1e-3
 
 
-def test_rules_count_what_a_loop_counts() -> None:
+def test_rules_count_the_same_as_a_loop() -> None:
     rng = np.random.default_rng(0)
     held_in, held_out = np.sort(rng.integers(0, 30, 90) + 3.0), np.sort(rng.integers(0, 30, 70) * 1.0)
     found = rank.rules(held_in, held_out)
     slow = []
-    for own, other in ((held_in, held_out), (-held_in, -held_out)):
-        own, other = (own, other) if own is held_in else (other, own)
+    for side, other in ((held_in, held_out), (-held_in, -held_out)):
+        side, other = (side, other) if side is held_in else (other, side)
         n = len(other)
         for allowed in (0, 1, n // 16, n // 4):
             threshold = sorted(other)[n - 1 - allowed]
-            slow.append(Rule(sum(bool(score > threshold) for score in own), len(own), allowed, n))
+            slow.append(Rule(sum(bool(score > threshold) for score in side), len(side), allowed, n))
     assert found == slow
 
 
@@ -146,7 +146,7 @@ def test_bonferroni_gaussian_dp_and_auc_are_those_of_jax_privacy() -> None:
 def test_a_perfect_attack_proves_no_more_than_its_trials(n: int, most: float) -> None:
     assert clopper_pearson.epsilon(clopper_pearson.at_counts(0, n, n, n, ALPHA), 0) == pytest.approx(most, abs=0.005)
     best = max(rank.epsilon([rule], 0, ALPHA) for rule in rank.perfect(n, n))
-    assert most < best < math.log(n)  # n trials without a false alarm do not show a rate below 1 / n
+    assert most < best < math.log(n)  # n trials without a false positive do not show a rate below 1 / n
     apart = rank.rules(np.arange(n) + n * 1.0, np.arange(n) * 1.0)
     assert best - 1.5 < rank.epsilon(apart, 0, ALPHA) < best
     assert one_run.epsilon(n, n, n, 0, ALPHA) == pytest.approx(-math.log(ALPHA ** (-1 / n) - 1), abs=1e-6)
@@ -154,9 +154,9 @@ def test_a_perfect_attack_proves_no_more_than_its_trials(n: int, most: float) ->
 
 @given(st.integers(1, 60), st.integers(1, 60), st.data())
 @settings(deadline=None, max_examples=40)
-def test_more_caught_proves_more_and_more_confidence_or_delta_less(own: int, other: int, data: st.DataObject) -> None:
-    caught, allowed = data.draw(st.integers(0, own - 1)), data.draw(st.integers(0, other - 1))
-    rule, more = Rule(caught, own, allowed, other), Rule(caught + 1, own, allowed, other)
+def test_more_caught_proves_more_and_more_confidence_or_delta_less(size: int, other: int, data: st.DataObject) -> None:
+    caught, allowed = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, other - 1))
+    rule, more = Rule(caught, size, allowed, other), Rule(caught + 1, size, allowed, other)
     value = rank.epsilon([rule], 1e-3, ALPHA)
     assert value <= rank.epsilon([more], 1e-3, ALPHA) + 1e-7
     assert value <= rank.epsilon([rule], 0, ALPHA) + 1e-7

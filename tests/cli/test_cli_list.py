@@ -31,9 +31,9 @@ def test_the_list_is_whole_at_any_width(fakes: Fakes, width: int, terminal: bool
     catalogue.show(registry, ["defenses", "attacks", "games", "data"], console)
     shown = out.getvalue()
     assert "…" not in shown
-    wanted = ["shield", "A shield.", "hidden=64x32", "spear", "learner=lr", "membership", "digits", "[red]Error"]
-    if not terminal or width < catalogue.NARROW or width == 300:  # between, a table folds words
-        assert all(word in shown for word in wanted)
+    expected = ["shield", "A shield.", "hidden=64x32", "spear", "learner=lr", "membership", "digits", "[red]Error"]
+    if not terminal or width < catalogue.NARROW or width == 300:  # at widths between, the table wraps
+        assert all(word in shown for word in expected)
 
 
 def page(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -67,7 +67,9 @@ def test_the_page_of_an_attack_says_what_it_is_and_takes(fakes: Fakes, capsys: p
     assert "  Score required against an undefended model: at least 0.8\n" in shown
     assert "    shadows=16: shadow models to train (at least 2)\n" in shown
     assert "    of=private: whose records the game asks about (one of private, public)\n" in shown
-    assert "(Chen et al. 2020)" in page(capsys, "attacks", "nearest_sample"), "which only its module names"
+    assert "(Chen et al. 2020)" in page(capsys, "attacks", "nearest_sample"), (
+        "a paper that only the module docstring names"
+    )
 
 
 def test_the_page_of_a_defense_says_what_it_gives(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +108,7 @@ def test_the_card_of_a_data_set_is_shown_whole(fakes: Fakes, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_what_a_terminal_would_obey_comes_out_as_text(fakes: Fakes, terminal: bool) -> None:
+def test_terminal_control_sequences_are_printed_as_text(fakes: Fakes, terminal: bool) -> None:
     Path("mine.py").write_text(
         COMPONENTS.replace("A spear.", "A \\x1b[31mred\\r\\u202e spear.\\n\\n    More \\x1b]0;t\\x07.")
     )

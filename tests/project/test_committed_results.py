@@ -15,13 +15,13 @@ from tests.project import commands
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_cell_that_the_readme_asks_about_is_stored():
+def test_the_cell_in_the_readmes_example_is_stored():
     [cell] = re.findall(r"bench why (\S+/\d+)", (ROOT / "README.md").read_text())
     assert (ROOT / "results" / f"{cell}.json").is_file()
 
 
 def tables(page: str) -> list[list[dict[str, str]]]:
-    """Every table of a Markdown page: its rows by the names of the columns, without marks of bold."""
+    """Every table of a Markdown page: its rows by the names of the columns, without bold markup."""
     found: list[list[list[str]]] = [[]]
     for line in page.splitlines():
         if line.startswith("| "):
@@ -32,19 +32,19 @@ def tables(page: str) -> list[list[dict[str, str]]]:
 
 
 def test_the_leaderboard_in_the_readme_is_the_committed_one() -> None:
-    """Cell by cell, of one table; of an audited epsilon the README leaves out how it was found."""
+    """Cell by cell, in one table; the README shows an audited epsilon without its details."""
     committed = tables((ROOT / "results" / "leaderboard.md").read_text())
     [shown] = [table for table in tables((ROOT / "README.md").read_text()) if "rank" in table[0]]
     names = yaml.safe_load((ROOT / "results" / "boards" / "small.yaml").read_text())["defense"]
     assert sorted(row["defense"] for row in shown) == sorted(names)
     assert len(shown[0]) >= 7
-    [whole] = [table for table in committed if all(_stands(row, table) for row in shown)]
-    assert [_stands(row, whole)[0]["defense"] for row in shown] == [row["defense"] for row in shown]
-    assert not _stands(shown[0] | {"utility": "0.999 [0.871, 0.953]"}, whole)
+    [whole] = [table for table in committed if all(_matches(row, table) for row in shown)]
+    assert [_matches(row, whole)[0]["defense"] for row in shown] == [row["defense"] for row in shown]
+    assert not _matches(shown[0] | {"utility": "0.999 [0.871, 0.953]"}, whole)
 
 
-def _stands(shown: dict[str, str], table: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The rows of a table that say what a row says."""
+def _matches(shown: dict[str, str], table: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows of a table that contain the values of `shown`."""
     return [
         row
         for row in table
@@ -53,7 +53,7 @@ def _stands(shown: dict[str, str], table: list[dict[str, str]]) -> list[dict[str
     ]
 
 
-def test_claims_say_what_the_leaderboard_says() -> None:
+def test_claims_quote_the_leaderboard() -> None:
     claims = (ROOT / "results" / "claims.md").read_text().partition("\n## Published")[0]
     pages = [ROOT / "results" / "leaderboard.md", *(ROOT / "results").glob("*/details.md")]
     leaderboard = "".join(page.read_text() for page in pages)
@@ -62,7 +62,7 @@ def test_claims_say_what_the_leaderboard_says() -> None:
     assert [figure for figure in figures if figure not in leaderboard] == []
 
 
-def test_claims_say_what_audits_proved() -> None:
+def test_claims_quote_the_audits() -> None:
     leaderboard = (ROOT / "results" / "leaderboard.md").read_text().split("\n## ")[1:]
     rows = [
         (part.partition(":")[0].partition(",")[0], *(word.strip(" *") for word in line.split("|")[2:6]))
@@ -86,7 +86,7 @@ def test_claims_say_what_audits_proved() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_configuration_can_be_run(path: Path) -> None:
-    """Whatever it names is there, and something of it can be played."""
+    """All names in it are known, and at least one of its cells can be played."""
     for grid in commands.request(commands.read(["run", "--config", str(path)])).grids:
-        chosen = itertools.product(grid.attacks, grid.defenses, grid.data)
-        assert not all(missing(*(choice.component for choice in choices)) for choices in chosen)
+        combinations = itertools.product(grid.attacks, grid.defenses, grid.data)
+        assert not all(missing(*(choice.component for choice in choices)) for choices in combinations)

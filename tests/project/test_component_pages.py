@@ -37,7 +37,7 @@ def test_the_pages_of_components_are_those_of_the_code(
         assert one.summary in " ".join(section.split()), one.name
 
 
-def test_a_page_keeps_what_stands_above_its_marker_and_nothing_else(registry: Registry, tmp_path: Path) -> None:
+def test_a_page_keeps_only_the_text_above_its_marker(registry: Registry, tmp_path: Path) -> None:
     page = tmp_path / "attacks" / "README.md"
     page.parent.mkdir()
     page.write_text(f"# Mine\n\n{component_pages.MARKER}\n\nan old word\n")
@@ -75,8 +75,8 @@ def test_an_option_is_shown_with_its_meaning_default_and_range() -> None:
     ]
 
 
-def test_each_defense_stands_where_its_epsilon_covers_what_it_claims(registry: Registry) -> None:
-    """The table by hand: every defense once, and "nothing" is covered exactly where none is claimed."""
+def test_each_defense_is_listed_under_what_its_epsilon_covers(registry: Registry) -> None:
+    """The hand-written table: every defense once, and "nothing" is covered exactly where no privacy is claimed."""
     page = (ROOT / "defenses" / "README.md").read_text().partition("| defenses | ε covers |")[2].partition("\n\n")[0]
     rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
     covers = {name: covered.strip() for names, covered in rows for name in re.findall(r"`(\w+)`", names)}
@@ -87,7 +87,7 @@ def test_each_defense_stands_where_its_epsilon_covers_what_it_claims(registry: R
         assert covers[name].startswith("nothing") is not one.private, name
 
 
-def test_the_readme_counts_attacks_as_they_are(registry: Registry) -> None:
+def test_the_readme_counts_the_attacks_correctly(registry: Registry) -> None:
     page = " ".join((ROOT / "README.md").read_text().split())
     numbers = {11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen"}
     membership = [one for one in registry.attacks.values() if one.game is MEMBERSHIP]

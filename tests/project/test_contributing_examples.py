@@ -46,7 +46,7 @@ def test_examples_take_fifteen_lines():
         assert max(map(len, snippet.splitlines())) <= 120
 
 
-def test_example_defense_learns_and_says_what_it_spent(plugins, digits):
+def test_example_defense_learns_and_states_its_epsilon(plugins, digits):
     from bench.dp.accounting import epsilon
 
     component = discover(plugins=plugins).defenses["noisy_means"]
@@ -61,7 +61,7 @@ def test_example_defense_learns_and_says_what_it_spent(plugins, digits):
 
 
 def test_example_defense_moves_by_at_most_one_record(digits):
-    """Without noise: one record more moves the sums, from which everything else follows, by at most 1."""
+    """Without noise, adding one record moves the sums, of which the rest is post-processing, by at most 1."""
     snippet = next(s for s in SNIPPETS if "noisy_means" in s)
     assert snippet.count("    means = ") == 1
     space: dict[str, object] = {}
@@ -73,8 +73,8 @@ def test_example_defense_moves_by_at_most_one_record(digits):
     assert 0 < np.linalg.norm(with_it - without) <= 1
 
 
-def test_example_attack_sees_what_leaks_and_nothing_else(plugins, digits):
-    """A release that is certain of members alone, and one that is of nobody."""
+def test_example_attack_detects_a_leak_and_only_a_leak(plugins, digits):
+    """A release that is certain of members only, and one that is certain of no record."""
     from dp_accounting import NonPrivateDpEvent
     from sklearn.metrics import roc_auc_score
 

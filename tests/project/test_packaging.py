@@ -54,7 +54,7 @@ def test_installed_version_is_the_tested_one(need):
     assert need.specifier.contains(importlib.metadata.version(need.name), prereleases=True)
 
 
-def test_what_moves_numbers_is_pinned_exactly():
+def test_libraries_that_change_numbers_are_pinned_exactly():
     exact = {need.name for need in requirements("options", "install_requires") if str(need.specifier).startswith("==")}
     moves = {"tensorflow", "keras", "tensorflow-privacy", "dp-accounting", "adversarial-robustness-toolbox"}
     assert moves | {"numpy", "scipy", "scikit-learn", "tensorflow-datasets"} <= exact
@@ -91,7 +91,7 @@ def test_the_types_of_bench_are_packaged():
 
 
 def test_every_import_is_declared():
-    """An undeclared library is there by chance, through another one that needs it today."""
+    """An undeclared library is installed only because another library depends on it."""
     distributions = importlib.metadata.packages_distributions()
     declared = {canonical(need.name) for need in requirements("options", "install_requires")}
     for path in sources():
@@ -105,8 +105,8 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_nothing_is_ever_unpickled():
-    """Neither the modules that do, nor NumPy and joblib asked to."""
+def test_no_module_unpickles():
+    """No module that unpickles is imported, and NumPy is never called with `allow_pickle=True`."""
     for path in sources():
         assert not imported(path) & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, path
         for node in ast.walk(ast.parse(path.read_text())):
@@ -130,7 +130,7 @@ def test_ci_runs_the_command_of_the_readme():
 
 
 def test_the_first_command_of_the_readme_runs_in_a_bare_environment():
-    """In CI whole; in the test command a short run of the same program, which then answers from what is stored."""
+    """CI runs it; the test command runs a short form twice, the second time from stored cells."""
     command = "bench run --defense dp_vaegm --attack membership"
     assert f"pip install . && {command}" in (ROOT / "README.md").read_text()
     tox = configparser.ConfigParser(interpolation=None)

@@ -18,7 +18,7 @@ def scores(rng: np.random.Generator, member: Any, shift: float) -> Any:
 
 
 def measured(store: Store, defense: str, seed: int, answer: Any, member: Any, **changed: Any) -> CellResult:
-    """A cell with the figure of these scores, and what it is made of beside it."""
+    """Store a cell with the AUC of these scores, and the answers from which it is computed."""
     made = cell(defense, seed=seed, **changed)
     result = replace(made, metrics={**made.metrics, "auc": metrics.auc(answer, member)}, digest=f"{defense}{seed}")
     store.save(result)

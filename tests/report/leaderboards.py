@@ -1,4 +1,4 @@
-"""A stored leaderboard of made-up cells, and its pages as text."""
+"""A stored leaderboard of synthetic cells, and its pages as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAME = SimpleNamespace(name="membership", requires=frozenset(), reference_attack
 
 
 def known(defenses: dict[str, set[str]], attacks: dict[str, set[str]]) -> Any:
-    """A registry, as far as the board looks at one."""
+    """A registry with the fields that the leaderboard reads."""
     return SimpleNamespace(
         defenses={name: SimpleNamespace(publishes=frozenset(given)) for name, given in defenses.items()},
         attacks={name: SimpleNamespace(needs=frozenset(needs), game=GAME) for name, needs in attacks.items()},
@@ -38,24 +38,24 @@ def keep(path: Path, results: Iterable[CellResult]) -> Store:
     return store
 
 
-def only(board: Any) -> Any:
-    """The single cell of a board with one."""
-    ((cell,),) = [row.cells for section in board.sections for row in section.rows]
+def only(leaderboard: Any) -> Any:
+    """The cell of a leaderboard that has exactly one."""
+    ((cell,),) = [row.cells for section in leaderboard.sections for row in section.rows]
     return cell
 
 
-def printed(board: Any, width: int) -> str:
+def printed(leaderboard: Any, width: int) -> str:
     file = io.StringIO()
-    show(board, Console(file=file, width=width))
+    show(leaderboard, Console(file=file, width=width))
     return file.getvalue()
 
 
-def write(board: Any, store: Store) -> None:
-    pages.write(board, store)
-    csv_page.write(board, store)
+def write(leaderboard: Any, store: Store) -> None:
+    pages.write(leaderboard, store)
+    csv_page.write(leaderboard, store)
 
 
-def markdown(board: Any, store: Store) -> str:
+def markdown(leaderboard: Any, store: Store) -> str:
     """The leaderboard and the pages of details."""
-    write(board, store)
+    write(leaderboard, store)
     return "".join(page.read_text() for page in [store.root / "leaderboard.md", *store.root.glob("*/details.md")])

@@ -33,7 +33,7 @@ def wall(private, public, *, seed):
 
 @defense("mute", publishes={"encode"})
 def mute(private, public, *, seed):
-    """Publishes nothing that can be attacked here."""
+    """Publishes an access that neither attack needs."""
 
 @attack("spear", game=MEMBERSHIP, needs={"predict"})
 def spear(release, targets, public, *, seed):
@@ -46,25 +46,25 @@ def sling(release, targets, public, *, seed):
 
 
 def grid(registry: Registry, defenses: str, attacks: str, data: str = "digits", seeds: Iterable[int] = (0,)) -> Grid:
-    def chosen(kind: Kind, words: str) -> tuple[Choice, ...]:
+    def selected(kind: Kind, words: str) -> tuple[Choice, ...]:
         return tuple(choice for word in words.split() for choice in choose(registry, kind, word))
 
-    return Grid(chosen("defense", defenses), chosen("attack", attacks), chosen("data", data), tuple(seeds))
+    return Grid(selected("defense", defenses), selected("attack", attacks), selected("data", data), tuple(seeds))
 
 
 def past(store: Store, cell: Cell, defense: float, attack: float, *, fresh: bool = False, **changed: Any) -> CellResult:
-    """Store what a cell cost once; `fresh` as if it had been measured just now."""
-    own: dict[str, Any] = {"options": cell.options, "seconds": {"defense": defense, "attack": attack}}
+    """Store a cell with these seconds of defense and attack; with `fresh` it counts as up to date."""
+    values: dict[str, Any] = {"options": cell.options, "seconds": {"defense": defense, "attack": attack}}
     if fresh:
         components = cell.data.component, cell.defense.component, cell.attack.component
-        own |= {
+        values |= {
             "digest": cell.digest(),
             "code": code_release.keep(store, components),
             "versions": versions(),
             "machine": store.machine,
         }
     data, defended, attacked, seed = cell.name
-    result = made(defended, attacked, seed, data=data, **{**own, **changed})
+    result = made(defended, attacked, seed, data=data, **{**values, **changed})
     store.save(result)
     return result
 

@@ -27,7 +27,7 @@ def registry(plugin: Path) -> Registry:
 
 
 class Clock:
-    """Time passes only when somebody says so."""
+    """A clock that a test sets."""
 
     now = 100.0
 
@@ -38,7 +38,7 @@ class Clock:
 def batches(
     store: Store, registry: Registry, cells: list[Cell], seconds: float, actual: dict[str, float] | None = None
 ) -> list[list[str]]:
-    """What a budget takes, where each batch lasts as long as estimated or as `actual` says of an attack."""
+    """The batches within a budget; each takes its estimated time, or `actual` seconds per attack."""
     clock = Clock()
     budget = Budget(seconds, store, freshness(registry.find), clock)
     past_cells = cost_estimate.Past(store)
@@ -52,8 +52,8 @@ def batches(
     return taken
 
 
-def by_hand(store: Store, registry: Registry, costs: dict[str, float], attacks: dict[str, float]) -> list[Cell]:
-    """Defenses and attacks with known costs over two seeds; all that is stored is stale."""
+def stale_cells(store: Store, registry: Registry, costs: dict[str, float], attacks: dict[str, float]) -> list[Cell]:
+    """Defenses and attacks with known costs over two seeds; all stored cells are stale."""
     cells = playable([grid(registry, " ".join(costs), " ".join(attacks), seeds=(0, 1))])
     for cell in cells:
         past(store, cell, costs[cell.defense.name], attacks[cell.attack.name])
@@ -63,7 +63,7 @@ def by_hand(store: Store, registry: Registry, costs: dict[str, float], attacks: 
 def test_first_one_seed_of_every_pair_baselines_and_undefended_rows_before_others_and_cheap_before_dear(
     store: Store, registry: Registry
 ) -> None:
-    cells = by_hand(
+    cells = stale_cells(
         store, registry, {"shield": 20.0, "wall": 5.0, "none": 30.0}, {"sling": 3.0, "confidence": 1.0, "spear": 2.0}
     )
     taken = batches(store, registry, cells, 1e6)
@@ -81,31 +81,33 @@ def test_first_one_seed_of_every_pair_baselines_and_undefended_rows_before_other
     assert sum(map(len, taken)) == len(cells)
 
 
-def test_a_budget_takes_what_ends_in_time_and_passes_over_what_does_not(store: Store, registry: Registry) -> None:
-    cells = by_hand(store, registry, {"none": 10.0, "wall": 5.0, "shield": 500.0}, {"confidence": 1.0, "spear": 300.0})
+def test_a_budget_takes_cells_that_end_in_time_and_skips_the_others(store: Store, registry: Registry) -> None:
+    cells = stale_cells(
+        store, registry, {"none": 10.0, "wall": 5.0, "shield": 500.0}, {"confidence": 1.0, "spear": 300.0}
+    )
     assert batches(store, registry, cells, 11.5) == [["none/confidence/0"]]
     assert batches(store, registry, cells, 18.0) == [["none/confidence/0"], ["wall/confidence/0"]]
-    # what is left of the time then suffices for a second seed of the cheap row, and for nothing else
+    # the remaining time then suffices only for a second seed of the cheapest row
     assert batches(store, registry, cells, 24.0)[2:] == [["wall/confidence/1"]]
     assert batches(store, registry, cells, 10.5) == [["wall/confidence/0"]]
     assert batches(store, registry, cells, 5.5) == []
 
 
-def test_a_cell_that_took_longer_than_told_costs_the_next_ones_their_time(store: Store, registry: Registry) -> None:
-    cells = by_hand(store, registry, {"none": 10.0, "wall": 5.0}, {"confidence": 1.0})
+def test_a_cell_slower_than_estimated_leaves_less_time_for_the_next(store: Store, registry: Registry) -> None:
+    cells = stale_cells(store, registry, {"none": 10.0, "wall": 5.0}, {"confidence": 1.0})
     assert len(batches(store, registry, cells, 40.0)) == 4
     assert len(batches(store, registry, cells, 40.0, actual={"confidence": 15.0})) == 2
 
 
-def test_what_no_past_cell_tells_of_comes_after_what_is_known_and_may_begin(store: Store, registry: Registry) -> None:
-    cells = by_hand(store, registry, {"wall": 5.0}, {"spear": 1.0})
+def test_cells_of_unknown_cost_come_last_and_may_start(store: Store, registry: Registry) -> None:
+    cells = stale_cells(store, registry, {"wall": 5.0}, {"spear": 1.0})
     cells += playable([grid(registry, "shield", "spear")])
     assert batches(store, registry, cells, 100.0)[:2] == [["wall/spear/0"], ["shield/spear/0"]]
     assert batches(store, registry, cells, 1.0) == [["shield/spear/0"]]
 
 
 def test_a_running_batch_ends_with_the_cell_that_the_time_still_allows(store: Store, registry: Registry) -> None:
-    cells = by_hand(store, registry, {"none": 10.0}, {"spear": 2.0, "sling": 8.0})
+    cells = stale_cells(store, registry, {"none": 10.0}, {"spear": 2.0, "sling": 8.0})
     clock = Clock()
     budget = Budget(25.0, store, freshness(registry.find), clock)
     spear, sling = next(budget.batches(cells))
@@ -132,9 +134,11 @@ def test_further_seeds_go_to_rows_that_overlap_another_the_widest_interval_first
 
 
 @pytest.mark.parametrize("seconds", [5.5, 18.0, 24.0, 1e6])
-def test_a_plan_with_a_budget_lists_what_a_run_takes(store: Store, registry: Registry, seconds: float) -> None:
+def test_a_plan_with_a_budget_lists_the_cells_that_a_run_measures(
+    store: Store, registry: Registry, seconds: float
+) -> None:
     costs = {"none": 10.0, "wall": 5.0, "shield": 500.0}
-    cells = by_hand(store, registry, costs, {"confidence": 1.0, "spear": 300.0})
+    cells = stale_cells(store, registry, costs, {"confidence": 1.0, "spear": 300.0})
     taken = {name for batch in batches(store, registry, cells, seconds) for name in batch}
     found = within(seconds, cells, store, freshness(registry.find))
     assert {f"{cell.defense.label}/{cell.attack.label}/{cell.seed}" for cell in found} == taken
@@ -152,7 +156,7 @@ def test_a_plan_with_a_budget_lists_what_a_run_takes(store: Store, registry: Reg
 def test_plan_takes_a_budget(
     store: Store, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    by_hand(store, registry, {"shield": 20.0, "wall": 5.0}, {"spear": 2.0})
+    stale_cells(store, registry, {"shield": 20.0, "wall": 5.0}, {"spear": 2.0})
     words = ["plan", f"--plugin={plugin}", f"--results={store.root}", "--defense=shield", "--defense=wall"]
     words += ["--attack=spear", "--seeds=0,1"]
     for budget, left in (([], 4), (["--budget=37s"], 3), (["--budget=1h"], 4)):
@@ -162,7 +166,7 @@ def test_plan_takes_a_budget(
 
 
 @pytest.mark.parametrize(("fresh", "looked"), [(False, 1), (True, 2)])
-def test_the_board_is_looked_at_again_only_when_it_has_changed(
+def test_the_leaderboard_is_read_again_only_when_it_has_changed(
     store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch, fresh: bool, looked: int
 ) -> None:
     cells = playable([grid(registry, "shield wall", "spear", seeds=(0, 1))])
@@ -176,12 +180,12 @@ def test_the_board_is_looked_at_again_only_when_it_has_changed(
 
 
 @pytest.mark.parametrize(("words", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), (" 2h ", 7200)])
-def test_a_time_is_read(words: str, seconds: float) -> None:
+def test_durations_are_parsed(words: str, seconds: float) -> None:
     assert duration(words) == seconds
 
 
 @pytest.mark.parametrize("words", ["", "20", "m", "-1m", "0s", "1e3s", "20 minutes", "1d", "9" * 400 + "h"])
-def test_what_is_no_time_is_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_duration_is_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="write a time above 0"):
         duration(words)
     assert main(["run", f"--budget={words}"]) == 2

@@ -21,7 +21,7 @@ from bench.store.store import Store
 from tests.cells import cell, interval
 
 
-def test_of_auc_it_is_delongs_paired_error() -> None:
+def test_the_paired_error_of_auc_is_delongs() -> None:
     rng = np.random.default_rng(0)
     member = rng.random(300) < 0.4
     a = scores(rng, member, 0.5)
@@ -31,13 +31,13 @@ def test_of_auc_it_is_delongs_paired_error() -> None:
     assert paired.standard_error(both[0], both[0]) == 0
 
 
-def test_of_recalls_it_is_that_of_the_groups_differences() -> None:
+def test_the_paired_error_of_recall_is_that_of_the_group_differences() -> None:
     rng = np.random.default_rng(0)
     group = rng.integers(0, 3, 400)
     a, b = rng.random(400) < 0.7, rng.random(400) < 0.5
     naive = 0.0
     for g in range(3):
-        differences = [(float(x) - float(y)) / 3 for x, y, own in zip(a, b, group, strict=True) if own == g]
+        differences = [(float(x) - float(y)) / 3 for x, y, group_of in zip(a, b, group, strict=True) if group_of == g]
         naive += float(np.var(differences, ddof=1)) / len(differences)
     found = paired.standard_error(paired.recall_units(a, group), paired.recall_units(b, group))
     assert found == pytest.approx(math.sqrt(naive), rel=1e-5)
@@ -50,8 +50,8 @@ def test_other_targets_cannot_be_paired() -> None:
             paired.standard_error(units, other)
 
 
-def test_two_attacks_that_find_nothing_differ_as_rarely_as_they_should(tmp_path: Path) -> None:
-    """And two that do not find the same differ nearly always; their paired interval is the narrower one."""
+def test_two_equal_attacks_differ_at_the_nominal_rate(tmp_path: Path) -> None:
+    """Two different attacks differ nearly always, and the paired interval is narrower than unpaired ones."""
     store, rng = Store(tmp_path), np.random.default_rng(1)
     member = rng.random(400) < 0.5
     found = {0.0: 0, 0.5: 0}
@@ -72,7 +72,7 @@ def test_two_attacks_that_find_nothing_differ_as_rarely_as_they_should(tmp_path:
     assert found[0.5] > stats.binom.isf(1e-6, trials, 0.05)
 
 
-def test_what_was_worked_out_here_holds_in_a_checkout_without_the_answers(tmp_path: Path) -> None:
+def test_stored_differences_hold_in_a_checkout_without_the_answers(tmp_path: Path) -> None:
     store, rng = Store(tmp_path / "here"), np.random.default_rng(2)
     member = rng.random(200) < 0.5
     sides = [Side([measured(store, name, seed, scores(rng, member, 0.4), member) for seed in (0, 1)]) for name in "ab"]
@@ -111,7 +111,7 @@ def test_answers_of_another_measurement_are_not_taken_for_those_of_a_cell(tmp_pa
     assert (ours.paired, theirs.paired) == (True, False)
 
 
-def test_the_error_is_not_smaller_than_what_seeds_differ_by(tmp_path: Path) -> None:
+def test_the_error_covers_the_variance_between_seeds(tmp_path: Path) -> None:
     sides = [
         Side([cell("a", seed=seed, auc=auc, se=0.001, digest=f"{seed}") for seed, auc in enumerate(aucs)])
         for aucs in ((0.6, 0.7, 0.8), (0.5, 0.5, 0.5))
@@ -146,7 +146,7 @@ def test_claims_match_to_one_percent(tmp_path: Path, claims: tuple[float, float]
 
 
 def test_an_unpaired_difference_is_computed_again_where_its_answers_are(tmp_path: Path) -> None:
-    """A clone writes an unpaired one into the file; the checkout that has the answers must not keep it."""
+    """A clone stores an unpaired difference; the checkout with the answers must recompute it as paired."""
     store, rng = Store(tmp_path / "here"), np.random.default_rng(5)
     member = rng.random(200) < 0.5
     common = scores(rng, member, 0.4)
@@ -182,7 +182,7 @@ def test_rows_of_one_rank_are_those_that_do_not_differ_from_its_first() -> None:
     assert ranks(5, lambda first, i: just * 0.99) == [1, 2, 3, 4, 5]
 
 
-def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) -> None:
+def test_the_leaderboard_shows_ranks_and_reductions(tmp_path: Path) -> None:
     store, rng = Store(tmp_path), np.random.default_rng(3)
     member = rng.random(400) < 0.5
     common = scores(rng, member, 0.0)
@@ -192,8 +192,8 @@ def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) 
         ):  # fmt: skip
             answer = common + shift * member
             measured(store, name, seed, answer, member, epsilon=epsilon, utility=utility)
-    board = ranking.compared(build(store, None), Comparisons(store))
-    [section] = board.sections
+    leaderboard = ranking.compared(build(store, None), Comparisons(store))
+    [section] = leaderboard.sections
     place = {row.defense: row.rank for row in section.rows}
     assert place["none"] == 4
     assert {place["a"], place["b"], place["public_only"]} == {1}
@@ -202,7 +202,7 @@ def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) 
     reduction = by_name["a"].cells[0].reduction
     assert reduction is not None
     assert reduction.low > 0.2
-    [equal] = board.equal_claims
+    [equal] = leaderboard.equal_claims
     assert [row.defense for row in equal.rows] == ["a", "b"]
     assert [row.rank for row in equal.rows] == [1, 2]
     assert equal.gains[0] is not None

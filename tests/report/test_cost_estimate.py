@@ -23,7 +23,7 @@ def registry(plugin: Path) -> Registry:
     return discover([plugin])
 
 
-def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_be_played(
+def test_a_plan_counts_requested_stored_and_remaining_cells_without_unplayable_ones(
     store: Store, registry: Registry
 ) -> None:
     cells = playable([grid(registry, "shield wall mute", "spear sling", seeds=(0, 1))])
@@ -36,14 +36,14 @@ def test_a_plan_counts_what_is_asked_stored_and_left_and_leaves_out_what_cannot_
         [("digits", "shield", "spear", 1), ("digits", "shield", "sling", 1)]
     ]
     assert (wall.requested, wall.stored, len(wall.groups)) == (4, 0, 2)
-    said = cost_estimate.lines([shield, wall])
-    assert said[1].split() == ["digits", "shield", "4", "2", "2", "1", "0.1", "512"]
-    assert said[2].split() == ["digits", "wall", "4", "0", "4", "2", "unknown", "unknown"]
-    assert said[3].split() == ["total", "8", "2", "6", "3", "at", "least", "0.1", "512"]
-    assert "2 by another seed, 4 by no stored cell" in said[4]
+    lines = cost_estimate.lines([shield, wall])
+    assert lines[1].split() == ["digits", "shield", "4", "2", "2", "1", "0.1", "512"]
+    assert lines[2].split() == ["digits", "wall", "4", "0", "4", "2", "unknown", "unknown"]
+    assert lines[3].split() == ["total", "8", "2", "6", "3", "at", "least", "0.1", "512"]
+    assert "2 by another seed, 4 by no stored cell" in lines[4]
 
 
-def test_what_another_machine_measured_is_left_unless_it_is_accepted(store: Store, registry: Registry) -> None:
+def test_cells_of_another_machine_remain_to_measure_unless_accepted(store: Store, registry: Registry) -> None:
     one = grid(registry, "shield", "spear")
     past(store, *playable([one]), 3.0, 1.0, fresh=True, machine="f" * 32)
     for accept, stored in ((False, 0), (True, 1)):
@@ -64,13 +64,13 @@ def test_a_training_counts_once_however_many_attacks_follow(store: Store, regist
     assert "0.6" in cost_estimate.lines([row])[1]
 
 
-def test_the_nearest_past_cell_tells_the_cost(store: Store, registry: Registry) -> None:
+def test_the_most_similar_stored_cell_gives_the_cost(store: Store, registry: Registry) -> None:
     def cost(words: str, data: str = "digits", seed: int = 0) -> tuple[str, float | None, float | None]:
         [row] = planned(store, grid(registry, words, "spear", data, (seed,)))
         [group] = row.groups
         return group.costs[0].basis, group.training.seconds, group.costs[0].seconds
 
-    [big, other, seed, own] = playable(
+    [big, other, seed, same] = playable(
         [
             grid(registry, "shield", "spear", "digits,private=500", (7,)),
             grid(registry, "shield,strength=2", "spear", seeds=(7,)),
@@ -85,13 +85,13 @@ def test_the_nearest_past_cell_tells_the_cost(store: Store, registry: Registry) 
     assert cost("shield") == (cost_estimate.OPTIONS, 30.0, 3.0)
     past(store, seed, 40.0, 4.0)
     assert cost("shield") == (cost_estimate.SEED, 40.0, 4.0)
-    past(store, own, 50.0, 5.0)
+    past(store, same, 50.0, 5.0)
     assert cost("shield") == (cost_estimate.ITSELF, 50.0, 5.0)
     assert cost("shield", seed=6) == (cost_estimate.SEED, 40.0, 4.0)
     assert cost("wall") == (cost_estimate.UNKNOWN, None, None)
 
 
-def test_what_was_measured_here_is_nearer_than_what_another_machine_measured(store: Store, registry: Registry) -> None:
+def test_cells_of_this_machine_take_precedence_over_those_of_another(store: Store, registry: Registry) -> None:
     near, far = playable([grid(registry, "shield", "spear", seeds=(1, 5))])
     past(store, near, 10.0, 1.0)
     past(store, far, 20.0, 2.0, machine=store.machine)
@@ -119,7 +119,7 @@ def test_attacks_pay_once_for_the_shadow_models_that_they_share(store: Store, re
     assert "Attacks need 2 more trainings" in " ".join(cost_estimate.lines([row]))
 
 
-def test_a_training_is_cached_where_its_note_and_all_its_fits_are_there(store: Store, registry: Registry) -> None:
+def test_a_training_is_cached_if_its_note_and_all_its_fits_exist(store: Store, registry: Registry) -> None:
     one = grid(registry, "shield", "spear")
     [cell] = playable([one])
     past(store, cell, 60.0, 6.0)
@@ -143,7 +143,7 @@ def test_a_training_is_cached_where_its_note_and_all_its_fits_are_there(store: S
     assert other.training_digest() == cell.training_digest()
 
 
-def test_what_trains_nothing_is_never_cached(store: Store, registry: Registry) -> None:
+def test_a_row_without_trainings_is_never_cached(store: Store, registry: Registry) -> None:
     [cell] = playable([grid(registry, "shield", "spear")])
     past(store, cell, 60.0, 6.0)
     store.save_asked(cell.training_digest(), {})
@@ -152,7 +152,7 @@ def test_what_trains_nothing_is_never_cached(store: Store, registry: Registry) -
     assert row.groups[0].seconds == 66.0
 
 
-def test_a_broken_note_is_no_note(store: Store) -> None:
+def test_a_damaged_note_counts_as_absent(store: Store) -> None:
     store.save_asked("k", {"a": 1.0})
     [path] = (store.root / ".local" / "asked").iterdir()
     assert store.load_asked("k") == {"a": 1.0}
@@ -166,12 +166,12 @@ def test_plan_and_why_import_nothing_heavy_and_read_configurations(
 ) -> None:
     for cell in playable([grid(registry, "shield", "spear")]):
         past(store, cell, 60.0, 6.0)
-    board = tmp_path / "board.yaml"
-    board.write_text(f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\n")
+    configuration = tmp_path / "board.yaml"
+    configuration.write_text(f"plugin: {plugin}\nresults: {store.root}\ndefense: shield\nattack: spear\nbudget: 1h\n")
     script = f"""
 import sys
 from bench.cli.main import main
-assert main(["plan", "--config", {str(board)!r}]) == 0
+assert main(["plan", "--config", {str(configuration)!r}]) == 0
 assert main(["why", "--results", {str(store.root)!r}, "digits/shield/spear/0"]) == 0
 heavy = {{"tensorflow", "keras", "tensorflow_privacy", "art", "sklearn", "scipy", "pandas", "matplotlib"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

@@ -32,9 +32,9 @@ def test_the_same_cells_give_the_same_files_and_the_numbers_are_those_of_the_cel
     plan, some = FIGURES[name], planned(FIGURES[name], seeds="0-1")
     one, two = keep(tmp_path / "1", plan, some), keep(tmp_path / "2", plan, some[::-1])
     assert drawn(one, name, "--seeds", "0-1") == drawn(two, name, "--seeds", "0-1") == 0
-    said = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out.splitlines()
     files = [one.root / "figures" / file for file in (f"{name}.png", f"{name}.csv", "README.md")]
-    assert said[:3] == [str(path) for path in files]
+    assert printed[:3] == [str(path) for path in files]
     assert files[0].read_bytes().startswith(PNG)
     for path in files:
         assert path.read_bytes() == (two.root / "figures" / path.name).read_bytes()
@@ -68,17 +68,17 @@ def test_a_line_goes_through_the_means_in_the_order_of_the_option(tmp_path: Path
     axes = plan.draw(found).axes
     assert [ax.get_title() for ax in axes] == ["mnist", "fashion_mnist", "adult", "location30"]
     for ax in axes:
-        own = {point.defense.label: point.utility.value for point in found if point.data.name == ax.get_title()}  # type: ignore[union-attr]
+        expected = {point.defense.label: point.utility.value for point in found if point.data.name == ax.get_title()}  # type: ignore[union-attr]
         lines = {line.get_label(): np.asarray(line.get_ydata(), float) for line in ax.get_lines()}
-        spelled = [f"dp_augm,epsilon={epsilon}" for epsilon in ("1", "2", "4")]
-        wanted = [own[label] for label in (*spelled, "dp_augm", "dp_augm,epsilon=inf")]
-        np.testing.assert_allclose(lines["dp_augm"], wanted)
+        labels = [f"dp_augm,epsilon={epsilon}" for epsilon in ("1", "2", "4")]
+        means = [expected[label] for label in (*labels, "dp_augm", "dp_augm,epsilon=inf")]
+        np.testing.assert_allclose(lines["dp_augm"], means)
         for level in ("public_only", "none"):
-            np.testing.assert_allclose(lines[level], own[level])
+            np.testing.assert_allclose(lines[level], expected[level])
         assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "4", "8", "inf"]
 
 
-def test_what_has_no_utility_leaves_a_gap_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_point_without_utility_is_a_gap(tmp_path: Path) -> None:
     plan = FIGURES["vaegm_epsilon"]
     store = Store(tmp_path)
     for one in planned(plan, seeds="0"):
@@ -98,11 +98,11 @@ def test_a_line_over_the_public_size_has_a_place_for_each(tmp_path: Path) -> Non
     lines = {line.get_label(): line for line in ax.get_lines()}
     assert set(lines) == {"dp_augm", "random_encoder", "pate", "public_only"}
     for name, line in lines.items():
-        own = {point.data.settings["public"]: point.utility.value for point in found if point.defense.name == name}  # type: ignore[union-attr]
-        np.testing.assert_allclose(np.asarray(line.get_ydata(), float), [own[size] for size in sizes])
+        expected = {point.data.settings["public"]: point.utility.value for point in found if point.defense.name == name}  # type: ignore[union-attr]
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), float), [expected[size] for size in sizes])
 
 
-def test_a_heat_map_says_what_each_attack_reached_and_where_it_cannot_play(tmp_path: Path) -> None:
+def test_a_heat_map_shows_each_attacks_metric_and_where_it_does_not_apply(tmp_path: Path) -> None:
     plan = FIGURES["attacks"]
     some = [
         one for one in planned(plan) if one.attack.component.game and one.attack.component.game.name == "membership"
@@ -155,15 +155,15 @@ def test_private_records_are_never_drawn(tmp_path: Path) -> None:
 
 
 def test_reconstructions_are_of_attacks_that_answer_for_a_class() -> None:
-    """What gives back single records, from their codes or gradients, shows private ones."""
+    """An attack that reconstructs single records from their codes or gradients would show private records."""
     for one in planned(FIGURES["reconstructions"]):
         assert one.attack.name not in {"decoder", "gradient_leakage", "code_reconstruction"}
         assert "targets.codes" not in one.attack.component.source.read_text()
 
 
-def test_samples_stand_where_their_defense_and_epsilon_do(tmp_path: Path) -> None:
+def test_samples_are_placed_by_defense_and_epsilon(tmp_path: Path) -> None:
     plan = FIGURES["samples"]
-    some = planned(plan)[:-1]  # one is missing: its place stays empty, the others keep theirs
+    some = planned(plan)[:-1]  # one is missing: its panel stays empty, the others keep their places
     axes = plan.draw(found := whole(plan, some, keep(tmp_path, plan, some))).axes
     assert len(axes) == len(planned(plan)) == 12
     assert sum(bool(ax.images) for ax in axes) == 11
@@ -171,8 +171,8 @@ def test_samples_stand_where_their_defense_and_epsilon_do(tmp_path: Path) -> Non
     for ax, (defense, epsilon) in zip(
         axes, ((d, e) for d in ("dp_vaegm", "dp_cvaegm", "dp_merf") for e in epsilons), strict=True
     ):
-        own = [p for p in found if (p.defense.name, p.defense.settings["epsilon"]) == (defense, epsilon)]
-        for point in own:
+        expected = [p for p in found if (p.defense.name, p.defense.settings["epsilon"]) == (defense, epsilon)]
+        for point in expected:
             assert point.sheet
             image = np.asarray(ax.images[0].get_array())
             first = next(iter(point.sheet.values()))[0, ..., 0]
@@ -180,12 +180,12 @@ def test_samples_stand_where_their_defense_and_epsilon_do(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_figure_says_what_the_shipped_cells_say(name: str) -> None:
+def test_a_shipped_figure_shows_the_shipped_cells(name: str) -> None:
     shipped = Store(Path(__file__).parents[2] / "results")
     written = shipped.root / "figures" / f"{name}.csv"
     if not written.is_file():
         pytest.skip(f"results/figures holds no {name}: it was not measured")
-    plan = replace(FIGURES[name], sheet=None)  # the pictures themselves are in no checkout but the one that measured
+    plan = replace(FIGURES[name], sheet=None)  # pictures exist only in the checkout that measured
     found, _ = points(plan, planned(plan), shipped, freshness(components().find))
     again = f"`bench figure {name}` draws it again: run it, commit"
     assert found, again

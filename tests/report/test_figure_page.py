@@ -1,4 +1,4 @@
-"""What a figure leaves out, its page names: stale, missing and odd points, pictures and other figures."""
+"""The page of the figures names what a figure leaves out: stale and missing cells, caveats, missing pictures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_pictures_that_this_checkout_does_not_have_are_named(tmp_path: Path) -> 
     assert f"which has no pictures of it): `{some[0].defense.label}` against `confidence`." in page
 
 
-def test_the_page_keeps_the_other_figures_and_says_what_is_not_measured(
+def test_the_page_keeps_the_other_figures_and_lists_those_not_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = FIGURES["samples"]
@@ -73,7 +73,7 @@ def test_the_page_keeps_the_other_figures_and_says_what_is_not_measured(
     assert page.read_text().count("\n## ") == 3
 
 
-def test_nothing_to_draw_is_one_sentence_and_nothing_is_written(
+def test_a_figure_without_cells_is_one_sentence_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert drawn(Store(tmp_path), "all") == 2

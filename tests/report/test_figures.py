@@ -1,4 +1,4 @@
-"""`bench figure` plans known cells, refuses mistakes in one sentence, and measures what is missing."""
+"""`bench figure` plans known cells, refuses wrong arguments in one sentence, and measures missing cells."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from bench.store.store import Store, samples_of
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_word_of_a_plan_is_known(name: str) -> None:
+def test_every_name_in_a_plan_is_known(name: str) -> None:
     plan = FIGURES[name]
     found = planned(plan)
     words = {word for part in plan.parts for kind in ("defense", "data") for word in _list(part[kind])}
     kept = {one.defense.name for one in found} | {one.data.name for one in found}
-    assert {word.split(",")[0] for word in words} == kept  # none is asked for in vain
+    assert {word.split(",")[0] for word in words} == kept  # each requested name selects a cell
     assert plan.summary.endswith(".")
     assert all(one.name == two.name for one, two in zip(found, planned(plan), strict=True))
 
@@ -40,7 +40,7 @@ def _list(words: str | list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_plan_is_what_a_configuration_of_the_same_words_requests(
+def test_a_plan_requests_the_same_cells_as_an_equal_configuration(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Request] = []
@@ -101,7 +101,7 @@ def test_a_component_that_is_missing_is_named_with_its_figure(
     assert "the figure one cannot be planned: there is no defense 'nobody'" in capsys.readouterr().err
 
 
-def test_a_figure_measures_what_is_missing_and_keeps_samples(
+def test_a_figure_measures_missing_cells_and_stores_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -130,7 +130,7 @@ def test_a_figure_measures_what_is_missing_and_keeps_samples(
     assert {path: path.read_bytes() for path in Path("results/figures").iterdir()} == before
 
 
-def test_only_images_are_kept_as_samples() -> None:
+def test_only_images_are_stored_as_samples() -> None:
     made = Examples(np.ones((4, 8, 8, 1)), np.array([0, 0, 1, 1]), 2)
     release = SimpleNamespace(generate=lambda n, seed: made)
     for name, kept in (("digits", True), ("breast_cancer", False)):

@@ -19,8 +19,8 @@ from bench.store.store import Store
     ("auc", "se", "gain", "bold"),
     [
         (0.60, 0.01, 0.10, True),
-        (0.51, 0.01, 0.10, False),  # not told from chance
-        (0.60, 0.01, 0.01, False),  # not told from the baseline
+        (0.51, 0.01, 0.10, False),  # not distinguished from chance
+        (0.60, 0.01, 0.01, False),  # not distinguished from the baseline
         (0.60, 0.01, -0.10, False),
         (0.40, 0.01, 0.10, False),
     ],
@@ -29,14 +29,14 @@ def test_bold_needs_both_chance_and_the_baseline_beaten(
     tmp_path: Path, auc: float, se: float, gain: float, bold: bool
 ) -> None:
     store = keep(tmp_path, [cell(auc=auc, se=se, gain=gain, baseline=auc - gain)])
-    board = build(store, PLAIN)
-    assert only(board).above_baseline is bold
-    assert (f"**{only(board).headline}**" in markdown(board, store)) is bold
-    assert (f"{only(board).headline} *" in printed(board, 200)) is bold
+    leaderboard = build(store, PLAIN)
+    assert only(leaderboard).above_baseline is bold
+    assert (f"**{only(leaderboard).headline}**" in markdown(leaderboard, store)) is bold
+    assert (f"{only(leaderboard).headline} *" in printed(leaderboard, 200)) is bold
 
 
-def test_bold_is_judged_over_all_seeds(tmp_path: Path) -> None:
-    # each seed alone is beyond noise, but together they disagree
+def test_bold_is_decided_over_all_seeds(tmp_path: Path) -> None:
+    # each seed alone is significant, but the seeds disagree
     store = keep(tmp_path, [cell(seed=0, auc=0.55), cell(seed=1, auc=0.95)])
     assert not only(build(store, PLAIN)).above_baseline
 
@@ -52,7 +52,7 @@ def test_mean_over_seeds_is_the_naive_one(tmp_path: Path) -> None:
     assert estimate.value - estimate.low == pytest.approx(max(within, between), rel=1e-5)
 
 
-def test_one_seed_keeps_its_own_lopsided_interval() -> None:
+def test_a_single_seed_keeps_its_asymmetric_interval() -> None:
     assert mean([{"value": 0.0, "low": 0.0, "high": 0.01}]).high == 0.01
 
 
@@ -61,7 +61,7 @@ def test_no_rate_is_shown_outside_of_0_to_1() -> None:
     assert (estimate.low, estimate.high) == (0.0, 1.0)
 
 
-def test_what_does_not_apply_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_cell_that_does_not_apply_names_the_missing_access(tmp_path: Path) -> None:
     registry = known({"none": {"predict"}, "mute": set()}, {"confidence": {"predict"}, "peek": {"predict", "model"}})
     (section,) = build(keep(tmp_path, [cell()]), registry).sections
     states = {(row.defense, one.attack): one.state for row in section.rows for one in row.cells}
@@ -74,11 +74,11 @@ def test_what_does_not_apply_says_what_is_missing(tmp_path: Path) -> None:
     assert section.rows[-1].defense == "mute"
 
 
-def test_what_is_known_and_was_not_run_says_so_once(tmp_path: Path) -> None:
+def test_a_component_that_was_not_run_is_marked_once(tmp_path: Path) -> None:
     registry = known({"none": {"predict"}, "dp_sgd": {"predict"}}, {"confidence": {"predict"}})
     (section,) = build(keep(tmp_path, [cell()]), registry).sections
     assert [(row.defense, row.cells[0].state) for row in section.rows] == [("none", "number"), ("dp_sgd", "not run")]
-    # a sweep of it is a row of its own; then the bare name is no row
+    # a row of a sweep replaces the row of the name alone
     (section,) = build(keep(tmp_path, [cell("dp_sgd,epsilon=1", epsilon=1.0)]), registry).sections
     assert sorted(row.defense for row in section.rows) == ["dp_sgd,epsilon=1", "none"]
 
@@ -86,10 +86,10 @@ def test_what_is_known_and_was_not_run_says_so_once(tmp_path: Path) -> None:
 def test_stale_only_when_every_seed_is(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(seed=0, auc=0.9), cell(seed=1, auc=0.6)])
     assert only(build(store, PLAIN, fresh=lambda _: False)).state == "stale"
-    board = build(store, PLAIN, fresh=lambda result: result.seed == 1)
-    assert only(board).headline.value == pytest.approx(0.6)
-    assert board.sections[0].rows[0].seeds == 1
-    assert "1 of 2 seeds stale and left out" in markdown(board, store)
+    leaderboard = build(store, PLAIN, fresh=lambda result: result.seed == 1)
+    assert only(leaderboard).headline.value == pytest.approx(0.6)
+    assert leaderboard.sections[0].rows[0].seeds == 1
+    assert "1 of 2 seeds stale and left out" in markdown(leaderboard, store)
     stale = build(store, PLAIN, fresh=lambda _: False)
     assert stale.sections[0].baseline is None
     assert "0.900" not in markdown(stale, store)
@@ -97,27 +97,27 @@ def test_stale_only_when_every_seed_is(tmp_path: Path) -> None:
 
 def test_failed_is_shown_with_its_reason_and_beside_the_seeds_that_did_not(tmp_path: Path) -> None:
     failed = {("digits", "none", "confidence", 1): "out of memory"}
-    board = build(keep(tmp_path / "a", []), PLAIN, failed)
-    assert only(board).state == "failed"
-    assert "(1) seed 1 failed: out of memory" in printed(board, 80)
-    board = build(keep(tmp_path / "b", [cell()]), PLAIN, failed)
-    assert only(board).state == "number"
-    assert "seed 1 failed: out of memory" in printed(board, 80)
+    leaderboard = build(keep(tmp_path / "a", []), PLAIN, failed)
+    assert only(leaderboard).state == "failed"
+    assert "(1) seed 1 failed: out of memory" in printed(leaderboard, 80)
+    leaderboard = build(keep(tmp_path / "b", [cell()]), PLAIN, failed)
+    assert only(leaderboard).state == "number"
+    assert "seed 1 failed: out of memory" in printed(leaderboard, 80)
 
 
 def test_not_measurable_is_a_state_and_a_reason(tmp_path: Path) -> None:
     result = cell()
     metrics = {**result.metrics, "auc": {"not_measurable": "2 non-members"}}
     store = keep(tmp_path, [cell(metrics=metrics)])
-    board = build(store, PLAIN)
-    assert only(board).state == "not measurable"
-    assert only(board).headline is None
-    assert "2 non-members" in printed(board, 80)
+    leaderboard = build(store, PLAIN)
+    assert only(leaderboard).state == "not measurable"
+    assert only(leaderboard).headline is None
+    assert "2 non-members" in printed(leaderboard, 80)
     text = markdown(build(keep(tmp_path / "b", [cell()]), PLAIN), store)
     assert "not measurable: 500 non-members; 10000 are needed" in text
 
 
-def test_rows_go_by_the_worst_attack_then_by_utility(tmp_path: Path) -> None:
+def test_rows_are_ordered_by_the_worst_attack_then_by_utility(tmp_path: Path) -> None:
     results = [
         cell("a", "confidence", auc=0.51), cell("a", "other", auc=0.80),
         cell("b", "confidence", auc=0.60), cell("b", "other", auc=0.55),
@@ -143,29 +143,29 @@ def test_caveats_are_footnotes_shared_by_the_cells_that_have_them(tmp_path: Path
         cell("c", auc=0.70),
     ]
     store = keep(tmp_path, results)
-    board = build(store, None)
-    (section,) = board.sections
+    leaderboard = build(store, None)
+    (section,) = leaderboard.sections
     assert section.caveats == ("few records", "stopped early")
     assert [section.marks(row.cells[0]) for row in section.rows] == [" (1)", " (2) (1)", ""]
-    text = markdown(board, store)
+    text = markdown(leaderboard, store)
     assert text.count("few records") == 1
     assert "- (1) few records" in text
 
 
-def test_the_baseline_is_averaged_over_seeds_and_stands_once(tmp_path: Path) -> None:
+def test_the_baseline_is_averaged_over_seeds_and_shown_once(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(seed=0, baseline=0.48), cell("a", seed=0, baseline=0.48), cell(seed=1, baseline=0.54)])
-    board = build(store, PLAIN)
-    assert board.sections[0].baseline.value == pytest.approx(0.51)
-    assert printed(board, 80).count("Cells: AUC, by chance 0.5. Release-free baseline: 0.510") == 1
+    leaderboard = build(store, PLAIN)
+    assert leaderboard.sections[0].baseline.value == pytest.approx(0.51)
+    assert printed(leaderboard, 80).count("Cells: AUC, by chance 0.5. Release-free baseline: 0.510") == 1
 
 
-def test_each_data_set_and_game_is_a_board_of_its_own(tmp_path: Path) -> None:
+def test_each_data_set_and_game_has_its_own_section(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell(), cell(data="mnist"), cell(attack="inv", game="inversion")])
     found = [(section.data, section.game) for section in build(store, None).sections]
     assert found == [("digits", "inversion"), ("digits", "membership"), ("mnist", "membership")]
 
 
-def test_notes_say_what_each_defense_takes_for_public(tmp_path: Path) -> None:
+def test_notes_list_the_public_knowledge_of_each_defense(tmp_path: Path) -> None:
     store = keep(tmp_path, [cell("a", public_knowledge=("n",)), cell("b", public_knowledge=("n", "class counts"))])
     text = markdown(build(store, None), store)
     assert "Public knowledge: class counts (b); n (a, b)." in text
@@ -180,7 +180,7 @@ def test_epsilon_is_never_rounded_in_its_favour(epsilon: float, spelled: str) ->
 
 
 def test_an_attack_that_does_not_show_undefended_is_called_out(tmp_path: Path) -> None:
-    """An attack is evidence for a defense only where it works on `none`; the mutant without the caveat says nothing."""
+    """An attack is evidence for a defense only if it succeeds on `none`; otherwise a caveat is required."""
     store = Store(tmp_path)
     store.save(cell(defense="dp_sgd", auc=0.5))
     assert "no undefended row was measured" in " ".join(build(store, None).sections[0].column_caveats)

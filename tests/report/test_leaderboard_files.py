@@ -87,12 +87,12 @@ def test_no_number_is_cut_at_any_width(tmp_path: Path, width: int) -> None:
 
 
 def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
-    board = build(Store(tmp_path), PLAIN)
-    assert "bench run" in printed(board, 80)
-    assert "bench run" in markdown(board, Store(tmp_path))
+    leaderboard = build(Store(tmp_path), PLAIN)
+    assert "bench run" in printed(leaderboard, 80)
+    assert "bench run" in markdown(leaderboard, Store(tmp_path))
 
 
-def test_nothing_heavy_is_imported_to_show_a_board(tmp_path: Path) -> None:
+def test_showing_a_leaderboard_imports_no_heavy_library(tmp_path: Path) -> None:
     keep(tmp_path, [cell(), cell(seed=1)])
     code = (
         "import sys, pathlib; from bench.store.store import Store;"

@@ -24,7 +24,7 @@ from bench.store.records import CellResult
 from bench.store.store import Store
 
 
-def test_what_did_not_change_comes_back_equal_and_nothing_stored_is_read_or_touched(
+def test_unchanged_cells_are_equal_and_no_stored_weights_are_read(
     check: Check, kept: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, looked, load = files(kept.root), [], WeightsCache.load
@@ -40,7 +40,7 @@ def test_what_did_not_change_comes_back_equal_and_nothing_stored_is_read_or_touc
     assert counts(text) == only(equal=4)
     assert rows_or_none(text) == []
     assert (tmp_path / "found" / "difference.md").read_text() == text
-    assert (tmp_path / "trained").stat().st_size == trained + 2, "both seeds must be trained anew"
+    assert (tmp_path / "trained").stat().st_size == trained + 2, "both seeds are trained again"
     assert looked, "the release-free baseline is cached"
     assert not any(folder.is_relative_to(kept.root) for folder in looked)
     assert files(kept.root) == before
@@ -113,7 +113,7 @@ def test_a_number_outside_of_its_interval_is_refused(
 
 
 def test_the_stored_cells_are_only_read(check: Check, kept: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who checks those of a folder that cannot be written must not find that out when all is measured."""
+    """A read-only folder of stored cells is enough; an error after hours of measuring would be too late."""
     shutil.rmtree(kept.root / ".local")
     assert check() == 0
     assert counts(capsys.readouterr().out) == only(equal=4)
@@ -145,32 +145,36 @@ def test_caveats_that_are_new_or_gone_are_listed(
     assert (text.count("- New caveat"), text.count("- Gone caveat")) == (2, 1)
 
 
-def judged(old: CellResult, **changed: Any) -> str:
+def verdict_of(old: CellResult, **changed: Any) -> str:
     return reproduction_verdict.judge(old, structs.replace(old, **changed))[0]
 
 
 def test_the_rules_of_a_verdict() -> None:
     old = made(auc=0.6, se=0.01, epsilon=8.0)
     ends = old.metrics["auc"]["low"], old.metrics["auc"]["high"]
-    assert judged(old) == "equal"
+    assert verdict_of(old) == "equal"
     for value, by, verdict in ((0, 0, "inside"), (1, 0, "inside"), (0, -1e-6, "drift"), (1, 1e-6, "drift")):
-        assert judged(old, metrics={**old.metrics, "auc": interval(ends[value] + by, 0.01)}) == verdict
-    assert judged(old, metrics={**old.metrics, "baseline": interval(0.51, 0.01)}) == "inside", "another metric moved"
-    assert judged(old, metrics={**old.metrics, "headline": "advantage"}) == "drift"
+        assert verdict_of(old, metrics={**old.metrics, "auc": interval(ends[value] + by, 0.01)}) == verdict
+    assert verdict_of(old, metrics={**old.metrics, "baseline": interval(0.51, 0.01)}) == "inside", (
+        "only another metric changed"
+    )
+    assert verdict_of(old, metrics={**old.metrics, "headline": "advantage"}) == "drift"
     accuracy = old.utility["accuracy"]
     for value, verdict in ((accuracy["high"], "inside"), (accuracy["high"] + 1e-6, "drift")):
-        assert judged(old, utility={"accuracy": {**accuracy, "value": value}, "n": 500}) == verdict
-    assert judged(old, privacy={**old.privacy, "epsilon": 8.0 * (1 + 1e-12)}) == "equal", "the last digits of a machine"
-    assert judged(old, privacy={**old.privacy, "epsilon": 8.0 * (1 + 1e-6)}) == "drift"
+        assert verdict_of(old, utility={"accuracy": {**accuracy, "value": value}, "n": 500}) == verdict
+    assert verdict_of(old, privacy={**old.privacy, "epsilon": 8.0 * (1 + 1e-12)}) == "equal", "rounding error"
+    assert verdict_of(old, privacy={**old.privacy, "epsilon": 8.0 * (1 + 1e-6)}) == "drift"
     bare = {**old.metrics, "auc": {"not_measurable": "few"}}
-    assert judged(structs.replace(old, metrics=bare)) == "equal"
-    assert judged(structs.replace(old, metrics=bare), metrics={**bare, "baseline": interval(0.51, 0.01)}) == "inside"
-    assert judged(structs.replace(old, metrics=bare), metrics=old.metrics) == "drift"
+    assert verdict_of(structs.replace(old, metrics=bare)) == "equal"
+    assert (
+        verdict_of(structs.replace(old, metrics=bare), metrics={**bare, "baseline": interval(0.51, 0.01)}) == "inside"
+    )
+    assert verdict_of(structs.replace(old, metrics=bare), metrics=old.metrics) == "drift"
     flat = made(auc=0.5, se=0.0)
-    assert judged(flat, metrics={**flat.metrics, "auc": interval(0.5 + 1e-12, 0.0)}) == "inside"
+    assert verdict_of(flat, metrics={**flat.metrics, "auc": interval(0.5 + 1e-12, 0.0)}) == "inside"
 
 
-def test_code_that_changed_since_is_named(check: Check, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_code_is_named(check: Check, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin.write_text(PLUGIN.replace("x).max(1)", "x).max(1) * 2"))
     for function in vars(source_code).values():
         if hasattr(function, "cache_clear"):
@@ -178,6 +182,6 @@ def test_code_that_changed_since_is_named(check: Check, plugin: Path, capsys: py
     edited = check("--attack", "honest")
     text = capsys.readouterr().out
     assert edited == 0
-    assert counts(text)["equal"] == 4, "twice the score is the same order"
+    assert counts(text)["equal"] == 4, "twice the scores have the same order"
     with pytest.raises(UserError, match="none is stored"):
         reproduce.choose(Request((), Path("."), DataLocation()), Store(Path("nowhere")), None, None)

@@ -27,7 +27,7 @@ from bench.store.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_check_that_was_killed_goes_on_where_it_stopped(
+def test_a_killed_check_continues_where_it_stopped(
     kept: Store, plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     into, trained = tmp_path / "into", tmp_path / "trained"
@@ -43,13 +43,13 @@ def test_a_check_that_was_killed_goes_on_where_it_stopped(
     assert counts(capsys.readouterr().out) == only(equal=4)
     assert trained.stat().st_size == before + 2
     assert main(argv) == 0
-    assert trained.stat().st_size == before + 2, "all of it is there"
+    assert trained.stat().st_size == before + 2, "all cells are stored"
 
 
-def test_a_cell_that_another_machine_left_there_is_not_taken_for_measured(
+def test_a_cell_of_another_machine_in_the_folder_is_measured_again(
     check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not even where a configuration of `run` accepts such cells."""
+    """Even if a configuration of `run` accepts such cells."""
     (tmp_path / "board.yaml").write_text("reuse-committed: true")
     argv = ("--into", str(tmp_path / "into"), "--config", str(tmp_path / "board.yaml"))
     assert check(*argv) == 0
@@ -65,13 +65,13 @@ def test_a_cell_that_another_machine_left_there_is_not_taken_for_measured(
 
 
 @pytest.mark.parametrize("into", [True, False])
-def test_who_stops_it_is_told_what_was_kept(
+def test_an_interrupt_states_what_was_stored(
     check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str], into: bool
 ) -> None:
     (tmp_path / "mood").write_text("stopped")
     assert check(*(["--into", str(tmp_path / "into")] if into else [])) == 130
-    said = "what was measured is stored" if into else "nothing was kept: with --into DIR"
-    assert said in capsys.readouterr().err
+    sentence = "what was measured is stored" if into else "nothing was kept: with --into DIR"
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_folder_that_would_be_compared_with_itself_is_refused(
@@ -85,21 +85,19 @@ def test_a_folder_that_would_be_compared_with_itself_is_refused(
     assert files(kept.root) == before
 
 
-def test_an_answer_of_older_code_in_a_resumed_folder_counts_for_nothing(
-    kept: Store, plugin: Path, tmp_path: Path
-) -> None:
+def test_a_cell_of_older_code_in_a_resumed_folder_is_ignored(kept: Store, plugin: Path, tmp_path: Path) -> None:
     registry = discover([plugin])
     defenses, attacks = choose(registry, "defense", "says"), choose(registry, "attack", "honest")
     one = Grid(tuple(defenses), tuple(attacks), tuple(choose(registry, "data", "made")), (0,))
     request = Request((one,), kept.root, DataLocation())
-    chosen = reproduce.choose(request, kept, None, None)
-    [cell] = chosen.cells
+    selected = reproduce.choose(request, kept, None, None)
+    [cell] = selected.cells
     into = Store(tmp_path / "into")
-    into.save(structs.replace(chosen.results[cell.name], digest="0" * 32))
+    into.save(structs.replace(selected.results[cell.name], digest="0" * 32))
     with pytest.raises(UserError, match="not one of 1 cells was measured again"):
-        reproduce.compare(chosen, into, {}, registry, kept)
-    into.save(chosen.results[cell.name])
-    assert [one.verdict for one in reproduce.compare(chosen, into, {}, registry, kept).compared] == ["equal"]
+        reproduce.compare(selected, into, {}, registry, kept)
+    into.save(selected.results[cell.name])
+    assert [one.verdict for one in reproduce.compare(selected, into, {}, registry, kept).compared] == ["equal"]
 
 
 def test_comparing_needs_neither_tensorflow_nor_a_network(

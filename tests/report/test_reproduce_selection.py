@@ -18,7 +18,7 @@ from bench.runner.selection import choose
 from bench.store.store import Store
 
 
-def test_what_is_not_stored_is_counted_and_nothing_at_all_is_a_mistake(
+def test_missing_cells_are_counted_and_a_selection_without_stored_cells_is_an_error(
     check: Check, kept: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check("--seeds", "0-2") == 0
@@ -36,10 +36,10 @@ def test_what_is_not_stored_is_counted_and_nothing_at_all_is_a_mistake(
     assert "--sample must be at least 1" in capsys.readouterr().err
     assert check("--sample-seed", "3") == 2
     assert "say with --sample N how large" in capsys.readouterr().err
-    assert check("--reuse-committed") == 2, "a cell that is taken as done was not measured again"
+    assert check("--reuse-committed") == 2, "accepted cells are not measured again"
 
 
-def test_what_a_budget_left_is_counted_and_a_check_of_nothing_does_not_pass(
+def test_cells_beyond_the_budget_are_counted_and_an_empty_check_fails(
     check: Check, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bench.report.budget import Budget
@@ -91,17 +91,17 @@ def test_the_seed_of_a_sample_is_printed_and_draws_it_again(check: Check, capsys
     assert capsys.readouterr().out == out
 
 
-def test_records_that_are_not_at_hand_are_skipped_with_a_note(
+def test_unavailable_data_is_skipped_with_a_note(
     check: Check, kept: Store, plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "came").touch()
-    chosen = ("--data", "afar", "--defense", "says", "--attack", "honest", "--seeds", "0")
-    assert main(["run", "--results", str(kept.root), "--plugin", str(plugin), *chosen]) == 0
+    selection = ("--data", "afar", "--defense", "says", "--attack", "honest", "--seeds", "0")
+    assert main(["run", "--results", str(kept.root), "--plugin", str(plugin), *selection]) == 0
     (tmp_path / "came").unlink()
     capsys.readouterr()
-    assert check(*chosen, "--data", "made") == 0
+    assert check(*selection, "--data", "made") == 0
     out = capsys.readouterr().out
     assert counts(out) == only(equal=1)
     assert "- 1 cells of afar skipped: afar is not on this machine: connect to the network." in out
-    assert check(*chosen) == 2
+    assert check(*selection) == 2
     assert "nothing can be measured again: afar is not on this machine" in capsys.readouterr().err

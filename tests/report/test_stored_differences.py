@@ -40,7 +40,7 @@ def around(one: PairedDifference, value: float, se: float) -> PairedDifference:
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("resealed", [True, False])
 def test_a_difference_that_is_not_that_of_its_cells_is_left_out(tmp_path: Path, edit: str, resealed: bool) -> None:
-    """A seal shows an edit; under a new seal the cells contradict it."""
+    """The seal reveals an edit; under a valid seal the cells contradict it."""
     store, rng = Store(tmp_path / "here"), np.random.default_rng(2)
     member = rng.random(200) < 0.5
     sides = [
@@ -63,7 +63,7 @@ def test_a_difference_that_is_not_that_of_its_cells_is_left_out(tmp_path: Path, 
 
 
 def test_an_edit_that_its_cells_allow_is_shown_by_the_seal(tmp_path: Path) -> None:
-    """An error that is a fifth larger can be that of these cells, and moves a rank all the same."""
+    """A standard error larger by a fifth is consistent with the cells, and still changes a rank."""
     store, rng = Store(tmp_path), np.random.default_rng(2)
     member = rng.random(200) < 0.5
     sides = [Side([measured(store, name, 0, scores(rng, member, 0.4), member)]) for name in "ab"]

@@ -70,12 +70,12 @@ def test_a_label_reads_back_as_the_same_choice(component_folder: Path, words: st
         ("attack", "membership,learner", "option=value"),
     ],
 )
-def test_a_wrong_word_is_one_sentence(component_folder: Path, kind: Any, words: str, why: str) -> None:
+def test_a_wrong_argument_is_one_sentence(component_folder: Path, kind: Any, words: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         choose(small(component_folder), kind, words)
 
 
-def test_a_game_means_its_attacks_and_an_option_those_that_have_it(component_folder: Path) -> None:
+def test_a_game_selects_its_attacks_and_an_option_applies_where_it_exists(component_folder: Path) -> None:
     registry = small(component_folder)
     for words in ("membership,learner=gb", "all,learner=gb"):
         assert {c.label for c in choose(registry, "attack", words)} == {"threshold,learner=gb", "plain"}
@@ -84,19 +84,19 @@ def test_a_game_means_its_attacks_and_an_option_those_that_have_it(component_fol
     assert [c.label for c in choose_all(registry, "data", [])] == ["digits"]
 
 
-def test_everything_of_nothing_says_what_is_broken(component_folder: Path) -> None:
+def test_a_selection_from_no_loadable_component_names_the_broken_file(component_folder: Path) -> None:
     put(component_folder / "d", "import no_such_module")
     with pytest.raises(UserError, match="no_such_module"):
         choose_all(discover(), "defense", [])
 
 
-def test_a_sweep_repeats_only_what_leaves_epsilon_open(component_folder: Path) -> None:
+def test_a_sweep_repeats_only_defenses_without_a_stated_epsilon(component_folder: Path) -> None:
     registry = small(component_folder)
-    chosen = choose_all(registry, "defense", ["dp", "dp,epsilon=3", "none"])
-    labels = [choice.label for choice in sweep(chosen, (1.0, 8.0, float("inf")))]
+    selected = choose_all(registry, "defense", ["dp", "dp,epsilon=3", "none"])
+    labels = [choice.label for choice in sweep(selected, (1.0, 8.0, float("inf")))]
     assert labels == ["dp,epsilon=1", "dp", "dp,epsilon=inf", "dp,epsilon=3", "none"]
     with pytest.raises(UserError, match="nothing to sweep"):
-        sweep(chosen[1:], (1.0,))
+        sweep(selected[1:], (1.0,))
     assert [c.label for c in distinct(sweep(choose_all(registry, "defense", ["dp", "dp,epsilon=8"]), (8.0,)))] == ["dp"]
 
 

@@ -19,7 +19,7 @@ from bench.runner.registry import discover
 from bench.runner.selection import choose
 
 
-def test_the_file_is_there_so_it_is_found(component_folder: Path) -> None:
+def test_a_component_file_is_discovered(component_folder: Path) -> None:
     registry = small(component_folder)
     assert registry.broken == []
     assert (set(registry.defenses), set(registry.attacks)) == ({"dp", "none"}, {"threshold", "plain"})
@@ -74,7 +74,7 @@ def test_a_broken_file_is_the_reason_why_its_name_is_unknown(component_folder: P
         choose(discover(), "defense", path.stem)
 
 
-def test_two_of_one_name_are_named_with_both_files(component_folder: Path) -> None:
+def test_two_components_of_one_name_are_reported_with_both_files(component_folder: Path) -> None:
     first, second = (
         put(component_folder / "d", DEFENSE, file="a_first"),
         put(component_folder / "d", DEFENSE, file="b_second"),
@@ -106,10 +106,10 @@ def test_an_imported_component_is_not_declared_twice(component_folder: Path) -> 
 def test_entry_points_bring_components_and_break_alone(component_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(component_folder, ATTACK, "foreign", file="foreign_package")
     monkeypatch.syspath_prepend(str(path.parent))
-    asked = []
+    groups = []
 
     def points(group: str) -> list[importlib.metadata.EntryPoint]:
-        asked.append(group)
+        groups.append(group)
         if group == "bench.defenses":
             return [importlib.metadata.EntryPoint("gone", "no_such_package:thing", group)]
         return [
@@ -119,14 +119,14 @@ def test_entry_points_bring_components_and_break_alone(component_folder: Path, m
 
     monkeypatch.setattr(importlib.metadata, "entry_points", points)
     registry = discover()
-    assert asked == ["bench.defenses", "bench.attacks"]
+    assert groups == ["bench.defenses", "bench.attacks"]
     assert list(registry.attacks) == ["foreign"]
     assert len(registry.broken) == 1
     assert "'gone'" in registry.broken[0]
     assert "no_such_package" in registry.broken[0]
 
 
-def test_a_plugin_replaces_its_namesake_and_says_so(component_folder: Path) -> None:
+def test_a_plugin_replaces_a_component_of_the_same_name_with_a_note(component_folder: Path) -> None:
     small(component_folder)
     plugin = put(component_folder, DEFENSE, "dp")
     registry = discover([plugin])
@@ -155,7 +155,7 @@ def test_a_plugin_that_cannot_be_used_is_an_error(component_folder: Path, source
 
 
 @pytest.mark.parametrize("where", ["d", "."])
-def test_a_stop_while_components_load_is_a_stop(component_folder: Path, where: str) -> None:
+def test_an_interrupt_while_components_load_is_raised(component_folder: Path, where: str) -> None:
     path = put(component_folder / where, "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         discover([] if where == "d" else [path])
@@ -172,7 +172,7 @@ def test_declarations_return_the_function_itself() -> None:
     assert Choice(load.component, {"size": 4}).label == "s,size=4"  # type: ignore[attr-defined]
 
 
-def test_what_is_installed_loads_quickly_and_without_the_heavy_libraries() -> None:
+def test_installed_components_load_quickly_and_without_heavy_libraries() -> None:
     code = """
 import time, sys, numpy
 before = time.process_time()

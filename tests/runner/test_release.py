@@ -23,7 +23,7 @@ from bench.runner.selection import choose
 from bench.store.store import Store
 
 
-def test_the_card_says_what_is_promised_and_the_files_are_what_was_published(release: Release, tmp_path: Path) -> None:
+def test_the_card_states_the_claim_and_the_files_are_the_release(release: Release, tmp_path: Path) -> None:
     assert release("--defense", "sums,epsilon=4", data="made,private=40") == 0
     folder = tmp_path / "out" / "made,private=40" / "sums,epsilon=4"
     card, words = json.loads((folder / "card.json").read_text()), (folder / "card.md").read_text()
@@ -37,8 +37,15 @@ def test_the_card_says_what_is_promised_and_the_files_are_what_was_published(rel
     assert card["noise"] == UNSEEDED
     assert card["files"] == ["synthetic.csv", "synthetic.npz"]
     assert {"numpy", "dp-generative-bench"} <= card["versions"].keys()
-    for said in (UNSEEDED, "by seed 0", "No attack was played", "found nothing", "private 40", "spends its epsilon"):
-        assert said in words
+    for sentence in (
+        UNSEEDED,
+        "by seed 0",
+        "No attack was played",
+        "found nothing",
+        "private 40",
+        "spends its epsilon",
+    ):
+        assert sentence in words
     assert card["date"] in words
     assert SEEDED not in words
     with np.load(folder / "synthetic.npz", allow_pickle=False) as archive:
@@ -66,7 +73,7 @@ def releasing_registry(folder: Path) -> Any:
     return discover([folder / "plugin.py"])
 
 
-def test_the_number_of_private_records_is_said_only_where_it_is_public(release: Release, tmp_path: Path) -> None:
+def test_the_number_of_private_records_is_stated_only_where_it_is_public(release: Release, tmp_path: Path) -> None:
     assert release("--defense", "secretive", data="made,private=47,holdout=23,public=19") == 0
     folder = tmp_path / "out" / "made" / "secretive"
     card, words = json.loads((folder / "card.json").read_text()), (folder / "card.md").read_text()
@@ -76,15 +83,15 @@ def test_the_number_of_private_records_is_said_only_where_it_is_public(release: 
     assert "47" not in words
 
 
-def test_a_digest_of_records_of_ones_own_is_no_part_of_a_release(release: Release, tmp_path: Path) -> None:
-    """Whoever knows all records but one could try what the last one is."""
+def test_a_release_does_not_contain_the_digest_of_the_users_records(release: Release, tmp_path: Path) -> None:
+    """An adversary who knows all records except one could test candidates for the last."""
     lines = [f"{i / 80:.4f},{(i * 7 % 80) / 80:.4f},0.5,{i % 3 / 2},{'ab'[i % 2]}" for i in range(80)]
     (tmp_path / "mine.csv").write_text("\n".join(["u,v,w,z,label", *lines, ""]))
     (tmp_path / "mine.bounds.yaml").write_text("".join(f"{name}: [0, 1]\n" for name in "uvwz") + "label: [a, b]\n")
-    [own] = choose(components(), "data", str(tmp_path / "mine.csv"))
+    [mine] = choose(components(), "data", str(tmp_path / "mine.csv"))
     assert release("--defense", "sums", data="mine.csv") == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.csv"]
-    digest = str(own.settings["content"])
+    digest = str(mine.settings["content"])
     assert len(digest) == 12
     assert not [name for name, data in files(tmp_path / "out").items() if digest.encode() in data or digest in name]
 
@@ -122,6 +129,8 @@ def test_a_release_reads_no_stored_weights(release: Release, tmp_path: Path, mon
             monkeypatch.setattr(owner, method, refuse)
     with train.caching(WeightsCache(tmp_path / "results")):
         assert release("--defense", "dp_augm,steps=2,classifier_steps=2", data="breast_cancer") == 0
-        assert release("--defense", "public_only", data="breast_cancer") == 0, "what reads nothing private claims 0"
+        assert release("--defense", "public_only", data="breast_cancer") == 0, (
+            "a defense that reads no private record claims 0"
+        )
     card = json.loads((tmp_path / "out" / "breast_cancer" / "public_only" / "card.json").read_text())
     assert (card["claim"]["epsilon"], card["claim"]["sampler"]) == (0.0, "no access")

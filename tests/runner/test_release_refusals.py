@@ -19,7 +19,7 @@ from bench.runner import release as releasing
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_where_nothing_can_be_written_nothing_is_trained(
+def test_an_unwritable_folder_is_reported_before_training(
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(play, "release", lambda data, defense, seed: pytest.fail("trained"))
@@ -51,7 +51,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("argv", "why"), REFUSED.values(), ids=REFUSED)
-def test_what_must_not_be_released_is_one_sentence_and_nothing_is_written(
+def test_a_refused_release_is_one_sentence_and_writes_nothing(
     release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], why: str
 ) -> None:
     assert release(*argv) == 2
@@ -84,23 +84,23 @@ def test_nothing_is_overwritten(release: Release, tmp_path: Path, capsys: pytest
     assert files(tmp_path / "out") == before
 
 
-def test_nothing_is_overwritten_that_came_meanwhile(
+def test_a_folder_created_meanwhile_is_not_overwritten(
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = play.release
+    original = play.release
 
-    def slow(*asked: Any) -> Any:
+    def slow(*arguments: Any) -> Any:
         other = tmp_path / "out" / "made" / "sums"
         other.mkdir(parents=True)
         (other / "card.md").write_text("somebody else's")
-        return plain(*asked)
+        return original(*arguments)
 
     monkeypatch.setattr(play, "release", slow)
     assert release("--defense", "sums") == 2
     assert files(tmp_path / "out") == {"made/sums/card.md": b"somebody else's"}
 
 
-def test_what_the_linter_finds_is_said_and_that_release_is_not_made(
+def test_a_finding_of_the_linter_is_reported_and_refuses_the_release(
     release: Release, tmp_path: Path, findings: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = types.SimpleNamespace(probe="sensitivity", what="one record moves the sum by 2.00, and 1.00 is accounted.")
@@ -141,15 +141,15 @@ main(["release", "--plugin", {str(plugin)!r}, "--data", "made", "--into", "out",
     assert all("made/" in name and ".tmp/" in name for name in files(tmp_path / "out"))
 
 
-def test_a_release_that_fails_leaves_nothing(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_release_leaves_no_file(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    plain = releasing.write
+    original = releasing.write
 
     def full(path: Path, data: bytes) -> None:
         written.append(path.name)
         if path.name == "card.md":
             raise OSError(28, "No space left on device")
-        plain(path, data)
+        original(path, data)
 
     monkeypatch.setattr(releasing, "write", full)
     assert release("--defense", "sums") == 2

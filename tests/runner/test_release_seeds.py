@@ -17,7 +17,7 @@ from bench.core import randomness
 from bench.runner import play
 from bench.runner import release as releasing
 
-SECRET = 0xC0FFEE_5EED_0123456789ABCDEF_FEDCBA9876543210_DEADBEEF12345678  # of 256 bits or less, and in no file by luck
+SECRET = 0xC0FFEE_5EED_0123456789ABCDEF_FEDCBA9876543210_DEADBEEF12345678  # at most 256 bits, and in no file by chance
 
 
 def drawn(folder: Path) -> np.ndarray[Any, Any]:
@@ -25,12 +25,12 @@ def drawn(folder: Path) -> np.ndarray[Any, Any]:
         return np.array(archive["x"])
 
 
-def test_two_releases_of_the_same_words_differ_in_their_noise(release: Release, tmp_path: Path) -> None:
+def test_two_releases_of_the_same_command_differ_in_their_noise(release: Release, tmp_path: Path) -> None:
     assert release("--defense", "sums", folder="one") == release("--defense", "sums", folder="two") == 0
     assert not np.array_equal(drawn(tmp_path / "one"), drawn(tmp_path / "two"))
 
 
-def test_the_mutant_whose_seed_is_fixed_would_be_found_by_that(
+def test_a_mutant_with_a_fixed_seed_repeats_its_noise(
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(releasing, "_entropy", lambda: 0)
@@ -41,18 +41,18 @@ def test_the_mutant_whose_seed_is_fixed_would_be_found_by_that(
 def test_the_seed_is_drawn_anew_with_256_bits_for_each_release(
     release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(releasing.secrets, "randbits", lambda bits: asked.append(bits) or len(asked))
+    bits_drawn: list[int] = []
+    monkeypatch.setattr(releasing.secrets, "randbits", lambda bits: bits_drawn.append(bits) or len(bits_drawn))
     seeds: list[int] = []
-    plain = play.release
-    monkeypatch.setattr(play, "release", lambda data, choice, seed: seeds.append(seed) or plain(data, choice, seed))
+    original = play.release
+    monkeypatch.setattr(play, "release", lambda data, choice, seed: seeds.append(seed) or original(data, choice, seed))
     assert release("--defense", "sums", "--defense", "secretive") == 0
-    assert asked == [256, 256]
+    assert bits_drawn == [256, 256]
     assert seeds == [1, 2]
 
 
 def spellings(number: int) -> Iterator[bytes]:
-    """How a number may stand in a file: decimal, hexadecimal, and as bytes."""
+    """The forms of a number in a file: decimal, hexadecimal, and as bytes."""
     yield str(number).encode()
     yield f"{number:x}".encode()
     yield f"{number:X}".encode()
@@ -63,7 +63,7 @@ def spellings(number: int) -> Iterator[bytes]:
 
 
 def holds(folder: Path, numbers: set[int]) -> list[str]:
-    """Files below a folder that hold one of the numbers, packed or not."""
+    """Files below a folder that contain one of the numbers, compressed or not."""
     found = []
     for name, data in files(folder).items():
         inside = [data]
@@ -77,13 +77,13 @@ def holds(folder: Path, numbers: set[int]) -> list[str]:
 
 @pytest.fixture
 def seeds(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """The master seed of each release, which is known here, and every seed that is derived meanwhile."""
+    """The master seed of each release, fixed here, and every seed derived from it."""
     seen = {SECRET}
     monkeypatch.setattr(releasing.secrets, "randbits", lambda bits: SECRET)
-    plain = randomness.hashlib.blake2b
+    original = randomness.hashlib.blake2b
 
     def blake2b(data: bytes, *, digest_size: int) -> Any:
-        made = plain(data, digest_size=digest_size)
+        made = original(data, digest_size=digest_size)
         number = int.from_bytes(made.digest(), "big")
         seen.update({number, number >> 1, (number >> 1) % 2**31})
         return made
@@ -95,7 +95,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 def test_no_file_holds_the_seed_or_one_derived_from_it(
     release: Release, tmp_path: Path, seeds: set[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a defense of numbers, of one whose layers remember their start, and of one that ships."""
+    """For arrays, for a network whose layers store their initial seed, and for a shipped defense."""
     assert release("--defense", "sums", "--defense", "secretive", "--defense", "starts") == 0
     shipped = "dp_vaegm,samples=20,classifier_samples=20,steps=2,classifier_steps=2"
     assert release("--defense", shipped, data="breast_cancer,private=60,holdout=30,public=30") == 0
@@ -105,9 +105,9 @@ def test_no_file_holds_the_seed_or_one_derived_from_it(
     }  # fmt: skip
     assert len(seeds) > 20
     assert holds(tmp_path, seeds) == []
-    assert not (tmp_path / "results").exists(), "no fit is remembered"
-    said = "".join(capsys.readouterr())
-    assert not any(str(seed) in said for seed in seeds if seed > 2**31)
+    assert not (tmp_path / "results").exists(), "no fit is stored"
+    printed = "".join(capsys.readouterr())
+    assert not any(str(seed) in printed for seed in seeds if seed > 2**31)
 
 
 def test_the_search_for_a_seed_finds_one(tmp_path: Path, seeds: set[int]) -> None:
@@ -119,7 +119,7 @@ def test_the_search_for_a_seed_finds_one(tmp_path: Path, seeds: set[int]) -> Non
     assert set(found) == set(files(tmp_path)) - {"innocent.npz"}
 
 
-def test_a_defense_that_fails_does_not_tell_its_seed(
+def test_a_failing_defense_does_not_reveal_its_seed(
     release: Release, tmp_path: Path, seeds: set[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert release("--defense", "chatty") == 2
