@@ -1,4 +1,4 @@
-"""Poisson batches are what is accounted, and streams share nothing."""
+"""Poisson batches have the accounted distribution, and random streams are distinct."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def rows_of(rate: float, n: int, steps: int, seed: int = 3) -> np.ndarray[Any, A
 
 
 def spread_p(counts: Any, n: int, rate: float) -> float:
-    """Two-sided test that counts are binomial by their squared distance from the mean."""
+    """The p value of a two-sided test that counts are binomial, from their squared distance to the mean."""
     square = float(np.sum((counts - n * rate) ** 2) / (n * rate * (1 - rate)))
     return 2 * float(min(chi2.cdf(square, len(counts)), chi2.sf(square, len(counts))))
 
 
-@pytest.mark.parametrize(("n", "rate", "steps"), [(300, 0.2, 1500), (300, 0.015, 6000)], ids=["coins", "by size"])
+@pytest.mark.parametrize(("n", "rate", "steps"), [(300, 0.2, 1500), (300, 0.015, 6000)], ids=["bernoulli", "by size"])
 def test_batch_sizes_are_binomial(n: int, rate: float, steps: int) -> None:
     assert (rate * sampling.FEW > 1) == (rate == 0.2)
     rows = rows_of(rate, n, steps)
@@ -34,16 +34,16 @@ def test_batch_sizes_are_binomial(n: int, rate: float, steps: int) -> None:
     assert 2 * min(binom.cdf(total, n * steps, rate), binom.sf(total - 1, n * steps, rate)) > TINY
     by_record = np.bincount(rows[rows >= 0], minlength=n)
     assert spread_p(by_record, steps, rate) > TINY
-    # Records know nothing of one another: pairs come together as often as chance has it.
+    # Records are sampled independently: pairs occur as often as expected.
     first, second = ((rows == k).any(1) for k in (0, 299))
     both = int((first & second).sum())
     assert 2 * min(binom.cdf(both, steps, rate**2), binom.sf(both - 1, steps, rate**2)) > TINY
-    # Mutant: shuffled batches, all of one size, each record once an epoch.
+    # Mutant: shuffled batches of equal size, with each record once per epoch.
     assert spread_p(np.full(steps, n * rate), n, rate) < TINY
     assert spread_p(np.full(n, steps * rate), steps, rate) < TINY
 
 
-def test_no_batch_is_cut_and_no_record_is_in_one_twice() -> None:
+def test_no_batch_is_truncated_and_no_record_is_in_a_batch_twice() -> None:
     sizes = [50, 0, 7]
     rates = [0.3, 0.3, 0.6]
     made = sampling.poisson_rows(rates, sizes, [np.random.default_rng(k) for k in range(3)], 200)
@@ -68,7 +68,7 @@ def test_no_batch_is_cut_and_no_record_is_in_one_twice() -> None:
 def test_padding_contributes_nothing(privacy: Privacy | None, how: str, values: tuple[float, ...]) -> None:
     parts = [examples(6, 1), examples(40, 2)]
     made = recipe(SMALL_VAE, rate=0.2, steps=3, privacy=privacy, engine=how)
-    for seed in range(100):  # one under which no batch of the first part holds record 0, which padding points at
+    for seed in range(100):  # a seed with which no batch of the first part has record 0, the index of padding
         rows = sampling.poisson_rows([made.rate], [6], [sampling.streams(seed).batches], made.steps)
         if not (rows == 0).any() and (rows >= 0).any():
             break
@@ -82,12 +82,12 @@ def test_padding_contributes_nothing(privacy: Privacy | None, how: str, values: 
     drawn = int(rows.max())
     moved = train(made, [changed(parts[0], drawn, 0.9), parts[1]], [seed, 1000])
     assert not np.array_equal(flat(before[0]), flat(moved[0]))
-    assert np.array_equal(flat(before[1]), flat(moved[1]))  # and no model hears of another's records
+    assert np.array_equal(flat(before[1]), flat(moved[1]))  # records of one model do not affect the other
 
 
-def test_data_start_and_noise_are_streams_apart() -> None:
-    own, other = sampling.streams(4), sampling.streams(5)
-    keys = {own.noise, own.noise_inputs, own.unclipped, other.noise, other.noise_inputs, other.unclipped}
+def test_batches_initial_weights_and_noise_use_distinct_streams() -> None:
+    one, other = sampling.streams(4), sampling.streams(5)
+    keys = {one.noise, one.noise_inputs, one.unclipped, other.noise, other.noise_inputs, other.unclipped}
     assert len(keys) == 6
-    numbers = {s.random() for s in (own.start, own.batches, other.start, other.batches)}
+    numbers = {s.random() for s in (one.start, one.batches, other.start, other.batches)}
     assert len(numbers) == 4
