@@ -21,7 +21,7 @@ from bench.runner.selection import choose, documented
 
 @pytest.mark.parametrize("width", [1, 20, 99, 120, 300])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_list_is_whole_at_any_width(fakes: Fakes, width: int, terminal: bool) -> None:
+def test_the_list_is_complete_at_any_width(fakes: Fakes, width: int, terminal: bool) -> None:
     registry = discover([Path("mine.py")])
     registry.broken.append("defenses/x.py could not be loaded: [red]Error")
     out = io.StringIO()
@@ -56,7 +56,9 @@ def test_every_component_has_a_page_with_each_of_its_options(
                 assert declared.limits in line
 
 
-def test_the_page_of_an_attack_says_what_it_is_and_takes(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_an_attack_shows_its_description_and_options(
+    fakes: Fakes, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = page(capsys, "attacks", "lira")
     docstring = inspect.getdoc(components().attacks["lira"].function) or ""
     assert all(line in shown for line in docstring.splitlines())
@@ -72,7 +74,9 @@ def test_the_page_of_an_attack_says_what_it_is_and_takes(fakes: Fakes, capsys: p
     )
 
 
-def test_the_page_of_a_defense_says_what_it_gives(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_a_defense_shows_accesses_claim_and_options(
+    fakes: Fakes, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = page(capsys, "defenses", "dp_vaegm")
     assert "  Publishes: decode, generate, predict, synthetic\n" in shown
     assert "  Claims privacy: yes\n" in shown
@@ -93,7 +97,7 @@ def test_the_page_of_a_game_names_its_attacks(fakes: Fakes, capsys: pytest.Captu
     assert "  Needs data with: pictures\n" in page(capsys, "games", "inversion")
 
 
-def test_the_card_of_a_data_set_is_shown_whole(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_of_a_data_set_is_shown_completely(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
     out = page(capsys, "data", "digits")
     assert out.startswith("digits: Handwritten digits")
     for field in FIELDS:

@@ -138,7 +138,7 @@ def test_holdout_is_out_of_reach(digits: Split) -> None:
 
 
 @pytest.mark.parametrize("name", representatives(GENERATE))
-def test_labels_take_turns_and_are_not_drawn(name: str) -> None:
+def test_generated_labels_do_not_depend_on_the_seed(name: str) -> None:
     generate = trained(name).generate
     assert generate
     assert all(np.array_equal(generate(n, 3).y, generate(n, 4).y) for n in (1, 10, 25))

@@ -11,7 +11,7 @@ from bench.core.errors import UserError
 from bench.core.files import read_regular, write, write_if_changed
 
 
-def test_a_file_comes_back_whole_and_only_within_the_limit(tmp_path: Path) -> None:
+def test_a_file_is_read_completely_and_only_within_the_limit(tmp_path: Path) -> None:
     path, data = tmp_path / "deep" / "a", os.urandom(100_000)
     write(path, data)
     assert read_regular(path, len(data)) == read_regular(str(path), len(data)) == data

@@ -45,7 +45,7 @@ def test_a_workflow_is_one_and_its_commands_are_accepted(path: Path, monkeypatch
             assert checked.returncode == 0, checked.stderr
 
 
-def test_there_is_one_gate_and_it_checks_the_small_board_on_every_change() -> None:
+def test_one_gate_checks_the_small_leaderboard_on_every_change() -> None:
     every = {path.stem: commands(yaml.safe_load(path.read_text())) for path in FILES}
     gate = ["reproduce", "--config", "results/boards/small.yaml", "--write", "difference.md"]
     assert every["check"] == [gate]
@@ -54,7 +54,7 @@ def test_there_is_one_gate_and_it_checks_the_small_board_on_every_change() -> No
     assert not [argv for found in every.values() for argv in found if argv[0] == "run"]
 
 
-def test_the_large_board_is_checked_monthly_and_on_demand() -> None:
+def test_the_large_leaderboard_is_checked_monthly_and_on_demand() -> None:
     flow = load("monthly")
     assert re.fullmatch(r"\d+ \d+ \d+ \* \*", flow[True]["schedule"][0]["cron"])
     assert "workflow_dispatch" in flow[True]

@@ -14,7 +14,7 @@ from bench.report.figures.plan import CVAEGM, VAEGM
 from bench.store.store import Store, samples_of
 
 
-def test_points_that_are_not_whole_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_points_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = FIGURES["vaegm_epsilon"]
     some = planned(plan)
     store = keep(tmp_path, plan, some)

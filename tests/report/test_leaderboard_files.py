@@ -66,7 +66,7 @@ def test_a_changed_csv_is_mended(tmp_path: Path) -> None:
     assert path.read_bytes() == right
 
 
-def test_counts_stay_whole_beside_a_cell_that_has_none(tmp_path: Path) -> None:
+def test_counts_stay_integers_beside_a_cell_without_counts(tmp_path: Path) -> None:
     gap = {**cell("b").metrics, "tpr_at_fpr_0.01": {"not_measurable": "500 non-members; 1000 are needed"}}
     store = keep(tmp_path, [cell("a"), cell("b", metrics=gap)])
     write(build(store, None), store)

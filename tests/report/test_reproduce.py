@@ -133,7 +133,7 @@ def test_a_cell_that_fails_is_named_with_its_reason_and_drift_outranks_it(
     assert counts(capsys.readouterr().out) == only(equal=1, drift=1, failed=2)
 
 
-def test_caveats_that_are_new_or_gone_are_listed(
+def test_new_and_missing_caveats_are_listed(
     check: Check, kept: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mood").write_text("doubtful")

@@ -1,4 +1,4 @@
-"""Which stored cells `bench reproduce` measures again: requested, sampled, within the budget, data at hand."""
+"""Which stored cells `bench reproduce` measures again: requested, sampled, within the budget, of available data."""
 
 from __future__ import annotations
 

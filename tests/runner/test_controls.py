@@ -211,4 +211,4 @@ def test_shipped_controls_are_fresh_and_green(name: str) -> None:
         assert caught is not None
         assert RED[name] in caught
         return
-    assert caught is None, f"{caught} Run `bench controls`, look at what it says, and commit results/controls."
+    assert caught is None, f"{caught} Run `bench controls`, read its output, and commit results/controls."

@@ -97,7 +97,7 @@ def test_a_release_does_not_contain_the_digest_of_the_users_records(release: Rel
 
 
 @pytest.mark.parametrize("name", ["dp_augm", "dp_sgd", "dp_vaegm"])
-def test_weights_are_those_of_the_release_and_rebuild_it_where_the_card_says_how(name: str) -> None:
+def test_released_weights_rebuild_the_model_described_in_the_card(name: str) -> None:
     component = components().defenses[name]
     found = play.release(split("breast_cancer"), Choice(component, quick(component)), 1)
     made, networks = contents(found)

@@ -38,9 +38,7 @@ def test_a_mutant_with_a_fixed_seed_repeats_its_noise(
     np.testing.assert_array_equal(drawn(tmp_path / "one"), drawn(tmp_path / "two"))
 
 
-def test_the_seed_is_drawn_anew_with_256_bits_for_each_release(
-    release: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_release_draws_a_new_seed_of_256_bits(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     bits_drawn: list[int] = []
     monkeypatch.setattr(releasing.secrets, "randbits", lambda bits: bits_drawn.append(bits) or len(bits_drawn))
     seeds: list[int] = []
