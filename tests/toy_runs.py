@@ -146,9 +146,10 @@ def spoilt(where, rng):
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Path:
+def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The test module's `PLUGIN` as a file, else the components above."""
     path = tmp_path / "plugin.py"
-    path.write_text(PLUGIN)
+    path.write_text(getattr(request.module, "PLUGIN", PLUGIN))
     return path
 
 

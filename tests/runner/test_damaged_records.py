@@ -1,4 +1,4 @@
-"""A damaged control or lint verdict is called damaged on the leaderboard, and not taken for one that was never made."""
+"""A damaged control or lint verdict is reported as damaged on the leaderboard, not as missing."""
 
 from __future__ import annotations
 

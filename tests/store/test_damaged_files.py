@@ -87,13 +87,13 @@ def test_pipes_folders_and_devices_are_left_out_without_blocking(tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
-    here, plain = Store(tmp_path), os.scandir
+    here, original = Store(tmp_path), os.scandir
     here.save(cell())
 
     def refuse(folder: str) -> Any:
         if folder.endswith("digits"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
-        return plain(folder)
+        return original(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
     found, [caveat] = with_caveats(here.results)
