@@ -30,7 +30,7 @@ QUARTERS = (0, 2, 1, 3)
 The first round is trained jointly, then three times as many shadows as are trained already, and so on (see `stacks`): a
 request for 1, 4, 16, ... rounds finds its shadows in the cache of a request for more.
 """
-MEMORY, COPIES = 1 << 30, 20  # bytes of what shadows that train jointly are trained on, in copies of their records
+MEMORY, COPIES = 1 << 30, 40  # bytes of what shadows that train jointly are trained on, in copies of their records
 
 Statistic = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 """From probabilities (n, classes) and true labels (n,) to one number per record (n,)."""
@@ -102,7 +102,7 @@ def stacks(count: int, bytes_each: int) -> list[range]:
     """Which of `count` shadows are trained jointly, in whole rounds; bytes_each: of the records of one.
 
     A defense may make more of its records, and that is what it holds in memory until a stack is trained: the classifier
-    of a generator sees 20 samples for each. Nothing but public sizes decides, so that every machine trains the same.
+    of a generator sees some 40 samples for each. Public sizes alone decide, so every machine trains the same stacks.
     """
     most = max(1, MEMORY // (COPIES * max(1, bytes_each) * len(QUARTERS))) * len(QUARTERS)
     found: list[range] = []

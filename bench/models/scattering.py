@@ -64,8 +64,8 @@ def scattered(examples: Examples) -> Examples:
 class FeatureCache:
     """Pictures (n, *shape) to their features (n, *scattered_shape), of which `limit` bytes, used last, are kept.
 
-    They are kept by content: shadows share most of their records, and every attack asks about the same ones. Pictures are scattered in full
-    pieces, so that the features of one are the same bits in any company, and whatever is kept.
+    They are kept by content: shadows share most of their records, and every attack asks about the same ones. Pictures
+    are scattered in full pieces, so that the features of one are the same bits in any company, whatever is kept.
     """
 
     def __init__(self, limit: int) -> None:
