@@ -16,7 +16,7 @@ from bench.lint import linter, verdicts
 from bench.runner.registry import discover
 from bench.runner.request import Grid, Request
 from bench.runner.selection import choose_all
-from bench.store.freshness import sources
+from bench.store import freshness
 from bench.store.records import LintFinding, LintVerdict, place_of_label
 from bench.store.store import Store
 
@@ -86,9 +86,13 @@ def test_an_edited_defense_is_linted_anew(
     assert linted == anew
 
 
-def test_what_decides_a_verdict_counts_for_its_digest() -> None:
+def test_what_decides_a_verdict_counts_for_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[frozenset[Path]] = []
+    monkeypatch.setattr(freshness, "code_digest", lambda roots, also=(): taken.append(reached(roots, also)) or "")
     defense = components().defenses["dp_sgd"]
-    files = reached((BENCH / "lint" / "probe_data.py", *sources((defense,))), ("lint",))
+    freshness.verdict_digest(Choice(defense), [components().data["digits"]])
+    [files] = taken
+    assert defense.source in files
     counted = {path.relative_to(BENCH).as_posix() for path in files if path.is_relative_to(BENCH)}
     assert {"dp/optimizer.py", "dp/accounting.py", "lint/probe_data.py", "lint/short_options.py"} <= counted
     assert {f"lint/{path.name}" for path in (BENCH / "lint").glob("[a-z]*_*.py")} <= counted
