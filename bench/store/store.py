@@ -41,13 +41,13 @@ from bench.store.records import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AUDITS", "CODE", "CONTROLS", "PROBES", "SCORES", "Key", "Store", "samples_of", "uncollected"]
+__all__ = ["AUDITS", "CODE", "CONTROLS", "DAY", "PROBES", "SCORES", "Key", "Store", "samples_of", "uncollected"]
 
 R = TypeVar("R", bound=Record)
 L = TypeVar("L", ControlResult, LintVerdict)
 Key = tuple[str, str, str, int]  # data, defense, attack, seed: the labels of a cell
 _NO_CELLS = frozenset({CONTROLS, PROBES, SCORES, AUDITS, CODE})
-_DAY = 86_400.0
+DAY = 86_400.0  # seconds after which what a writer left behind is nobody's
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Store:
                 probe.unlink(missing_ok=True)
         for path in self.root.rglob("*.tmp"):
             with suppress(OSError):  # another process may have been quicker
-                if re.fullmatch(r"[0-9a-f]{16}\.tmp", path.name) and time.time() - path.stat().st_mtime > _DAY:
+                if re.fullmatch(r"[0-9a-f]{16}\.tmp", path.name) and time.time() - path.stat().st_mtime > DAY:
                     path.unlink()
 
     @property

@@ -34,6 +34,13 @@ def test_clopper_pearson_covers_exactly(n: int, rate: float) -> None:
         assert (chance[(low <= rate) & (rate <= high)].sum() >= 0.95) == enough
 
 
+def test_students_quantiles_are_those_of_scipy_to_the_bit() -> None:
+    from scipy import special
+
+    degrees = range(1, len(intervals.STUDENT) + 4)
+    assert [intervals.student(k) for k in degrees] == [special.stdtrit(k, 1 - intervals.TAIL) for k in degrees]
+
+
 def test_over_seeds_takes_the_wider_interval() -> None:
     assert intervals.over_seeds([0.6], [0.1]) == pytest.approx({"value": 0.6, "low": 0.404, "high": 0.796}, abs=1e-4)
     within = intervals.over_seeds([0.6, 0.6, 0.6], [0.1, 0.1, 0.1])

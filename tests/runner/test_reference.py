@@ -12,6 +12,7 @@ from quick_components import PLUGIN
 from bench.cli.main import main
 from bench.core.component import Choice, Component, defense, missing
 from bench.core.release import GIVEN
+from bench.report.leaderboard import UNDEFENDED
 from bench.runner.cell import playable
 from bench.runner.reference import reference_of, with_references
 from bench.runner.registry import Registry
@@ -19,7 +20,6 @@ from bench.runner.request import Grid
 from bench.runner.selection import choose_all
 from bench.store.store import Store
 
-UNDEFENDED = {"none", "federated"}
 # A defense, and a reference of it that is declared in the same file: it publishes `generate`, which `none` does not.
 GENERATORS = """
 from bench import Release, accounting, defense
