@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import fakes  # noqa: F401 - a fixture
+from toy_runs import plugin, run, trainings  # noqa: F401 - fixtures
 
 from bench.conformance.short_runs import small_data as split
 from bench.core.dataset import Split

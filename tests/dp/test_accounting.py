@@ -55,7 +55,7 @@ def test_published_epsilon_of_the_mnist_tutorial() -> None:
     rate, sigma, steps, delta = 250 / 60_000, 1.3, 3600, 1e-5
     published = min(rdp + math.log(1 / delta) / (order - 1) for order, rdp in renyi(rate, sigma, steps))
     assert published == pytest.approx(1.18, abs=0.005)
-    # The same divergences by the tighter conversion of today (Canonne, Kamath and Steinke 2020, proposition 12).
+    # The same divergences by a tighter conversion (Canonne, Kamath and Steinke 2020, proposition 12).
     tighter = min(
         rdp + math.log1p(-1 / order) - math.log(delta * order) / (order - 1) for order, rdp in renyi(rate, sigma, steps)
     )
@@ -88,18 +88,18 @@ def test_epsilon_is_monotone(accountant: str) -> None:
         assert all(a < b for a, b in itertools.pairwise(values)), values
 
 
-def test_no_access_costs_nothing_and_no_noise_everything() -> None:
+def test_no_access_has_epsilon_zero_and_no_noise_infinite_epsilon() -> None:
     for accountant in ("pld", "rdp"):
         assert epsilon(accounting.no_access(), 1e-5, accountant) == 0
         assert epsilon(accounting.no_privacy(), 1e-5, accountant) == math.inf
         assert epsilon(training_event(0.5, 0.0, 10), 1e-5, accountant) == math.inf
 
 
-# --- the noise for a target ---
+# --- noise for a target epsilon ---
 
 
 @pytest.mark.parametrize("target", [0.01, 0.1, 1.0, 8.0])
-def test_noise_hits_the_target_from_below(target: float) -> None:
+def test_noise_reaches_the_target_epsilon_from_below(target: float) -> None:
     sigma = noise_multiplier(target, 1e-5, 0.2, 60)
     dp_event = epsilon(training_event(0.2, sigma, 60), 1e-5)
     assert 0.99 * target <= dp_event <= target
@@ -115,7 +115,7 @@ def test_a_target_that_is_not_positive_is_refused(target: float) -> None:
         noise_multiplier(target, 1e-5, 0.2, 60)
 
 
-def test_a_target_that_cannot_be_computed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_cannot_be_computed_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*args: object) -> float:
         raise ValueError("deltas are not in non-increasing order")
 
@@ -124,7 +124,7 @@ def test_a_target_that_cannot_be_computed_is_one_sentence(monkeypatch: pytest.Mo
         noise_multiplier(3000.0, 1e-5, 0.2, 60)
 
 
-# --- the rules ---
+# --- delta and composition ---
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_target_that_cannot_be_computed_is_one_sentence(monkeypatch: pytest.Mo
     ],
 )
 def test_delta_rule(n: int, delta: float) -> None:
-    assert delta_for(n) == delta  # to the bit: it is printed and digested
+    assert delta_for(n) == delta  # exactly: it is printed and enters a digest
     assert n * delta_for(n) <= 1 + 1e-12
 
 
@@ -154,7 +154,7 @@ def test_disjoint_parts_compose_in_parallel() -> None:
     assert parallel([event] * 3, [part(0, 3), part(1), part()]) == event
 
 
-def test_parts_that_share_a_record_compose_one_after_the_other() -> None:
+def test_parts_that_share_a_record_compose_sequentially() -> None:
     event = training_event(0.5, 3.0, 100)
     both = parallel([event, event], [part(0, 1), part(1, 2)])
     twice = epsilon(training_event(0.5, 3.0, 200), 1e-5)
@@ -163,13 +163,13 @@ def test_parts_that_share_a_record_compose_one_after_the_other() -> None:
     assert describe(both) == "2 times (Poisson, rate 0.5, 100 steps, noise multiplier 3)"
 
 
-def test_unlike_events_compose_one_after_the_other() -> None:
+def test_different_events_compose_sequentially() -> None:
     events = [training_event(0.5, 3.0, 100), training_event(0.5, 4.0, 100)]
     both = parallel(events, [part(0), part(1)])
     assert epsilon(both, 1e-5) > max(epsilon(event, 1e-5) for event in events)
 
 
-def test_a_part_that_holds_a_record_twice_is_refused() -> None:
+def test_a_part_with_a_duplicate_record_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         parallel([training_event(0.5, 3.0, 100)], [part(4, 4)])
 
@@ -183,10 +183,10 @@ def test_describe() -> None:
     assert describe(dp.GaussianDpEvent(1.0)) == "GaussianDpEvent"
 
 
-# --- the cross-check ---
+# --- claims ---
 
 
-def test_claim_holds_both_accountants_and_the_delta() -> None:
+def test_a_claim_states_both_accountants_and_the_delta() -> None:
     event = training_event(0.5, 3.0, 100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -201,8 +201,8 @@ def test_claim_holds_both_accountants_and_the_delta() -> None:
     }
 
 
-def test_a_private_choice_of_options_costs_what_papernot_and_steinke_say() -> None:
-    """Geometric number of runs, mean m: 3 times a pure guarantee at most; by Renyi, their theorem 2, order by order."""
+def test_the_epsilon_of_private_selection_matches_papernot_and_steinke() -> None:
+    """Geometric number of runs with mean m: their theorem 2 (Renyi), order by order."""
     event, delta, m = training_event(0.01, 1.1, 1000), 1e-5, accounting.SELECTED
     orders = np.concatenate([np.arange(1.1, 11, 0.1), np.arange(11, 64)])
     rdp = rdp_of(event, orders)
@@ -227,7 +227,9 @@ def rdp_of(event: Any, orders: Any) -> Any:
     return accountant._rdp
 
 
-def test_claim_doubts_where_the_looser_accountant_promises_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_has_a_caveat_if_rdp_gives_the_smaller_epsilon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     values = {"pld": 2.0, "rdp": 1.5}
     monkeypatch.setattr(accounting, "epsilon", lambda event, delta, accountant="pld": values[accountant])
     with pytest.warns(Caveat, match="looser RDP"):
@@ -235,7 +237,7 @@ def test_claim_doubts_where_the_looser_accountant_promises_more(monkeypatch: pyt
     assert found["epsilon"] == 2.0
 
 
-def test_hardly_any_noise_is_accounted_in_little_memory() -> None:
-    """On a grid of 1e-4 this event asks for tens of GiB."""
+def test_very_little_noise_is_accounted_in_little_memory() -> None:
+    """On a grid of 1e-4 this event would require tens of GiB."""
     found = accounting.claim(accounting.training_event(1.0, 1e-3, 1), 1000)
     assert 5e5 < found["epsilon"] < 6e5

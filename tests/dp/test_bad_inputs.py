@@ -1,4 +1,4 @@
-"""Records and networks that break training are survived or refused."""
+"""Training stays finite on extreme records, and refuses networks that would break the clip."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_weights_stay_finite(engine: str, optimizer: str) -> None:
 
 
 @pytest.mark.parametrize(("rate", "n"), [(1e-12, 20), (0.5, 0)])
-def test_empty_batches_and_empty_parts(rate: float, n: int) -> None:
+def test_empty_batches_and_empty_data_sets_train(rate: float, n: int) -> None:
     [fit] = train(recipe(rate=rate), [examples(n)], [1])
     assert np.isfinite(flat(fit)).all()
     assert fit.steps == 4
@@ -36,8 +36,8 @@ def test_plain_training_that_diverges_is_an_error() -> None:
 
 
 @dataclass(frozen=True)
-class Convolved(Classifier):
-    """A small network of the kind that ghost clipping does not know."""
+class DepthwiseClassifier(Classifier):
+    """A small network with a layer that ghost clipping does not support."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         from tensorflow import keras
@@ -47,8 +47,8 @@ class Convolved(Classifier):
 
 
 @dataclass(frozen=True)
-class Bent(Classifier):
-    """A classifier with one more layer, by name."""
+class ExtraLayer(Classifier):
+    """A classifier with one more layer, or a reduced loss, as `extra` names."""
 
     extra: str = ""
 
@@ -86,21 +86,21 @@ class Bent(Classifier):
     ],
 )
 def test_networks_that_break_the_clip_are_refused(extra: str, why: str, engine: str) -> None:
-    made = recipe(Bent((6,), 3, extra=extra), engine=engine)
+    made = recipe(ExtraLayer((6,), 3, extra=extra), engine=engine)
     with pytest.raises(ValueError, match=why):
         train(made, [examples()], [1])
 
 
-def test_what_one_pass_does_not_know_trains_with_the_reference() -> None:
-    net, part = Convolved((3, 3, 1), 3), examples(shape=(3, 3, 1))
+def test_layers_unsupported_by_ghost_clipping_train_with_the_vectorized_engine() -> None:
+    net, part = DepthwiseClassifier((3, 3, 1), 3), examples(shape=(3, 3, 1))
     with pytest.raises(ValueError, match=r"'convolution'.*engine=vectorized"):
         train(recipe(net), [part], [1])
     with pytest.raises(ValueError, match=r"'again' is used twice.*engine=vectorized"):
-        train(recipe(Bent((6,), 3, extra="twice")), [examples()], [1])
+        train(recipe(ExtraLayer((6,), 3, extra="twice")), [examples()], [1])
     plain = one(recipe(net, privacy=None), part)
     made = recipe(net, engine="vectorized", privacy=HUGE_CLIP)
     np.testing.assert_allclose(one(made, part), plain, rtol=0, atol=1e-5)
-    twice = Bent((6,), 3, extra="twice")
+    twice = ExtraLayer((6,), 3, extra="twice")
     np.testing.assert_allclose(
         one(replace(made, net=twice), examples()), one(recipe(twice, privacy=None), examples()), rtol=0, atol=1e-5
     )

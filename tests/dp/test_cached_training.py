@@ -1,4 +1,4 @@
-"""Calls train jointly what each would train alone; what was trained is found in the cache."""
+"""Joint training gives what each call trains alone, and a stored training is loaded instead of repeated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bench.store.store import Store
 
 
 def procedure(k: int) -> Any:
-    """Two trainings in a row, as of a defense: the second on what came out of the first."""
+    """Two trainings, as in a defense: the second is trained on the embeddings of the first."""
     part = examples(20 + k, k)
     [first] = train(recipe(Autoencoder((6,), (5,), 3), learning_rate=0.01), [part], [100 + k], "first")
     encoder, _ = networks.halves(Autoencoder((6,), (5,), 3), first.weights)
@@ -35,7 +35,7 @@ def procedure(k: int) -> Any:
     return k, first, second
 
 
-def test_calls_together_give_what_each_gives_alone_in_a_training_a_stage(calls: list[Any]) -> None:
+def test_calls_train_jointly_what_each_trains_alone_in_one_training_per_stage(calls: list[Any]) -> None:
     found = train_jointly([lambda k=k: procedure(k) for k in range(4)])
     assert [(len(arguments[1]), arguments[3]) for arguments in calls] == [(4, "first"), (4, "second")]
     for k, (name, *fits) in enumerate(found):
@@ -46,7 +46,7 @@ def test_calls_together_give_what_each_gives_alone_in_a_training_a_stage(calls: 
     assert train_jointly([]) == []
 
 
-def test_calls_of_other_shapes_and_lengths_go_side_by_side(calls: list[Any]) -> None:
+def test_calls_with_different_networks_and_numbers_of_trainings_run_jointly(calls: list[Any]) -> None:
     def short() -> str:
         return "nothing to train"
 
@@ -59,7 +59,7 @@ def test_calls_of_other_shapes_and_lengths_go_side_by_side(calls: list[Any]) -> 
     np.testing.assert_allclose(flat(found[2]), flat(other()), rtol=0, atol=1e-6)
 
 
-def test_a_call_that_fails_ends_all_and_leaves_no_thread() -> None:
+def test_a_call_that_fails_ends_all_calls_and_leaves_no_thread() -> None:
     reached = []
 
     def fails() -> None:
@@ -80,19 +80,19 @@ def test_a_call_that_fails_ends_all_and_leaves_no_thread() -> None:
             train_jointly(order)
     assert reached == []
     assert threading.active_count() == before
-    with pytest.raises(ValueError, match="a different seed"):  # noise of one model would be that of another
+    with pytest.raises(ValueError, match="a different seed"):  # two models would share their noise
         train_jointly([lambda: train(recipe(), [examples()], [1])] * 2)
     assert threading.active_count() == before
 
 
-def test_calls_together_are_remembered(store: Store, calls: list[Any]) -> None:
+def test_joint_trainings_are_cached(store: Store, calls: list[Any]) -> None:
     for _ in range(2):
         train_jointly([lambda k=k: procedure(k) for k in range(2)])
     assert len(calls) == 2
 
 
-def test_calls_of_calls_train_as_one_too(calls: list[Any]) -> None:
-    """Say the seeds of a control, each of which plays an attack that trains shadow models."""
+def test_nested_joint_calls_run_as_one_training(calls: list[Any]) -> None:
+    """For example, the seeds of a control each run an attack that trains shadow models."""
 
     def outer(k: int) -> Any:
         return train_jointly([lambda j=j: train(recipe(), [examples(9, j)], [j])[0] for j in (2 * k, 2 * k + 1)])
@@ -114,7 +114,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every real training from here on."""
+    """The arguments of every training that runs after this fixture."""
     seen: list[Any] = []
     real = engine.fit
 
@@ -126,7 +126,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_what_was_trained_is_not_trained_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_training_is_not_repeated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [examples(), examples(7, 1)]
     first = train(recipe(), parts, [1, 2])
     monkeypatch.setattr(engine, "fit", None)
@@ -137,20 +137,20 @@ def test_what_was_trained_is_not_trained_again(store: Store, monkeypatch: pytest
         train(recipe(), parts, [1, 2])
 
 
-def test_fits_are_counted_once_each_with_what_they_cost_and_what_was_recalled(store: Store) -> None:
-    def ask() -> Any:
+def test_fits_are_recorded_once_each_with_their_seconds_and_the_seconds_cached(store: Store) -> None:
+    def run() -> Any:
         return train_jointly([lambda k=k: procedure(k) for k in range(2)])
 
     with training.recording_trainings() as first:
-        [_, fit, _], _ = ask()
-        ask()  # found by now, but made within the block
+        [_, fit, _], _ = run()
+        run()  # loaded from the cache, but trained within the block
     assert len(first.seconds) == 2
     assert fit.seconds in first.seconds.values()
     assert first.seconds_cached == 0
     assert all(map(store.weights.has, first.seconds))
     with training.recording_trainings() as again:
-        ask()
-        ask()
+        run()
+        run()
     assert again.seconds == first.seconds
     assert again.seconds_cached == pytest.approx(sum(first.seconds.values()))
     with training.recording_trainings() as none:
@@ -159,16 +159,16 @@ def test_fits_are_counted_once_each_with_what_they_cost_and_what_was_recalled(st
     assert not store.weights.has("0" * 32)
 
 
-def test_fits_within_the_threads_of_calls_are_counted_too(store: Store) -> None:
-    def ask(k: int) -> Any:
+def test_fits_in_the_threads_of_calls_are_recorded(store: Store) -> None:
+    def fit(k: int) -> Any:
         made = {"seconds": np.float64(k + 1)}
         return training.cached((k,), recipe().net, lambda: made)
 
-    for recalled in (0.0, 6.0):
+    for cached in (0.0, 6.0):
         with training.recording_trainings() as fits:
-            train_jointly([lambda k=k: ask(k) for k in range(3)])
+            train_jointly([lambda k=k: fit(k) for k in range(3)])
         assert sorted(fits.seconds.values()) == [1, 2, 3]
-        assert fits.seconds_cached == recalled
+        assert fits.seconds_cached == cached
 
 
 def test_any_change_trains_again(store: Store, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,14 +189,14 @@ def test_any_change_trains_again(store: Store, calls: list[Any], monkeypatch: py
 
 
 @dataclass(frozen=True)
-class Elsewhere(Classifier):
-    """A network whose code lies outside of the benchmark."""
+class ExternalNetwork(Classifier):
+    """A network whose code is outside of the benchmark."""
 
 
-def test_the_code_of_a_network_from_elsewhere_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_an_external_network_is_part_of_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     roots: list[Path] = []
     monkeypatch.setattr(training, "code_digest", lambda files: roots.extend(files) or "same")
-    training.training_code(Elsewhere((6,), 3))
+    training.training_code(ExternalNetwork((6,), 3))
     assert Path(__file__) in roots
     names = {path.name for path in reached(path for path in roots if path != Path(__file__))}
     assert names >= {
@@ -213,7 +213,7 @@ def test_nothing_is_pickled(store: Store) -> None:
         assert {found[name].dtype.kind for name in found.files} <= set("fi")
 
 
-def test_steps_that_ran_are_steps_that_are_accounted(store: Store) -> None:
+def test_a_stored_number_of_steps_other_than_the_accounted_one_is_refused(store: Store) -> None:
     made = recipe(steps=7)
     [fit] = train(made, [examples()], [1])
     assert fit.steps == 7
@@ -227,7 +227,9 @@ def test_steps_that_ran_are_steps_that_are_accounted(store: Store) -> None:
             train(made, [examples()], [1])
 
 
-def test_a_killed_run_loses_one_fit(store: Store, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_loses_only_the_running_fit(
+    store: Store, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run() -> list[Any]:
         return [train(recipe(SMALL_VAE), [examples(seed=k)], [k])[0] for k in range(3)]
 
@@ -252,7 +254,7 @@ def test_a_killed_run_loses_one_fit(store: Store, calls: list[Any], monkeypatch:
         assert (a.steps, a.dp_event) == (b.steps, b.dp_event)
 
 
-def test_a_damaged_memory_trains_again(store: Store, calls: list[Any]) -> None:
+def test_a_damaged_or_deleted_cache_trains_again(store: Store, calls: list[Any]) -> None:
     first = one(recipe(), examples())
     [path] = store.root.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:100])
@@ -262,10 +264,10 @@ def test_a_damaged_memory_trains_again(store: Store, calls: list[Any]) -> None:
     assert len(calls) == 3
 
 
-def test_progress_is_told_to_the_end() -> None:
-    heard: list[tuple[str, int, int]] = []
-    with caching(None, lambda *said: heard.append(said)):
+def test_progress_is_reported_up_to_the_last_step() -> None:
+    reports: list[tuple[str, int, int]] = []
+    with caching(None, lambda *report: reports.append(report)):
         [fit] = train(recipe(steps=43), [examples()], [1], "some net")
     assert fit.steps == 43
-    assert heard[-1] == ("some net", 43, 43)
-    assert [done for _, done, _ in heard] == sorted({done for _, done, _ in heard})
+    assert reports[-1] == ("some net", 43, 43)
+    assert [done for _, done, _ in reports] == sorted({done for _, done, _ in reports})

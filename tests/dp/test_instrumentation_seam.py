@@ -1,4 +1,4 @@
-"""Whoever observes the mechanisms is consulted on every use, and only within the block."""
+"""An observer is called on every use of a mechanism, and only within its block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.models.federated.server import Policy, Server
 
 
 class Recorder:
-    """Keeps what it is handed; doubles what the mechanism returns and skips the averages of servers."""
+    """Records the values it receives, doubles the output of the mechanism and skips the averages of servers."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -52,7 +52,7 @@ def test_the_mechanism_is_observed_however_it_was_imported(recorder: Recorder) -
     assert len(recorder.values) == 2
 
 
-def test_it_is_observed_in_threads_that_a_defense_starts(recorder: Recorder) -> None:
+def test_the_mechanism_is_observed_in_threads_that_a_defense_starts(recorder: Recorder) -> None:
     with observing(recorder):
         thread = threading.Thread(target=use)
         thread.start()
@@ -70,7 +70,7 @@ def test_the_round_of_a_server_is_observed(recorder: Recorder) -> None:
     assert server.parameters[0].all()
 
 
-def test_one_observes_at_a_time_and_nobody_after_an_error(recorder: Recorder) -> None:
+def test_a_second_observer_is_refused_and_an_error_ends_the_observation(recorder: Recorder) -> None:
     def fail() -> None:
         with observing(recorder):
             with pytest.raises(RuntimeError, match="another observer"), observing(Recorder()):

@@ -1,4 +1,4 @@
-"""A training that is over leaves nothing behind: its program is garbage like any other object."""
+"""A finished training leaves no traced program and no captured records in memory."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ CLASSIFIER = Classifier((6,), 2, (4,), "tanh")
 
 
 def programs() -> int:
-    """How many there are, after all garbage was collected."""
+    """The number of traced programs after garbage collection."""
     gc.collect()
     graph = tensorflow().__internal__.FuncGraph
     return sum(isinstance(one, graph) for one in gc.get_objects())
 
 
 def left_behind(run: Any) -> int:
-    """How many programs more there are after another two calls of `run(seed)`."""
-    run(0)  # what is made once is made
+    """By how many programs two more calls of `run(seed)` raise their number."""
+    run(0)  # creates the programs that every later call reuses
     before = programs()
     run(1)
     run(2)
@@ -45,11 +45,11 @@ def training(privacy: Privacy | None, net: Net = CLASSIFIER, **changes: Any) -> 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("privacy", [None, Privacy(1.0, 1.0)], ids=["plain", "dp"])
-def test_a_training_that_is_over_leaves_no_program(privacy: Privacy | None, optimizer: str) -> None:
+def test_a_finished_training_leaves_no_program(privacy: Privacy | None, optimizer: str) -> None:
     assert left_behind(training(privacy, optimizer=optimizer)) <= 0
 
 
-def test_nor_does_one_with_unclipped_layers_averages_and_batches_in_pieces() -> None:
+def test_unclipped_layers_averages_and_physical_batches_leave_no_program() -> None:
     assert left_behind(training(Privacy(1.0, 1.0), GAN((6,), (5,), 2), ema=0.5, physical_batch=4)) <= 0
 
 
@@ -64,12 +64,12 @@ def search(seed: int) -> None:
     )
 
 
-def test_nor_does_a_search() -> None:
+def test_a_search_leaves_no_program() -> None:
     assert left_behind(search) <= 0
 
 
-def test_a_sum_over_replicas_would_keep_every_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mutant: Keras' default. Where this fails, TensorFlow no longer keeps them, and the flag can go."""
+def test_a_sum_over_replicas_would_leave_every_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant: Keras' default. If this fails, TensorFlow frees the programs and the flag is no longer needed."""
 
     def summed(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -78,8 +78,8 @@ def test_a_sum_over_replicas_would_keep_every_program(monkeypatch: pytest.Monkey
     assert left_behind(training(None)) > 0
 
 
-def test_records_are_let_go_of_when_a_training_ends() -> None:
-    """TensorFlow can keep a program: captured records would pile up, a copy per training."""
+def test_records_are_freed_when_a_training_ends() -> None:
+    """If TensorFlow keeps a program, records captured in it would accumulate with every training."""
     tf, part = tensorflow(), examples(37)
     for privacy in (None, Privacy(0.5, 1.0)):
         train(recipe(privacy=privacy), [part], [1])

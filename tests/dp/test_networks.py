@@ -1,4 +1,4 @@
-"""Recipes, classifiers and the parts of networks."""
+"""Recipes with a target epsilon, classifiers, and the encoder and decoder of autoencoders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.dp.train import train
 from bench.models.classifier import batch_rate, classify, standard, uniform
 
 
-def test_private_training() -> None:
+def test_private_training_reaches_its_target_epsilon() -> None:
     made = private_training(2.0, 1000, 0.5, 30, 0.7)
     assert made is not None
     assert made.l2_norm_clip == 0.7
@@ -34,10 +34,10 @@ def test_the_classifier_learns_and_predicts_probabilities() -> None:
     y = rng.integers(0, 3, 90)
     part = Examples((np.eye(3)[y] + 0.1 * rng.random((90, 3))) / 1.1, y, 3)
     found = classify(part, 1, standard(part, hidden=(8,), steps=60, learning_rate=0.05))
-    chances = found.predict(part.x)
-    assert chances.shape == (90, 3)
-    np.testing.assert_allclose(chances.sum(1), 1, atol=1e-5)
-    assert (chances.argmax(1) == y).mean() > 0.95
+    probabilities = found.predict(part.x)
+    assert probabilities.shape == (90, 3)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert (probabilities.argmax(1) == y).mean() > 0.95
     assert accounting.describe(found.fit.dp_event) == "none"
     private = classify(part, 1, replace(standard(part, hidden=(8,), steps=3), privacy=Privacy(1.0, 2.0)))
     assert accounting.describe(private.fit.dp_event) == "Poisson, rate 1, 3 steps, noise multiplier 2"
@@ -45,7 +45,7 @@ def test_the_classifier_learns_and_predicts_probabilities() -> None:
     assert [batch_rate(n, 50) for n in (0, 10, 200)] == [1, 1, 0.25]
 
 
-def test_halves_are_the_whole() -> None:
+def test_encoder_and_decoder_compose_to_the_autoencoder() -> None:
     part = examples()
     [fit] = train(recipe(Autoencoder((6,), (5,), 3)), [part], [1])
     encoder, decoder = networks.halves(Autoencoder((6,), (5,), 3), fit.weights)

@@ -1,4 +1,4 @@
-"""A step is clipped, summed and divided as accounted, and options of the optimizer do what they say."""
+"""A step is clipped, summed and divided as accounted, and the options of the optimizer work as documented."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_divisor_is_not_the_size_of_the_batch() -> None:
     doubled = Examples(np.concatenate([few.x, few.x]), np.concatenate([few.y, few.y]), 3)
     base = update(few)
     assert np.linalg.norm(base) > 0.05
-    np.testing.assert_allclose(update(doubled), 2 * base, atol=1e-6)  # a mean would give the same twice
+    np.testing.assert_allclose(update(doubled), 2 * base, atol=1e-6)  # a mean would give the same update for both
     np.testing.assert_allclose(update(few, batch_size=20.0), base / 2, atol=1e-6)
 
 
@@ -84,8 +84,8 @@ def test_the_engines_agree_with_noise() -> None:
 
 
 @pytest.mark.parametrize("privacy", [None, Privacy(1e3, 1e-6)], ids=["plain", "dp"])
-def test_the_divergence_from_the_prior_is_alive(privacy: Privacy | None) -> None:
-    """The log variance's weights must feel the weight of the KL; given by add_loss it would have no gradient here."""
+def test_the_kl_divergence_has_a_gradient(privacy: Privacy | None) -> None:
+    """The weights of the log variance depend on the KL weight; a KL divergence from add_loss would have no gradient."""
     ends = []
     for weight in (0.0, 100.0):
         made = recipe(replace(SMALL_VAE, kl_weight=weight), steps=1, rate=1.0, privacy=privacy, learning_rate=0.01)
@@ -94,7 +94,7 @@ def test_the_divergence_from_the_prior_is_alive(privacy: Privacy | None) -> None
     assert np.abs(ends[0] - ends[1]).max() > 0.01
 
 
-def test_the_divergence_is_the_closed_form() -> None:
+def test_the_kl_divergence_matches_its_closed_form() -> None:
     tf = tensorflow()
     x = tf.zeros((2, 6))
     code = tf.constant([[0.0, 0.0, 0.0, 0.0], [1.0, -2.0, 0.5, -1.0]])
@@ -105,17 +105,17 @@ def test_the_divergence_is_the_closed_form() -> None:
 
 @pytest.mark.parametrize("net", [CLASSIFIER, SMALL_VAE, GAN((6,), (5,), 2)], ids=["classifier", "vae", "gan"])
 @pytest.mark.parametrize("how", ["onepass", "vectorized", None], ids=["onepass", "vectorized", "plain"])
-def test_a_lot_in_pieces_is_the_lot(net: Any, how: str | None) -> None:
-    """Each piece clipped, the sum noised once: with noise a step, pieces could not agree with the whole."""
+def test_a_poisson_batch_in_pieces_gives_the_same_weights(net: Any, how: str | None) -> None:
+    """The sum of all pieces is noised once: with noise for each piece the weights would differ."""
     parts, seeds = [examples(40), examples(12, 1)], [1, 2]
     made = recipe(net, engine=how or "onepass", privacy=Privacy(0.5, 1.0) if how else None, rate=0.6)
     whole = train(made, parts, seeds)
-    for piece in (1, 7, 16):  # rows of both models together: up to 36 pieces, and a last one that is not full
+    for piece in (1, 7, 16):  # rows of both models: up to 36 pieces, the last one not full
         for a, b in zip(whole, train(replace(made, physical_batch=piece), parts, seeds), strict=True):
             np.testing.assert_allclose(flat(a), flat(b), rtol=0, atol=2e-6)
 
 
-def test_networks_are_clipped_apart_where_that_is_asked_for() -> None:
+def test_networks_are_clipped_separately_if_requested() -> None:
     ae = Autoencoder((6,), (5,), 3)
     ends = {}
     for apart in (False, True):
@@ -131,8 +131,8 @@ def test_networks_are_clipped_apart_where_that_is_asked_for() -> None:
     np.testing.assert_allclose(one(both, examples(20)), one(made, examples(20)), rtol=0, atol=1e-6)
 
 
-def test_the_average_of_the_weights_is_the_average_of_the_weights() -> None:
-    """Against the recursion by hand, over the weights after each of the steps."""
+def test_the_moving_average_of_the_weights_follows_its_recursion() -> None:
+    """Computes the recursion from the weights after each step."""
     part = examples()
     made = recipe(steps=6)
     averaged = None
@@ -145,11 +145,11 @@ def test_the_average_of_the_weights_is_the_average_of_the_weights() -> None:
     assert np.abs(one(made, part) - averaged).max() > 1e-3
 
 
-def test_schedules_end_at_nothing() -> None:
+def test_learning_rate_schedules_decay() -> None:
     part = examples()
 
     def moved(steps: int, schedule: str) -> float:
-        """How far the last step of four moves the weights, all records in every batch and no noise."""
+        """The distance of the weights from the start, with all records in every batch and no noise."""
         made = recipe(steps=steps, rate=1.0, schedule=schedule, privacy=None)
         return float(np.linalg.norm(one(made, part) - start()))
 
@@ -170,21 +170,21 @@ def test_momentum_is_that_of_the_optimizer(optimizer: str, usual: float) -> None
     assert np.abs(one(made, part) - one(replace(made, momentum=0.5), part)).max() > 1e-4
 
 
-def test_each_model_has_its_own_rate_divisor_clip_and_noise() -> None:
+def test_every_model_of_a_stack_has_a_separate_rate_divisor_clip_and_noise() -> None:
     made = [
         recipe(privacy=Privacy(0.5, 1.0)),
         recipe(privacy=Privacy(0.1, 3.0), rate=0.2, batch_size=3.0),
         recipe(privacy=Privacy(2.0, 0.1), rate=0.9),
     ]
     parts, seeds = [examples(20), examples(12, 1), examples(33, 2)], [5, 6, 7]
-    together = train(made, parts, seeds)
-    for fit, single, part, seed in zip(together, made, parts, seeds, strict=True):
+    stacked = train(made, parts, seeds)
+    for fit, single, part, seed in zip(stacked, made, parts, seeds, strict=True):
         np.testing.assert_allclose(flat(fit), one(single, part, seed), rtol=0, atol=2e-6)
         assert single.privacy
         assert fit.dp_event == accounting.training_event(single.rate, single.privacy.noise_multiplier, 4)
-    # Handed the wrong way round, a model that was noised less would be accounted as the one that was noised more.
+    # In the wrong order, a model with less noise would be accounted as the one with more.
     swapped = train(made[::-1], parts, seeds)
-    assert np.abs(flat(swapped[0]) - flat(together[0])).max() > 1e-3
+    assert np.abs(flat(swapped[0]) - flat(stacked[0])).max() > 1e-3
     for odd in (recipe(steps=5), recipe(privacy=None), recipe(SMALL_VAE), recipe(engine="vectorized")):
         with pytest.raises(ValueError, match="differ in rate, batch_size, privacy alone"):
             train([made[0], odd], parts[:2], [1, 2])

@@ -1,4 +1,4 @@
-"""Noise has the accounted scale, models train together as alone, and a generator sees no record."""
+"""Noise has the accounted scale, stacked models train as alone, and records reach no generator directly."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.dp.recipe import Privacy
 from bench.dp.train import train
 
 
-def test_the_generator_of_a_gan_learns_and_no_record_reaches_it_but_through_the_discriminator() -> None:
-    """Records of one bright corner: the generator's pictures go there, privately too."""
+def test_the_generator_of_a_gan_learns_from_records_only_through_the_discriminator() -> None:
+    """All records are near one point: the generator's pictures approach it, with and without DP."""
     net = GAN((6,), (16,), 3)
     part = Examples(np.tile([0.95, 0.9, 0.95, 0.05, 0.1, 0.05], (200, 1)), np.zeros(200, int), 1)
     z = np.random.default_rng(0).standard_normal((50, 3))
@@ -35,7 +35,7 @@ def test_the_generator_of_a_gan_learns_and_no_record_reaches_it_but_through_the_
         assert np.abs(before.mean(0) - part.x[0]).mean() > 0.3
         assert np.abs(after.mean(0) - part.x[0]).mean() < 0.15
     assert fit.dp_event == accounting.training_event(0.5, 0.5, 300)
-    # With a discriminator that is only noise, two data sets give one generator: it saw neither.
+    # With a discriminator of noise only, the generator does not depend on the data set.
     other = Examples(1 - part.x, part.y, 1)
     made = recipe(net, privacy=Privacy(1e-12, 1e12), batch_size=100.0)
     first, second = (train(made, [records], [1])[0] for records in (part, other))
@@ -53,7 +53,7 @@ def test_noise_in_the_weights_has_the_accounted_scale() -> None:
         return 2 * float(min(chi2.cdf(square, noise.size), chi2.sf(square, noise.size)))
 
     assert noise.size > 10_000
-    assert p(1.7) > TINY  # of three steps; with one stream for all steps it would be 1.7 times 3 ** 0.5
+    assert p(1.7) > TINY  # three independent steps; the same noise in every step would give 1.7 * 3 ** 0.5
     assert p(0.9 * 1.7) < TINY
     assert p(1.1 * 1.7) < TINY
 
@@ -76,12 +76,12 @@ def test_equal_seeds_are_refused() -> None:
     ],
     ids=["classifier", "vae", "conditional vae", "gan", "convolutions"],
 )
-def test_together_is_one_by_one_noise_included(net: Any, optimizer: str) -> None:
+def test_stacked_models_train_as_alone_noise_included(net: Any, optimizer: str) -> None:
     made = recipe(net, optimizer=optimizer, learning_rate=0.02)
     parts = [examples(n, k, net.shape) for k, n in enumerate((20, 1, 0, 33))]
     seeds = [5, 6, 7, 8]
-    together = train(made, parts, seeds)
-    for fit, part, seed in zip(together, parts, seeds, strict=True):
+    stacked = train(made, parts, seeds)
+    for fit, part, seed in zip(stacked, parts, seeds, strict=True):
         np.testing.assert_allclose(flat(fit), one(made, part, seed), rtol=0, atol=2e-6)
 
 

@@ -1,4 +1,4 @@
-"""Small networks, records and recipes that the tests of training share."""
+"""Small networks, records, recipes and trainings for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.dp.recipe import Privacy, Recipe
 from bench.dp.train import train
 from bench.dp.vae import VAE
 
-TINY = 1e-6  # a test that is right fails once in a million
+TINY = 1e-6  # the error rate of each statistical test
 CLASSIFIER = Classifier((6,), 3, (5,), "tanh")
 SMALL_VAE = VAE((6,), (5,), 2, "tanh")
 CONVOLUTIONS = Classifier((3, 2, 1), 3, (4,), "tanh", (2, 3))
@@ -26,7 +26,7 @@ def examples(n: int = 20, seed: int = 0, shape: tuple[int, ...] = (6,)) -> Examp
 
 
 def changed(part: Examples, row: int, value: float) -> Examples:
-    """The same records but one, past the check that keeps such values out."""
+    """The same records with one changed, without the check that refuses such values."""
     x = part.x.copy()
     x[row, ::2] = value
     out = copy(part)
@@ -37,6 +37,16 @@ def changed(part: Examples, row: int, value: float) -> Examples:
 def recipe(net: Any = CLASSIFIER, **changes: Any) -> Recipe:
     values = {"steps": 4, "rate": 0.5, "batch_size": 10.0, "learning_rate": 0.1, "optimizer": "sgd"}
     return Recipe(net, **{**values, "privacy": Privacy(0.5, 1.0), **changes})
+
+
+def layered(*layers: Any, shape: tuple[int, ...] = (4,)) -> Any:
+    """A Keras model of these layers, one after the other."""
+    from tensorflow import keras
+
+    x = h = keras.Input(shape)
+    for layer in layers:
+        h = layer(h)
+    return keras.Model(x, h)
 
 
 def flat(fit: Any) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""Distances in pieces: what the slow way gives, near zero too, and never more memory than a piece."""
+"""Distances in pieces equal the naive ones, near zero too, with the memory of one piece."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ def flat(x: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("at_once", [1, 7, 100, 2**23])
 @pytest.mark.parametrize("n", [0, 1, 23])
-def test_any_pieces_are_what_the_slow_way_gives(n: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_any_size_give_the_naive_distances(n: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distances, "AT_ONCE", at_once)
     x, to = records(n), records(11, 1)
     slow = cdist(flat(x), flat(to)) if n else np.empty((0, 11))
     assert np.allclose(reduced(x, to, np.copy), slow**2, atol=1e-12)
     assert np.allclose(reduced(x, to, lambda squared: squared.mean(1)), (slow**2).mean(1), atol=1e-12)
     if n:
-        which, apart = nearest(x, to)
+        which, found = nearest(x, to)
         assert np.array_equal(which, slow.argmin(1))
-        assert np.allclose(apart, slow.min(1), rtol=1e-12)
+        assert np.allclose(found, slow.min(1), rtol=1e-12)
         assert np.allclose(log_distance(x, to), np.log(slow.min(1)), rtol=1e-9)
 
 
-def test_what_is_next_to_nothing_is_not_cancelled_away() -> None:
-    """Records far from zero and 1e-7 from their copies: in float32 the product would say 0, or a hundred times more."""
+def test_small_distances_do_not_cancel() -> None:
+    """Records far from zero, 1e-7 from their copies: the product in float32 gives 0 or a hundred times too much."""
     rng = np.random.default_rng(0)
     to = 1e3 + rng.random((20, 50))
     x = to + 1e-7 * rng.standard_normal(to.shape)
-    which, apart = nearest(x, to)
+    which, found = nearest(x, to)
     assert np.array_equal(which, np.arange(20))
-    assert np.allclose(apart, np.linalg.norm(x - to, axis=1), rtol=1e-6)
+    assert np.allclose(found, np.linalg.norm(x - to, axis=1), rtol=1e-6)
     assert np.array_equal(nearest(to, to)[1], np.zeros(20))
     assert np.allclose(log_distance(to, to), np.log(TINY))
 
 
-def test_squared_distances_are_never_below_zero() -> None:
+def test_squared_distances_are_not_negative() -> None:
     x = np.tile(records(1, shape=(100,)), (30, 1)) * np.float32(1e3)
     assert (reduced(x, x + records(30, 1, (100,)) * 1e-6, np.copy) >= 0).all()
 
 
-def test_memory_is_that_of_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_by_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """All distances of 4,000 records to 4,000 would take 128 MB, and all differences 8 GB."""
     monkeypatch.setattr(distances, "AT_ONCE", 2**16)
     x, to = records(4000, 0, (64,)), records(4000, 1, (64,))
@@ -69,19 +69,19 @@ def test_memory_is_that_of_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
 # principal components
 
 
-def test_components_are_those_of_the_singular_vectors() -> None:
+def test_components_are_the_singular_vectors() -> None:
     x, others = records(40), records(9, 1)
     centred = flat(x) - flat(x).mean(0)
     _, values, directions = np.linalg.svd(centred, full_matrices=False)
     slow = (flat(others) - flat(x).mean(0)) @ directions[:3].T
-    assert np.allclose(np.abs(principal(x, 3)(others)), np.abs(slow))  # the sign of a direction is anybody's choice
+    assert np.allclose(np.abs(principal(x, 3)(others)), np.abs(slow))  # the sign of a direction is arbitrary
     white = slow / (values[:3] / np.sqrt(len(x)))
     assert np.allclose(np.abs(principal(x, 3, whiten=True)(others)), np.abs(white))
     assert np.allclose(np.cov(principal(x, 6, whiten=True)(x).T, bias=True), np.eye(6), atol=1e-10)
 
 
-def test_no_direction_is_made_up() -> None:
-    """Records of two dimensions, whatever they are embedded in, and records that are all the same."""
+def test_components_do_not_exceed_the_rank() -> None:
+    """Records of rank two in seven dimensions, and identical records."""
     plane = np.random.default_rng(0).random((30, 2)) @ np.random.default_rng(1).random((2, 7))
     assert principal(plane, 5, whiten=True)(plane).shape == (30, 2)
     same = np.ones((4, 3))
@@ -97,7 +97,7 @@ def test_no_direction_is_made_up() -> None:
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])
-def test_density_is_that_of_scipy_on_whitened_points(d: int) -> None:
+def test_density_equals_that_of_scipy_on_whitened_points(d: int) -> None:
     rng = np.random.default_rng(0)
     of = rng.standard_normal((60, d)) * 3
     of = principal(of, d, whiten=True)(of)
@@ -107,7 +107,7 @@ def test_density_is_that_of_scipy_on_whitened_points(d: int) -> None:
     assert np.allclose(log_density(at, of), slow, atol=1e-9)
 
 
-def test_density_far_away_is_small_and_not_minus_infinity() -> None:
+def test_density_far_away_is_small_and_finite() -> None:
     of = np.random.default_rng(0).standard_normal((50, 3))
     far = log_density(np.full((1, 3), 1e4), of)
     assert np.isfinite(far).all()

@@ -1,4 +1,4 @@
-"""The scattering of pictures is that of its papers, of each record alone, and an attack can differentiate it."""
+"""Scattering features equal a naive implementation, do not mix records and are differentiable."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SHAPES = {(28, 28, 1): (81, 7, 7), (8, 8, 1): (9, 4, 4), (32, 32, 3): (243, 8, 8
 
 
 def pictures(shape: tuple[int, ...], n: int = 5) -> NDArray[np.float32]:
-    """Random pictures, half of each black as the background of a digit is."""
+    """Random pictures, each with a black half, like the background of a digit."""
     x = np.random.default_rng(3).random((n, *shape)).astype(np.float32)
     x[:, :, : shape[1] // 2] = 0
     return x
 
 
 def torus(sides: tuple[int, int], sigma: float, theta: float, xi: float, slant: float) -> NDArray[Any]:
-    """A Gabor function, summed over its copies round the torus one after the other."""
+    """A Gabor function, summed over its periodic copies."""
     out = np.zeros(sides, complex)
     for around in np.ndindex(5, 5):
         row, column = (np.arange(side) + side * (k - 2) for side, k in zip(sides, around, strict=True))
@@ -41,11 +41,11 @@ def circular(x: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
 
 
 def coarse(kernel: NDArray[Any], step: int) -> NDArray[Any]:
-    """A real even kernel on every `step`-th place, with the frequencies that are left there and no others."""
+    """A real even kernel subsampled by `step`, without the frequencies that would alias."""
     spectrum = np.fft.fft2(kernel).real
     for axis, side in enumerate(kernel.shape):
-        gone = [k for k in range(side) if side // (2 * step) <= k < side - side // (2 * step)] if step > 1 else []
-        spectrum[(slice(None),) * axis + (gone,)] = 0
+        removed = [k for k in range(side) if side // (2 * step) <= k < side - side // (2 * step)] if step > 1 else []
+        spectrum[(slice(None),) * axis + (removed,)] = 0
     small = np.zeros([side // step for side in kernel.shape])
     for row, column in np.ndindex(*kernel.shape):
         small[row % small.shape[0], column % small.shape[1]] += spectrum[row, column]
@@ -53,7 +53,7 @@ def coarse(kernel: NDArray[Any], step: int) -> NDArray[Any]:
 
 
 def naive(picture: NDArray[Any], scales: int) -> NDArray[Any]:
-    """Scattering of one grey picture in float64: convolve at full size, take moduli, then keep every 2^j-th place."""
+    """Scattering of one grey picture in float64: convolve at full size, take moduli, then subsample by 2^j."""
     step = 2**scales
     x = np.pad(picture.astype(float), step, mode="reflect")
     low = torus(x.shape, 0.8 * step / 2, 0, 0, 1)
@@ -77,7 +77,7 @@ def naive(picture: NDArray[Any], scales: int) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_scattering_equals_the_naive_truth(shape: tuple[int, ...]) -> None:
+def test_scattering_equals_the_naive_implementation(shape: tuple[int, ...]) -> None:
     x = pictures(shape, 2)
     got = scattering.scatter(tf.constant(x), None).numpy()
     assert got.shape == (2, *SHAPES[shape])
@@ -88,18 +88,18 @@ def test_scattering_equals_the_naive_truth(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_record_is_transformed_alone(shape: tuple[int, ...]) -> None:
+def test_a_record_is_transformed_independently_of_the_others(shape: tuple[int, ...]) -> None:
     x = pictures(shape, scattering.PIECE + 3)
     before = scattering.scatter(tf.constant(x)).numpy()
     alone = np.concatenate([scattering.scatter(tf.constant(x[i : i + 1])).numpy() for i in (0, 5, len(x) - 1)])
-    np.testing.assert_allclose(before[[0, 5, -1]], alone, atol=1e-4)  # the normalisation divides by little numbers
+    np.testing.assert_allclose(before[[0, 5, -1]], alone, atol=1e-4)  # the normalisation divides by small numbers
     x[1] = 100
     after = scattering.scatter(tf.constant(x)).numpy()
     assert not np.allclose(before[1], after[1])
     np.testing.assert_array_equal(np.delete(before, 1, 0), np.delete(after, 1, 0))
 
 
-def test_groups_of_a_record_have_mean_0_and_variance_1() -> None:
+def test_groups_of_a_record_are_normalised_to_mean_0_and_variance_1() -> None:
     plain = scattering.scatter(tf.constant(pictures((28, 28, 1))), None).numpy().reshape(5, 27, -1)
     mean, variance = plain.mean(2, keepdims=True), plain.var(2, keepdims=True)
     out = scattering.scatter(tf.constant(pictures((28, 28, 1))), 27).numpy().reshape(5, 27, -1)
@@ -107,7 +107,7 @@ def test_groups_of_a_record_have_mean_0_and_variance_1() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_a_plain_picture_has_finite_features_and_gradients(value: float) -> None:
+def test_a_constant_picture_has_finite_features_and_gradients(value: float) -> None:
     x = tf.fill([2, 8, 8, 1], value)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -118,7 +118,7 @@ def test_a_plain_picture_has_finite_features_and_gradients(value: float) -> None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gradients_reach_the_pixels_and_are_right(shape: tuple[int, ...]) -> None:
+def test_gradients_match_finite_differences(shape: tuple[int, ...]) -> None:
     x = tf.constant(np.random.default_rng(1).random((3, *shape)), tf.float32)
     weights = np.random.default_rng(2).standard_normal(SHAPES[shape]).astype(np.float32)
 
@@ -131,12 +131,12 @@ def test_gradients_reach_the_pixels_and_are_right(shape: tuple[int, ...]) -> Non
     gradient = tape.gradient(scores, x).numpy()
     assert np.isfinite(gradient).all()
     assert (np.abs(gradient).max((1, 2, 3)) > 0).all()
-    way = np.random.default_rng(4).standard_normal((3, *shape)).astype(np.float32)
-    slope = (score(x + 1e-2 * way) - score(x - 1e-2 * way)) / 2e-2
-    np.testing.assert_allclose((gradient * way).sum((1, 2, 3)), slope, rtol=0.05, atol=0.05)
+    direction = np.random.default_rng(4).standard_normal((3, *shape)).astype(np.float32)
+    slope = (score(x + 1e-2 * direction) - score(x - 1e-2 * direction)) / 2e-2
+    np.testing.assert_allclose((gradient * direction).sum((1, 2, 3)), slope, rtol=0.05, atol=0.05)
 
 
-def test_it_is_a_layer_of_a_model_and_takes_arrays_stacks_and_nothing() -> None:
+def test_scattering_works_as_a_layer_and_on_arrays_stacks_and_empty_batches() -> None:
     x = pictures((8, 8, 1), 6)
     expected = scattering.scatter(tf.constant(x)).numpy()
     image = keras.Input((8, 8, 1))
@@ -151,7 +151,7 @@ def test_it_is_a_layer_of_a_model_and_takes_arrays_stacks_and_nothing() -> None:
 
 
 @pytest.mark.parametrize("shape", [(30,), (8, 8), (2, 2, 1), (7, 8, 1), (30, 30, 1), (28, 28, 0)])
-def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
+def test_unsupported_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="scattering features need"):
         scattering.scatter(tf.zeros([2, *shape]))
 

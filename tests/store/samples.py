@@ -1,17 +1,21 @@
-"""One valid record of each stored kind, for tests of what reads them."""
+"""One valid record of each stored kind, and changes to their values, for tests of what reads them."""
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 from cells import cell, interval
 
 from bench.games import metrics
 from bench.store.differences import PairedDifference, two_sided
-from bench.store.read_write import SEAL, encode
+from bench.store.read_write import SEAL, Damaged, decode, encode, sealed
 from bench.store.records import (
+    KINDS,
     AuditedRow,
     AuditFinding,
     ControlResult,
@@ -47,6 +51,8 @@ DIFFERENCE = PairedDifference(
     0.1 + 1.959963984540054 * 0.02, two_sided(0.1, 0.02), True, "epsilon", "d",
 )  # fmt: skip
 RECORDS: dict[str, Record] = {one.kind: one for one in (CELL, CONTROL, VERDICT, AUDITED, SCORED)}
+KeyPath = tuple[Any, ...]
+kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 def values(record: Record) -> dict[str, Any]:
@@ -54,3 +60,30 @@ def values(record: Record) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(encode(record))
     del found[SEAL]
     return found
+
+
+def places(value: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every value inside of plain values, with the keys that lead to it."""
+    yield at, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in items:
+        yield from places(one, (*at, key))
+
+
+def put(found: Any, at: KeyPath, value: Any) -> Any:
+    """A copy of plain values with another value at one place; `...` deletes it."""
+    found = copy.deepcopy(found)
+    inner = found
+    for key in at[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[at[-1]]
+    else:
+        inner[at[-1]] = value
+    return found
+
+
+def refused(kind: str, changed: Any, why: str = r"[a-z]") -> None:
+    """These values under a valid seal are refused as a record of this kind, with a reason that matches."""
+    with pytest.raises(Damaged, match=why):
+        decode(KINDS[kind], sealed(changed))

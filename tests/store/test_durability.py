@@ -1,43 +1,18 @@
-"""The bars of the store: kills, signals, full and read-only disks, and corruptions of every stored kind.
+"""Finished cells survive kills, signals, full disks and read-only mounts, and errors are sentences.
 
-No finished cell is lost, nothing ends in a traceback, and no leaderboard changes silently. By default a tenth of each
-bar is run; `pytest -m slow tests/store/test_durability.py` runs the whole.
+By default a tenth of each experiment runs; `pytest -m slow tests/store/test_durability.py` runs all.
 """
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import random
-import shutil
 import subprocess
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cells import cell
-from msgspec.structs import replace
-from samples import AUDITED, CONTROL, RECORDS, SCORED, VERDICT, values
-from test_records import places, put
-from test_store import child, output
+from processes import child, output, shares
 
-from bench.cli.main import main
-from bench.report import csv as csv_page
-from bench.report import markdown, terminal
-from bench.report.aggregate import build
-from bench.report.comparisons import FILE
-from bench.store.read_write import SEAL, Damaged, decode, difference, encode, seal_of, sealed
-from bench.store.records import KINDS
 from bench.store.store import Store
-
-ROOT = Path(__file__).resolve().parents[2]
-bar = pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
-
-
-# Killed and interrupted
 
 KILLS = """
     root, kills, mutant = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "mutant"
@@ -96,13 +71,13 @@ def torn(root: Path) -> int:
     return count
 
 
-@bar
+@shares
 def test_300_kills_leave_every_file_complete(tmp_path: Path, share: float) -> None:
     output(child(KILLS, tmp_path, round(300 * share), "bench", "SIGKILL"), 600)
     assert torn(tmp_path) == 0
 
 
-@bar
+@shares
 def test_48_signals_leave_every_file_complete(tmp_path: Path, share: float) -> None:
     signals = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGXCPU")
     output(child(KILLS, tmp_path, max(len(signals), round(48 * share)), "bench", *signals), 600)
@@ -112,9 +87,6 @@ def test_48_signals_leave_every_file_complete(tmp_path: Path, share: float) -> N
 def test_rewriting_in_place_would_not(tmp_path: Path) -> None:
     output(child(KILLS, tmp_path, 25, "mutant", "SIGKILL"))
     assert torn(tmp_path) > 0
-
-
-# Full disks, no inodes, read-only mounts
 
 
 FULL = """
@@ -145,14 +117,14 @@ def mounted(tmp_path: Path, options: str, script: str, *args: object) -> str:
     return output(child(script, disk / "results", *args, within=within), 600)
 
 
-@bar
+@shares
 def test_a_full_disk_costs_no_cell(tmp_path: Path, share: float) -> None:
     refusals = mounted(tmp_path, "size=160k", FULL, round(2000 * share))
     assert "No space left on device" in refusals
     assert "free space there" in refusals
 
 
-@bar
+@shares
 def test_a_disk_without_inodes_costs_no_cell(tmp_path: Path, share: float) -> None:
     assert "No space left on device" in mounted(tmp_path, "size=4m,nr_inodes=20", FULL, round(2000 * share))
 
@@ -176,172 +148,3 @@ READ_ONLY = """
 
 def test_a_read_only_mount_is_read_and_its_refusals_are_sentences(tmp_path: Path) -> None:
     assert mounted(tmp_path, "size=4m", READ_ONLY).count("Read-only file system") == 3
-
-
-# Corruptions
-
-
-def damaged(rng: random.Random, data: bytes) -> bytes:
-    """A file as a disk, an editor or a merge may spoil it."""
-    at, to = sorted(rng.randrange(len(data) + 1) for _ in range(2))
-    kind = rng.randrange(8)
-    if kind == 0:
-        return data[:at]
-    if kind == 1:
-        return data[:at] + data[to:]
-    if kind == 2:
-        return data[:to] + data[at:]
-    if kind == 3:
-        return data[:at] + rng.randbytes(rng.randrange(1, 40)) + data[at:]
-    if kind == 4:
-        return data[:at] + bytes(to - at) + data[to:]
-    spoilt = bytearray(data)
-    for _ in range(1 if kind < 7 else 20):
-        spoilt[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(spoilt)
-
-
-ODD: tuple[Any, ...] = (
-    -1, 0, 1, 2, 0.5, 7.25, 1e15, 1e290, -1e290, 10**30, True, False, None, "", "inf", "nan", "much", "\ud800",
-    "\x1b[31m", "a\nb", "x" * 3000, [], [[]], {}, {"value": 1}, {"not_measurable": "x"}, [1, 2], ["a"],
-    {"value": 0.5, "low": 0.4, "high": 0.6}, {"a": {"b": {}}},
-)  # fmt: skip
-
-
-def changed(rng: random.Random, found: Any) -> Any:
-    """Plain values of a record with one of them replaced, deleted or moved to another place."""
-    where = [at for at, _ in places(found) if at]
-    at, kind = rng.choice(where), rng.randrange(4)
-    if kind == 0:
-        return put(found, at, ...)
-    if kind == 1:
-        value = found
-        for key in rng.choice(where):
-            value = value[key]
-        return put(found, at, value)
-    return put(found, at, rng.choice(ODD))
-
-
-def show(records: Iterable[Any], folder: Path) -> None:
-    """Write and print every page on which these records stand."""
-    store = Store(folder)
-    for record in records:
-        store.save(record)
-    board = build(store, None)
-    markdown.write(board, store)
-    csv_page.write(board, store)
-    with contextlib.redirect_stdout(io.StringIO()):
-        terminal.show(board)
-    shutil.rmtree(folder)
-
-
-@bar
-@pytest.mark.parametrize("kind", KINDS)
-def test_20_000_corruptions_are_refused_or_harmless(tmp_path: Path, kind: str, share: float) -> None:
-    """Of the bytes of a file none passes as another record; of values under a new seal those that pass can be shown."""
-    rng, record = random.Random(0), RECORDS[kind]
-    data, found = encode(record), values(record)
-    turns, passed = round(20_000 * share / len(KINDS) / 2), 0
-    for _ in range(turns):
-        spoilt = damaged(rng, data)
-        with contextlib.suppress(Damaged):
-            assert decode(KINDS[kind], spoilt) == record
-            assert spoilt == data
-    for _ in range(turns):
-        try:
-            again = decode(KINDS[kind], sealed(changed(rng, found)))
-        except Damaged:
-            continue
-        passed += 1
-        assert decode(KINDS[kind], encode(again)) == again
-        if kind in ("cell", "score") and passed % 3 == 0:
-            more = [replace(record, seed=1)] if kind == "cell" else []
-            show([again, *more], tmp_path / "one")
-        assert str(again)
-    assert passed < turns / 2
-
-
-def a_store(root: Path) -> Store:
-    """Cells of three defenses on two seeds, and a record of every other kind."""
-    store = Store(root)
-    for seed in (0, 1):
-        for defense, auc, epsilon in (("none", 0.8, float("inf")), ("dp_sgd", 0.6, 8.0), ("dp_augm", 0.55, 8.0)):
-            store.save(cell(defense, "confidence", seed, auc=auc, epsilon=epsilon, digest=f"{defense}{seed}"))
-    for record in (replace(CONTROL, attack="confidence"), VERDICT, AUDITED, SCORED):
-        store.save(record)
-    return store
-
-
-def table(store: Store, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """All pages that `bench table` writes, and what it says beside them."""
-    for name in PAGES:
-        (store.root / name).unlink(missing_ok=True)
-    assert main(["table", "--results", str(store.root)]) in (0, 3)
-    return "\n".join((store.root / name).read_text() for name in PAGES), capsys.readouterr().err
-
-
-PAGES = ("leaderboard.md", "leaderboard.csv", "audit.md", "digits/details.md")
-
-
-def as_if_paired(path: Path) -> None:
-    """Say of every stored difference that it was measured on the same targets."""
-    rows = list(csv.DictReader(path.open()))
-    with path.open("w") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(rows[0])
-        for row in rows:
-            row.pop(SEAL)
-            one = replace(difference(row), paired=True)
-            lines.writerow([*(getattr(one, name) for name in one.__struct_fields__), seal_of(one)])
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Store:
-    """A folder with a record of every kind, all of them fresh, and nothing to be said about it."""
-    monkeypatch.setattr("bench.report.publish.freshness", lambda find: lambda result: True)
-    found = a_store(tmp_path / "results")
-    table(found, capsys)
-    as_if_paired(found.root / FILE)
-    assert table(found, capsys)[1] == ""
-    return found
-
-
-@bar
-def test_no_corruption_of_a_folder_changes_a_board_silently(
-    store: Store, share: float, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`bench table` ends with a board that is as it was, or says what it left out."""
-    rng, before = random.Random(1), table(store, capsys)[0]
-    differences = (store.root / FILE).read_bytes()
-    files = [*sorted(store.root.rglob("*.json")), *[store.root / FILE] * 4]
-    for _ in range(round(300 * share)):
-        path = rng.choice(files)
-        whole = path.read_bytes()
-        path.write_bytes(damaged(rng, whole))
-        after, note = table(store, capsys)
-        assert after == before or "left out" in note or "differences rest on" in note or "damaged" in after, path
-        assert "Traceback" not in note
-        path.write_bytes(whole)
-        (store.root / FILE).write_bytes(differences)
-    assert table(store, capsys)[0] == before
-
-
-def test_p_written_into_the_table_of_differences_moves_no_rank(
-    store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With another p in every line other rows shared a rank, and nothing was said."""
-    before, path = table(store, capsys)[0], store.root / FILE
-    rows = list(csv.DictReader(path.open()))
-    path.write_text(",".join(rows[0]) + "\n" + "".join(_line(row | {"p": "0.5"}) for row in rows))
-    after, note = table(store, capsys)
-    assert f"{len(rows)} of its {len(rows)} lines are damaged" in note
-    assert note.count("differences rest on") == 1
-    assert after == before
-    path.write_text(",".join(rows[0]) + "\n" + "".join(map(_line, rows)))
-    assert table(store, capsys) == (before, "")
-
-
-def _line(row: dict[str, str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(row.values())
-    return text.getvalue()
