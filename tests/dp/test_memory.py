@@ -13,6 +13,7 @@ from trainings import examples, recipe
 from bench.core.dataset import Examples
 from bench.dp import training_program
 from bench.dp.networks import GAN, Classifier, Net
+from bench.dp.program_cache import PROGRAMS
 from bench.dp.recipe import Privacy, Recipe
 from bench.dp.tensorflow_setup import tensorflow
 from bench.dp.train import train
@@ -40,7 +41,12 @@ def left_behind(run: Any) -> int:
 def training(privacy: Privacy | None, net: Net = CLASSIFIER, **changes: Any) -> Any:
     part = Examples(np.random.default_rng(0).random((20, 6)), np.arange(20) % 2, 2)
     recipe = Recipe(net, steps=2, rate=0.5, batch_size=10.0, learning_rate=0.1, privacy=privacy, **changes)
-    return lambda seed: train(recipe, [part], [seed])
+
+    def run(seed: int) -> None:
+        train(recipe, [part], [seed])
+        PROGRAMS.clear()  # which keeps some on purpose
+
+    return run
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
