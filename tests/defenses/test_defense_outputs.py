@@ -102,7 +102,7 @@ def test_the_engines_give_the_same_release(name: str, cancer: Split) -> None:
     "option",
     ["epsilon=0", "epsilon=-1", "epsilon=nan", "steps=0", "rate=0", "rate=1.5", "batch_size=0", "learning_rate=0",
      "l2_norm_clip=0", "hidden=0", "code_dim=0", "latent_dim=-1", "activation=rleu", "samples=0",
-     "classifier_steps=-1", "classifier_samples=0", "cosines=-1", "shift=-1", "pixel_noise=-1", "pixel_noise=nan",
+     "classifier_steps=-1", "classifier_samples=-1", "cosines=-1", "shift=-1", "pixel_noise=-1", "pixel_noise=nan",
       "features=hog", "engine=ghost", "schedule=step", "optimizer=lamb", "ema=1", "momentum=1",
       "teachers=0", "queries=-1", "threshold=1", "threshold=nan",
       "frequencies=0", "bandwidth=-1", "drawn=1", "digits=0", "beta=0", "gamma=nan"],

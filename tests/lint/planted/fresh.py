@@ -254,7 +254,7 @@ def same_for_each_variable() -> AbstractContextManager[Any]:
         import tensorflow as tf
 
         def with_first_noise(v: Any) -> Any:
-            drawn = normals(1, v.shape.num_elements() // len(query._keys), query._keys, query.step)[:, 0]
+            drawn = normals(1, v.shape.num_elements() // query._models, query._keys, query.step)[:, 0]
             return v + tf.reshape(drawn * tf.reshape(state.stddev, [-1, 1]), v.shape)
 
         return [with_first_noise(v) for v in sums], state, None
