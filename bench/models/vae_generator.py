@@ -159,8 +159,8 @@ def downstream(
     """
     made = generate(effort.samples, derive(seed, "downstream"))
     made = augmented(made, stream(seed, "rough"), shift=shift, noise=noise, binary=binary_features(public))
-    options = {"steps": effort.steps, "batch_size": effort.batch_size, "learning_rate": effort.learning_rate}
-    recipe = replace(standard(made, **options), schedule="cosine")
+    recipe = standard(made, steps=effort.steps, batch_size=effort.batch_size, learning_rate=effort.learning_rate)
+    recipe = replace(recipe, schedule="cosine")
     return classify(made, derive(seed, "classifier"), recipe, what)
 
 

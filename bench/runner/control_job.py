@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import UserError
 from bench.runner import engine
 from bench.runner.controls import expected_digest, measure
+from bench.runner.job import Setup
 from bench.runner.messages import Failed, Finished, Message, Name, failed
 from bench.runner.meter import Meter
 from bench.runner.request import Workers
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Controls:
-    """The job of one attack's controls (`bench.runner.engine.Job`)."""
+    """The job of one attack's controls (`bench.runner.job.Job`)."""
 
     attack: Choice
     registry: Registry
@@ -90,7 +91,7 @@ def run(
         if stored is not None and stored.digest == expected_digest(attack, registry):
             found[attack.label] = stored
     jobs = [Controls(attack, registry) for attack in attacks if attack.label not in found]
-    setup = engine.Setup(where, store.weights, plugins=registry.plugins)
+    setup = Setup(where, store.weights, plugins=registry.plugins)
     failures = []
     for message in engine.results(jobs, setup, workers, Meter(progress, len(jobs)), count=len(jobs)):
         if isinstance(message, Finished) and isinstance(message.record, ControlResult):

@@ -225,7 +225,7 @@ def test_a_plan_tells_when_several_workers_end(
     ):
         past(store, cell, seconds - 1.0, 1.0)
     Path(store.root / "board.yaml").write_text("defense: shield\nattack: spear\nseeds: 0-2\n")
-    plain = ["plan", f"--plugin={plugin}", f"--results={store.root}"]
+    plain = ["plan", "--no-reference", f"--plugin={plugin}", f"--results={store.root}"]
     flags = [*plain, "--defense=shield", "--attack=spear", "--seeds=0-2"]
     config = [*plain, f"--config={store.root / 'board.yaml'}"]
     start = engine.STARTING / 60

@@ -18,8 +18,8 @@ from bench.core.errors import UserError
 from bench.core.progress import Progress
 from bench.dp.weights_cache import WeightsCache
 from bench.runner import pool, worker
-from bench.runner.engine import Setup
 from bench.runner.group import Tools
+from bench.runner.job import Setup
 from bench.runner.messages import Failed, Finished, Message, Name
 from bench.runner.meter import Meter
 from bench.runner.pool import Pool
