@@ -27,10 +27,9 @@ from bench.games.membership import Targets
 QUARTERS = (0, 2, 1, 3)
 """The quarters of a circle at which the windows of one round of shadows start, so that any first two lie opposite.
 
-The first round is trained jointly, then three times as many shadows as are trained already, and so on (see `stacks`): a
-request for 1, 4, 16, ... rounds finds its shadows in the cache of a request for more.
+The shadows of a round are trained jointly: few enough to hold their records in memory together. A request for fewer
+rounds finds its shadows in the cache of a request for more.
 """
-MEMORY, COPIES = 1 << 30, 40  # bytes of what shadows that train jointly are trained on, in copies of their records
 
 Statistic = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 """From probabilities (n, classes) and true labels (n,) to one number per record (n,)."""
@@ -93,22 +92,8 @@ def train_shadows(release: Release, targets: Targets, public: Examples, count: i
         part, shadow_seed = pool[np.flatnonzero(inside[k])], derive(seed, "shadow", k)
         arguments = (part, shadow_seed, None) if targets.of == "private" else (public, shadow_seed, part)
         calls.append(partial(release.retrain, *arguments))
-    bytes_each = pool.x[:1].nbytes * size
-    trained = [shadow for one in stacks(count, bytes_each) for shadow in train_jointly(calls[one.start : one.stop])]
-    return Shadows(trained, inside[:, place])
-
-
-def stacks(count: int, bytes_each: int) -> list[range]:
-    """Which of `count` shadows are trained jointly, in whole rounds; bytes_each: of the records of one.
-
-    A defense may make more of its records, and that is what it holds in memory until a stack is trained: the classifier
-    of a generator sees some 40 samples for each. Public sizes alone decide, so every machine trains the same stacks.
-    """
-    most = max(1, MEMORY // (COPIES * max(1, bytes_each) * len(QUARTERS))) * len(QUARTERS)
-    found: list[range] = []
-    while (start := found[-1].stop if found else 0) < count:
-        found.append(range(start, min(count, start + min(most, max(len(QUARTERS), 3 * start)))))
-    return found
+    rounds = [calls[start : start + len(QUARTERS)] for start in range(0, count, len(QUARTERS))]
+    return Shadows([shadow for one in rounds for shadow in train_jointly(one)], inside[:, place])
 
 
 def member_share(targets: Targets) -> float:

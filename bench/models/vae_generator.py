@@ -132,8 +132,8 @@ def effort(n: int, shape: tuple[int, ...], samples: int = 0, steps: int = 0) -> 
 
     Of pictures 1,250 sqrt(n) samples, at most 120,000, because a generator tells no more than its records taught it and
     its samples soon repeat one another; 20 cbrt(n * pixels) steps, at most 4,000, because they average over what the
-    augmentation does to each pixel. With twice and more of either, accuracy is the same beyond noise on digits (1,000
-    records, 64 pixels: 40,000 samples, 800 steps) and on MNIST (3,000, 784: 68,000, 2,700). Other records are not
+    augmentation does to each pixel. On digits (1,000 records) accuracy is 0.896 where 120,000 samples and 8,000 steps
+    of 128 reach 0.902, with intervals of 0.02; on MNIST (3,000 records) both reach 0.89. Other records are not
     augmented and soon over-fitted: a classifier sees as many as 300 steps take, each about once.
     """
     if not is_picture(shape):
@@ -159,8 +159,8 @@ def downstream(
     """
     made = generate(effort.samples, derive(seed, "downstream"))
     made = augmented(made, stream(seed, "rough"), shift=shift, noise=noise, binary=binary_features(public))
-    recipe = standard(made, steps=effort.steps, batch_size=effort.batch_size, learning_rate=effort.learning_rate)
-    recipe = replace(recipe, schedule="cosine")
+    plain = standard(made, steps=effort.steps, batch_size=effort.batch_size, learning_rate=effort.learning_rate)
+    recipe = replace(plain, schedule="cosine")
     return classify(made, derive(seed, "classifier"), recipe, what)
 
 

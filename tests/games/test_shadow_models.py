@@ -24,15 +24,7 @@ from bench.core.release import Release
 from bench.dp import train
 from bench.dp.weights_cache import WeightsCache
 from bench.games import MEMBERSHIP, shadow_models
-from bench.games.shadow_models import (
-    QUARTERS,
-    check_same_distribution,
-    member_share,
-    parts,
-    query,
-    stacks,
-    train_shadows,
-)
+from bench.games.shadow_models import QUARTERS, check_same_distribution, member_share, parts, query, train_shadows
 from bench.models.classifier import classify
 from bench.runner import play
 
@@ -122,33 +114,6 @@ def test_one_shadow_is_refused_in_one_sentence(digits: Split) -> None:
     challenge = challenged(digits)
     with pytest.raises(UserError, match=r"at least 2 shadows.*not 1"):
         train_shadows(RecordingDefense().release, challenge.targets, challenge.public, 1)
-
-
-# Which shadows are trained jointly
-
-
-@pytest.mark.parametrize("count", [2, 4, 5, 16, 23, 64, 300])
-@pytest.mark.parametrize("bytes_each", [1, 256_000, 9_408_000, 1 << 33])
-def test_stacks_hold_each_shadow_once_in_whole_rounds(count: int, bytes_each: int) -> None:
-    found = stacks(count, bytes_each)
-    assert [k for one in found for k in one] == list(range(count))
-    assert all(one.start % len(QUARTERS) == 0 for one in found)
-    assert found == [*stacks(301, bytes_each)[: len(found) - 1], found[-1]]  # the cache of more serves fewer
-
-
-@pytest.mark.parametrize(
-    ("bytes_each", "lengths"),
-    [(256_000, [4, 12, 48, 104, 96]), (2_000_000, [4, 12, 12, 12]), (9_408_000, [4] * 10), (1 << 33, [4] * 5)],
-    ids=["digits", "location30", "mnist", "huge"],
-)
-def test_stacks_grow_as_far_as_memory_allows(bytes_each: int, lengths: list[int]) -> None:
-    assert [len(one) for one in stacks(sum(lengths), bytes_each)] == lengths
-    assert all(len(one) * bytes_each * 40 <= 1 << 30 or len(one) == 4 for one in stacks(1000, bytes_each))
-
-
-@pytest.mark.parametrize("few", [4, 16])
-def test_a_request_for_the_first_stacks_trains_nothing_more(few: int) -> None:
-    assert stacks(few, 256_000) == stacks(64, 256_000)[: len(stacks(few, 256_000))]
 
 
 # The same shadows for all attacks
