@@ -1,11 +1,11 @@
 """What one DP-SGD step costs here and in its peers, beside each framework's own plain step, measured in turn.
 
-Run `python tests/perf/peers.py [--batches 256,1024] [--rounds 9] [--envs DIR] [--markdown]` on a quiet machine. Every
-contestant trains the same autoencoder (784-400-128-400-784, float32, Adam) on 2 CPU cores, in a process that stays
-alive, so that all share the same minutes and nobody's compilation is timed. Before that, each must show that its DP
-step is what it claims: without noise the gradient is the mean of the clipped ones, taken naively record by record, and
-with noise every weight gets its share. Peers get environments of their own. On Linux PyPI's torch is CUDA's, some GB:
-PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids it.
+Run `python tests/perf/peers.py [--batches 256,1024] [--rounds 9] [--envs DIR] [--markdown|--shadows]` on a quiet
+machine. Every contestant trains the same autoencoder (784-400-128-400-784, float32, Adam) on 1 CPU core, as this
+project does, in a process that stays alive, so that all share the same minutes and nobody's compilation is timed.
+Before that, each must show that its DP step is what it claims: without noise the gradient is the mean of the clipped
+ones, taken naively record by record, and with noise every weight gets its share. Peers get environments of their own.
+On Linux PyPI's torch is CUDA's, some GB: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-CLIP, LEARNING_RATE, STEPS, THREADS = 1.0, 1e-3, 20, 2
+CLIP, LEARNING_RATE, STEPS, THREADS = 1.0, 1e-3, 20, 1
 SLOW, SLOWEST = 2.0, 60.0  # seconds a step: measured in three rounds only, and not at all
 SIZES = (784, 400, 128, 400, 784)
 ROOT = Path(__file__).resolve().parents[2]
@@ -406,6 +406,21 @@ def compare(size: int, rounds: int, envs: Path) -> list[list[str]]:
             worker.process.kill()
 
 
+def shadows(rounds: int, envs: Path) -> float:
+    """Print what LiRA with its 17 networks costs, and a PyTorch loop over them; the median ratio."""
+    import shadow_loops
+
+    pythons = {"ours": python_for(CONTESTANTS["ours"], envs), "torch": python_for(CONTESTANTS["ghost"], envs)}
+    pairs = shadow_loops.measured(pythons, SETTINGS, rounds)
+    ours, loop = zip(*pairs, strict=True)
+    found = [a / b for a, b in pairs]
+    print(
+        f"\nLiRA on location30, 17 networks: {spread(ours)} s of CPU; PyTorch, one after the other: {spread(loop)} s;"
+    )
+    print(f"ratio {spread(found)}; {THREADS} core, {rounds} rounds.")
+    return float(median(found))
+
+
 def show(rows: list[list[str]], markdown: bool) -> None:
     """One table, for a terminal or for Markdown."""
     rows = [["contestant", "versions", "plain step, ms", "DP step, ms", "DP ÷ plain", "DP ÷ ours"], *rows]
@@ -432,6 +447,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="how often everybody is measured (9)")
     parser.add_argument("--envs", type=Path, default=CACHE, help=f"folder of the peers' environments ({CACHE})")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
+    parser.add_argument("--shadows", action="store_true", help="LiRA on location30 beside a PyTorch loop, and no steps")
     parser.add_argument("--worker", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -441,9 +457,12 @@ def main() -> None:
         parser.error("--rounds must be at least 1")
     if hasattr(os, "sched_setaffinity"):  # not every framework takes a number of threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    if options.shadows:
+        shadows(options.rounds, options.envs.resolve())
+        return
     for size in options.batches:
         before, rows = os.getloadavg()[0], compare(size, options.rounds, options.envs.resolve())
-        print(f"\nBatch {size}, {THREADS} cores, median (min..max) of {options.rounds} rounds (3 above {SLOW:g} s);")
+        print(f"\nBatch {size}, {THREADS} core, median (min..max) of {options.rounds} rounds (3 above {SLOW:g} s);")
         print(f"load average {before:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
         show(rows, options.markdown)
 
