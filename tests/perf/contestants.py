@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-CLIP, LEARNING_RATE, STEPS, THREADS = 1.0, 1e-3, 20, 2
+CLIP, LEARNING_RATE, STEPS, THREADS = 1.0, 1e-3, 20, 1
 SIZES = (784, 400, 128, 400, 784)
 TORCH = ("torch==2.13.0", "opacus==1.6.0", "numpy==2.4.6")  # in this order: opacus would install another torch
 JAX = ("jax==0.10.2", "jaxlib==0.10.2", "optax==0.2.8", "numpy==2.4.6", "jax-privacy==2.0.0")

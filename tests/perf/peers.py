@@ -1,11 +1,11 @@
 """Times one DP-SGD step of this project and of its peers, and the plain step of each framework, alternately.
 
-Run `python tests/perf/peers.py [--batches 256,1024] [--rounds 9] [--envs DIR] [--markdown]` on a quiet machine. Every
-contestant trains the same autoencoder (784-400-128-400-784, float32, Adam) on 2 CPU cores, in a process that stays
-alive, so that all are measured in the same period and no compilation is timed. Each DP step is checked first: without
-noise it must be the mean of the clipped gradients, computed naively, and with noise all weights must have noise of the
-stated scale. Peers have separate environments. On Linux PyPI's torch is CUDA's, some GB:
-PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids it.
+Run `python tests/perf/peers.py [--batches 256,1024] [--rounds 9] [--envs DIR] [--markdown|--shadows]` on a quiet
+machine. Every contestant trains the same autoencoder (784-400-128-400-784, float32, Adam) on 1 CPU core, as this
+project does, in a process that stays alive, so that all are measured in the same period and no compilation is timed.
+Each DP step is checked first: without noise it must be the mean of the clipped gradients, computed naively, and with
+noise all weights must have noise of the stated scale. Peers have separate environments. On Linux PyPI's torch is
+CUDA's, some GB: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids it.
 """
 
 from __future__ import annotations
@@ -178,6 +178,21 @@ def compare(size: int, rounds: int, envs: Path) -> list[list[str]]:
             worker.process.kill()
 
 
+def shadows(rounds: int, envs: Path) -> float:
+    """Print what LiRA with its 17 networks costs, and a PyTorch loop over them; the median ratio."""
+    import shadow_loops
+
+    pythons = {"ours": python_for(CONTESTANTS["ours"], envs), "torch": python_for(CONTESTANTS["ghost"], envs)}
+    pairs = shadow_loops.measured(pythons, SETTINGS, rounds)
+    ours, loop = zip(*pairs, strict=True)
+    found = [a / b for a, b in pairs]
+    print(
+        f"\nLiRA on location30, 17 networks: {spread(ours)} s of CPU; PyTorch, one after the other: {spread(loop)} s;"
+    )
+    print(f"ratio {spread(found)}; {THREADS} core, {rounds} rounds.")
+    return float(median(found))
+
+
 def show(rows: list[list[str]], markdown: bool) -> None:
     """One table, for a terminal or for Markdown."""
     rows = [["contestant", "versions", "plain step, ms", "DP step, ms", "DP ÷ plain", "DP ÷ ours"], *rows]
@@ -206,6 +221,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="number of rounds (9)")
     parser.add_argument("--envs", type=Path, default=CACHE, help=f"folder of the peers' environments ({CACHE})")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
+    parser.add_argument("--shadows", action="store_true", help="LiRA on location30 beside a PyTorch loop, and no steps")
     parser.add_argument("--worker", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -215,9 +231,12 @@ def main() -> None:
         parser.error("--rounds must be at least 1")
     if hasattr(os, "sched_setaffinity"):  # not every framework has an option for the number of threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    if options.shadows:
+        shadows(options.rounds, options.envs.resolve())
+        return
     for size in options.batches:
         before, rows = os.getloadavg()[0], compare(size, options.rounds, options.envs.resolve())
-        print(f"\nBatch {size}, {THREADS} cores, median (min..max) of {options.rounds} rounds (3 above {SLOW:g} s);")
+        print(f"\nBatch {size}, {THREADS} core, median (min..max) of {options.rounds} rounds (3 above {SLOW:g} s);")
         print(f"load average {before:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
         show(rows, options.markdown)
 
