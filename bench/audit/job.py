@@ -1,4 +1,4 @@
-"""The job of one audit, as the engine runs it (`bench.runner.engine.Job`)."""
+"""The job of one audit, as the engine runs it (`bench.runner.job.Job`)."""
 
 from __future__ import annotations
 

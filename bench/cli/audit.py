@@ -47,6 +47,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from bench.data import user_file
     from bench.report import audit_page
     from bench.runner import engine
+    from bench.runner.job import Setup
     from bench.runner.messages import Failed, Finished
     from bench.runner.meter import Meter
     from bench.store.store import Store
@@ -54,7 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
     store = Store(request.results)
     store.check_writable()
     files = {name: content for _, data in rows for name, content in user_file.sent_files(data).items()}
-    setup = engine.Setup(request.where, store.weights, plugins=registry.plugins, files=files)
+    setup = Setup(request.where, store.weights, plugins=registry.plugins, files=files)
     jobs = [Audit(defense, data, kind, trials) for defense, data in rows]
     codes = []
     with Progress() as progress:

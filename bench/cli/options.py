@@ -279,8 +279,9 @@ def requested(arguments: argparse.Namespace, *, references: bool = False) -> tup
 
 
 def check_playable(request: Request) -> None:
-    """Raise UserError where there is no cell to measure."""
+    """Raise UserError where there is no cell to measure; warn of cells for which there are too few records."""
     from bench.core.component import missing
+    from bench.runner.cell import playable
 
     lacking = [
         missing(attack.component, defense.component, data.component)
@@ -295,3 +296,10 @@ def check_playable(request: Request) -> None:
             f"no selected attack can be played against a selected defense on this data, which lack {names}: select "
             "others; `bench list` shows what each attack needs and each defense publishes."
         )
+    cells = playable(request.grids)
+    lacking_records = [cell.lacks_records for cell in cells]
+    few = [why for why in dict.fromkeys(lacking_records) if why]
+    if few and all(lacking_records):
+        raise UserError(f"{'; '.join(few)}: ask for more.")
+    for why in few:
+        warn_user(f"note: {why}: these cells will fail.")

@@ -64,7 +64,6 @@ def lint_claims(request: Request, registry: Registry) -> bool:
     from bench.lint import verdicts
     from bench.report import reproduce
     from bench.runner import cell as cells
-    from bench.store import lint_verdicts
     from bench.store.store import Store, uncollected
 
     store, defenses = Store(request.results), [defense for grid in request.grids for defense in grid.defenses]
@@ -72,12 +71,13 @@ def lint_claims(request: Request, registry: Registry) -> bool:
         stale = verdicts.stale(store, registry, defenses)
     if stale:
         store.check_writable()
-        if lacking := reproduce.lacking(cells.playable(request.grids), request.where):  # the linter takes minutes
-            raise UserError(" ".join(lacking.values()))
+    unknown = verdicts.copy_shipped(store, registry, stale)  # the linter takes minutes
+    if unknown and (lacking := reproduce.lacking(cells.playable(request.grids), request.where)):
+        raise UserError(" ".join(lacking.values()))
     with Progress() as progress:
-        for done, defense in enumerate(stale):
-            progress.step(f"linting {defense.label}", done, len(stale))
-            lint_verdicts.save(store, verdicts.measure(defense, registry))
+        for done, defense in enumerate(unknown):
+            progress.step(f"linting {defense.label}", done, len(unknown))
+            store.save(verdicts.measure(defense, registry))
     caveats = {defense.label: verdicts.caveat(store, registry, defense.label) for defense in defenses}
     for label, caveat in caveats.items():
         if caveat:

@@ -69,7 +69,7 @@ class Progress:
             self._printed_at = time.monotonic()
             self.print(f"[{done}/{total}] {what}".rstrip())
             for line in workers if done < total else ():
-                self.print(f"  {line}")
+                self.console.print(f"  {one_line(line)}", markup=False)
 
     def _move(self, what: str, done: int, total: int, workers: Sequence[str]) -> None:
         if self.bar is None:

@@ -19,6 +19,7 @@ from bench.dp.layers import patches, stacked_conv, stacked_dense
 # Rounding of a sum of T products, in parts of the sum of their norms, is far below this. Where the products cancel to
 # less than it, rounding is what is left, and the norm is taken to be at least as large.
 ROUNDING = 3e-5
+PIECE = 32  # records whose rows are multiplied in float64 at once
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,22 @@ class GramForm:
     d: Any
 
     def square_norms(self) -> Any:
-        a, d = (tf.cast(v, tf.float64) for v in (self.a, self.d))  # the terms may cancel
+        # Some records at a time, because in float64 those of a whole batch would take twice the memory of the rows.
+        lead = _axes(self.a, self.a.shape.rank - 2)
+        flat = [tf.reshape(v, (-1, *v.shape[-2:])) for v in (self.a, self.d)]
+        count = tf.shape(flat[0])[0]
+        pieces = tf.TensorArray(tf.float64, (count + PIECE - 1) // PIECE, infer_shape=False, element_shape=[None])
+
+        def more(i: Any, pieces: Any) -> Any:
+            a, d = (v[i * PIECE : (i + 1) * PIECE] for v in flat)
+            return i + 1, pieces.write(i, self._square_norms(a, d))
+
+        _, pieces = tf.while_loop(lambda i, _: i * PIECE < count, more, (0, pieces), parallel_iterations=1)
+        return tf.reshape(pieces.concat(), lead)
+
+    @staticmethod
+    def _square_norms(a: Any, d: Any) -> Any:
+        a, d = (tf.cast(v, tf.float64) for v in (a, d))  # the terms may cancel
         aa, dd = (tf.matmul(v, v, transpose_b=True) for v in (a, d))
         product = aa * dd
         terms = tf.reduce_sum(tf.sqrt(tf.linalg.diag_part(product)), -1)

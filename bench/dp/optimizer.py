@@ -28,15 +28,18 @@ from bench.dp.clipping import Site, ghost_clipped_sums, vectorized_clipped_sums
 PHILOX = 1
 
 
-def normals(rows: Any, columns: int, keys: Sequence[int], counter: Any) -> Any:
+def normals(rows: Any, columns: int, keys: Any, counter: Any) -> Any:
     """Standard normal numbers (keys, rows, columns): a stream per key, another stretch of it per counter (below 2**63).
 
+    keys: numbers below 2**64, or a tensor of type uint64 with them.
     More rows leave the first ones as they are. Philox words, 32 bits each, made normal by Box and Muller's rule on
     whole tensors: faster than the generator of TensorFlow, and further into the tails (6.7 against 5.7 deviations).
     """
     pairs = (columns + 1) // 2
+    keys = tf.convert_to_tensor(keys, tf.uint64)
+    models = keys.shape[0]
     if not pairs:
-        return tf.zeros((len(keys), rows, 0))
+        return tf.zeros((models, rows, 0))
 
     def uniform(word: int) -> Any:
         # The counter is the high half of Philox's, so no two share a word however many numbers one takes.
@@ -44,9 +47,9 @@ def normals(rows: Any, columns: int, keys: Sequence[int], counter: Any) -> Any:
         start = tf.stack([tf.zeros((), tf.uint64), place])
         words = [
             tf.raw_ops.StatelessRandomUniformFullIntV2(
-                shape=[rows, pairs], key=tf.constant([key], tf.uint64), counter=start, alg=PHILOX, dtype=tf.uint32
+                shape=[rows, pairs], key=keys[k : k + 1], counter=start, alg=PHILOX, dtype=tf.uint32
             )
-            for key in keys
+            for k in range(models)
         ]
         return tf.cast(tf.stack(words), tf.float32)
 
@@ -60,17 +63,17 @@ class SeededGaussianSumQuery(GaussianSumQuery):  # type: ignore[misc]
 
     The noise of a model depends on its key, the step and the place of the number alone, so models that train together
     get the noise that they would get alone, and no two models, steps or variables share any. stddev: one number, or
-    one per model.
+    one per model. keys: as `normals` takes them.
     """
 
-    def __init__(self, l2_norm_clip: Any, stddev: Any, keys: Sequence[int]) -> None:
+    def __init__(self, l2_norm_clip: Any, stddev: Any, keys: Any, models: int) -> None:
         super().__init__(l2_norm_clip, stddev)
-        self._keys = list(keys)
+        self._keys, self._models = keys, models
         self.step: Any = None
 
     def get_noised_result(self, sample_state: Any, global_state: Any) -> Any:
         """The clipped sums with one draw of noise per model, cut to the variables' shapes."""
-        sizes = [v.shape.num_elements() // len(self._keys) for v in sample_state]
+        sizes = [v.shape.num_elements() // self._models for v in sample_state]
         noise = normals(1, sum(sizes), self._keys, self.step)[:, 0] * tf.reshape(global_state.stddev, [-1, 1])
         pieces = tf.split(noise, sizes, axis=1)
         noised = [v + tf.reshape(piece, v.shape) for v, piece in zip(sample_state, pieces, strict=True)]
@@ -117,17 +120,23 @@ class PoissonDPMixin:
                 "num_microbatches must be None (one per record): microbatches of several records "
                 "double the sensitivity that the accountant assumes"
             )
-        if len({int(key) for key in noise_keys}) < len(noise_keys):
-            raise ValueError("every model needs a different noise key: equal keys give equal noise")
         clip, multiplier, size = (
             _each(np.broadcast_to(np.asarray(v, np.float64), len(noise_keys)).tolist())
             for v in (l2_norm_clip, noise_multiplier, batch_size)
         )
         super().__init__(clip, multiplier, **keras_options)  # type: ignore[call-arg]
-        self._dp_sum_query = SeededGaussianSumQuery(clip, clip * multiplier, noise_keys)
         self._models = len(noise_keys)
+        self._keys = tf.Variable(tf.zeros(self._models, tf.uint64), trainable=False)
+        self.set_noise_keys(noise_keys)
+        self._dp_sum_query = SeededGaussianSumQuery(clip, clip * multiplier, self._keys, self._models)
         self._batch_size = size
         self._noised: list[Any] = []
+
+    def set_noise_keys(self, noise_keys: Sequence[int]) -> None:
+        """Noise comes from these keys from now on, one per model. Raises ValueError where two are equal."""
+        if len({int(key) for key in noise_keys}) < self._models:
+            raise ValueError("every model needs a different noise key: equal keys give equal noise")
+        self._keys.assign(np.array(noise_keys, np.uint64))
 
     def minimize(
         self,

@@ -36,16 +36,16 @@ def streams(seed: int) -> Streams:
 class PoissonBatches:
     """The Poisson batches of several models, each record of a model in each of its batches with the model's rate.
 
-    All coins of a model form one line, batch after batch and record after record, and what is drawn are the gaps
-    between the coins that fall: geometric numbers, so one number for each record in a batch in place of one for each
-    record (Fan, Muller and Rezucha 1962), for all steps at once.
+    The inclusions of a model are Bernoulli trials, batch after batch and record after record. What is drawn are the
+    gaps between successes, which are geometric: one number for each record in a batch in place of one for each record
+    (Fan, Muller and Rezucha 1962), for all steps at once.
     """
 
     def __init__(self, rates: Sequence[float], sizes: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
-        self._models = [_Coins(*model) for model in zip(rates, sizes, generators, strict=True)]
+        self._models = [_Trials(*model) for model in zip(rates, sizes, generators, strict=True)]
 
     def rows(self, steps: int) -> NDArray[Any]:
-        """Rows of the next `steps` batches (steps, models, width), ascending; -1 is padding, none is cut."""
+        """Rows of the next `steps` batches (steps, models, width), ascending; -1 is padding, none is truncated."""
         drawn = [model.next(steps) for model in self._models]
         counts = [np.bincount(step, minlength=steps) for step, _ in drawn]
         width = max(1, *(int(count.max(initial=0)) for count in counts))
@@ -56,26 +56,29 @@ class PoissonBatches:
         return out
 
 
-class _Coins:
-    """The line of coins of one model, n for each step. ahead: places of those that fell, beyond the last step."""
+class _Trials:
+    """The Bernoulli trials of one model, n for each step, counted from the beginning of the next step.
+
+    _ahead: successes that are drawn already; _last: the last of them.
+    """
 
     def __init__(self, rate: float, n: int, rng: np.random.Generator) -> None:
         self._rate, self._n, self._rng = rate, n, rng
         self._ahead = np.zeros(0, np.int64)
-        self._last = -1  # the place of the last coin that fell, from the beginning of the next step
+        self._last = -1
 
     def next(self, steps: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Of each coin that falls in the next steps, its step and its record."""
-        coins = steps * self._n
-        while self._last < coins and self._n:
-            expected = (coins - self._last) * self._rate
+        """Of each success in the next steps, its step and its record."""
+        trials = steps * self._n
+        while self._last < trials and self._n:
+            expected = (trials - self._last) * self._rate
             gaps = self._rng.geometric(self._rate, int(expected + 3 * expected**0.5) + 8)
-            places = self._last + np.cumsum(np.minimum(gaps, 2**40))  # no overflow, and far beyond any line
-            self._ahead, self._last = np.concatenate([self._ahead, places]), int(places[-1])
-        now = int(np.searchsorted(self._ahead, coins))
-        fallen, self._ahead = self._ahead[:now], self._ahead[now:] - coins
-        self._last -= coins
-        step, record = np.divmod(fallen, max(1, self._n))
+            found = self._last + np.cumsum(np.minimum(gaps, 2**40))  # no overflow, and beyond any training
+            self._ahead, self._last = np.concatenate([self._ahead, found]), int(found[-1])
+        now = int(np.searchsorted(self._ahead, trials))
+        successes, self._ahead = self._ahead[:now], self._ahead[now:] - trials
+        self._last -= trials
+        step, record = np.divmod(successes, max(1, self._n))
         return step, record
 
 

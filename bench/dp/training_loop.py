@@ -19,6 +19,7 @@ from bench.dp import networks, sampling
 from bench.dp.instrumentation import current_observer
 from bench.dp.layers import Single, Stacked
 from bench.dp.networks import Net, Weights
+from bench.dp.program_cache import PROGRAMS, ProgramCache, program_key
 from bench.dp.sampling import Streams
 from bench.dp.tensorflow_setup import tensorflow
 from bench.dp.training_program import Program
@@ -43,17 +44,24 @@ def pad(datasets: Sequence[Examples]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def build(net: Net, starts: Sequence[np.random.Generator]) -> Any:
-    """The Keras model of a stack, each model with the initial weights that it would have alone.
+    """The Keras model of a stack, each model with the initial weights that it would have alone."""
+    model = _layers(net, len(starts))
+    model.set_weights(_initial(net, model, networks.build(net, Single()).get_weights(), starts))
+    return model
+
+
+def _layers(net: Net, models: int) -> Any:
+    return networks.build(net, Stacked(models)) if models > 1 else networks.build(net, Single())
+
+
+def _initial(net: Net, model: Any, alone: Weights, starts: Sequence[np.random.Generator]) -> Weights:
+    """Initial weights of the Keras model of a stack; alone: any weights of one model of it.
 
     Matrices and filters are drawn as Keras does by default (Glorot and Bengio 2010), but from the stream of the model,
     so that nothing global is seeded and a stack of many costs one build; what has fewer axes starts as its layer says.
     """
-    alone = networks.build(net, Single()).get_weights()
-    model = networks.build(net, Stacked(len(starts))) if len(starts) > 1 else networks.build(net, Single())
     initial = [net.start([_glorot(rng, w.shape) if w.ndim > 1 else w for w in alone]) for rng in starts]
-    shapes = [w.shape for w in model.get_weights()]
-    model.set_weights([np.stack([ws[i] for ws in initial]).reshape(shape) for i, shape in enumerate(shapes)])
-    return model
+    return [np.stack([ws[i] for ws in initial]).reshape(w.shape) for i, w in enumerate(model.weights)]
 
 
 def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -67,7 +75,8 @@ class Training:
 
     What ran before is never run again: batches, noise and noise inputs go on where they stopped, whatever weights are
     set in between. So steps that run are steps that are accounted, and a run of 3 and one of 4 steps are a run of 7.
-    streams: of each model; by default those of its seed.
+    streams: of each model; by default those of its seed. programs: where a program for it may be found; it is put back
+    by `finish`, after which this training must not be used. An observed training has a program of its own.
     """
 
     def __init__(
@@ -76,21 +85,27 @@ class Training:
         datasets: Sequence[Examples],
         seeds: Sequence[int],
         streams: Sequence[Streams] | None = None,
+        programs: ProgramCache | None = None,
     ) -> None:
         requested, observer = (recipes, datasets), current_observer()
         if observer:
             recipes, datasets = observer.training_inputs(recipes, datasets)
         streams = [sampling.streams(seed) for seed in seeds] if streams is None else streams
         self._recipe = recipes[0]
-        self._model = build(self._recipe.net, [s.start for s in streams])
-        tf, models = tensorflow(), len(recipes)
+        tf, models, net = tensorflow(), len(recipes), recipes[0].net
         self._data = [tf.constant(v) if models > 1 else tf.constant(v[0]) for v in pad(datasets)]
-        self._program = Program(recipes, self._model, self._data, streams)
+        self._programs = None if observer else programs
+        self._key = program_key(recipes, self._data) if self._programs is not None else None
+        found = self._programs.take(self._key) if self._programs is not None else None
+        self._program = found or Program(recipes, _layers(net, models), self._data, streams)
+        self._model = self._program.model
+        alone = self._program.alone
+        self._program.start(_initial(net, self._model, alone, [s.start for s in streams]), streams)
+        self._shapes = [w.shape for w in alone]
         self.optimizer = self._program.optimizer
         self.variables = self._program.variables
         sizes, rates = [len(dataset) for dataset in datasets], [r.rate for r in recipes]
         self._rows = sampling.PoissonBatches(rates, sizes, [s.batches for s in streams]).rows
-        self._shapes = [w.shape for w in networks.build(self._recipe.net, Single()).get_weights()]
         if observer:
             observer.training_started(self, *requested, seeds)
 
@@ -127,6 +142,11 @@ class Training:
         if self.steps + steps > self._recipe.steps:
             raise ValueError(f"{self.steps + steps} steps would run, but {self._recipe.steps} are accounted")
 
+    def finish(self) -> None:
+        """Let the next training have the program."""
+        if self._programs is not None:
+            self._programs.put(self._key, self._program)
+
     @property
     def weights(self) -> Weights:
         """Those that training returns, each with a leading model axis."""
@@ -152,12 +172,13 @@ def fit(
     """
     start = time.perf_counter()
     steps = recipes[0].steps
-    training = Training(recipes, datasets, seeds)
+    training = Training(recipes, datasets, seeds, programs=PROGRAMS)
     training.run(steps, lambda done: on_progress(what, done, steps) if on_progress else None)
     weights = training.weights
     if not all(np.isfinite(w).all() for w in weights):
         raise FloatingPointError(f"{what} diverged: the weights are not finite; use a smaller learning rate")
     out = {f"w{i}": w for i, w in enumerate(weights)}
     out["steps"] = np.array(training.steps)
+    training.finish()
     out["seconds"] = np.array(time.perf_counter() - start)
     return out

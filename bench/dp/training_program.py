@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.dp import networks
+from bench.dp.layers import Single
 from bench.dp.tensorflow_setup import tensorflow
 
 if TYPE_CHECKING:
+    from bench.dp.networks import Weights
     from bench.dp.recipe import Recipe
     from bench.dp.sampling import Streams
 
@@ -20,7 +23,8 @@ class Program:
     """One traced function that takes the steps of all models of a stack.
 
     data: records and labels as `Training` hands them to `run`; only their shapes are read here. They are handed to the
-    program and not captured by it, because TensorFlow can keep a program longer than its training.
+    program and not captured by it, because a program is kept longer than its training. Whatever belongs to one training
+    is a variable, which `start` sets: so a program serves several, one after the other.
     """
 
     def __init__(self, recipes: Sequence[Recipe], model: Any, data: Sequence[Any], streams: Sequence[Streams]) -> None:
@@ -28,7 +32,9 @@ class Program:
         from bench.dp.clipping import private_layers
 
         recipe, models = recipes[0], len(recipes)
-        self._recipe, self._model, self._models, self._streams = recipe, model, models, streams
+        self._recipe, self.model, self._models = recipe, model, models
+        # One model of the stack; Keras' own weights, of which only shapes and what has one axis are used.
+        self.alone: Weights = (networks.build(recipe.net, Single()) if models > 1 else model).get_weights()
         layers = private_layers(model)
         self.variables = [w for layer in layers for w in layer.trainable_weights]
         self._unclipped = [w for w in model.trainable_weights if not any(w is v for v in self.variables)]
@@ -37,6 +43,7 @@ class Program:
         if recipe.privacy:
             self._forward.check()
         self._clipped_sums = clipped_sums_function(recipe, self._forward, self.optimizer, layers)
+        self._input_keys = tf.Variable(_input_keys(streams), trainable=False)
         self._divisor = np.array([r.batch_size for r in recipes], np.float32)
         self._average = None
         if recipe.ema:
@@ -48,9 +55,29 @@ class Program:
         if self._unclipped_optimizer:
             create_state(self._unclipped_optimizer, self._unclipped)
         self._piece = max(1, recipe.physical_batch // models)
-        n = data[0].shape[min(models, 2) - 1]
-        self._largest_batch = max(r.rate * n + 6 * (r.rate * n) ** 0.5 for r in recipes)
+        self._in_pieces = in_pieces(recipes, data)
         self.run = self._traced(data)
+
+    def start(self, weights: Weights, streams: Sequence[Streams]) -> None:
+        """Begin another training: from these weights of the Keras model, with these streams, at step 0."""
+        tf = tensorflow()
+        self.model.set_weights(weights)
+        optimizers = [one for one in (self.optimizer, self._unclipped_optimizer) if one]
+        for variable in (v for one in optimizers for v in one.variables()):
+            variable.assign(tf.zeros_like(variable))
+        if self._average:
+            for w in self.model.weights:
+                self._average.average(w).assign(w)
+        self._input_keys.assign(_input_keys(streams))
+        if self._recipe.privacy:
+            self.optimizer.set_noise_keys([s.noise for s in streams])
+
+    @property
+    def state(self) -> list[Any]:
+        """The variables that hold what a training has come to: weights, their averages, and states of optimizers."""
+        optimizers = [one for one in (self.optimizer, self._unclipped_optimizer) if one]
+        averages = [self._average.average(w) for w in self.model.weights] if self._average else []
+        return [*self.model.weights, *averages, *(v for one in optimizers for v in one.variables())]
 
     @property
     def iterations(self) -> Any:
@@ -60,13 +87,16 @@ class Program:
     def averaged_weights(self) -> list[Any]:
         """The averages of all weights, for recipes with `ema`."""
         assert self._average
-        return [self._average.average(w).numpy() for w in self._model.weights]
+        return [self._average.average(w).numpy() for w in self.model.weights]
 
     def _traced(self, data: Sequence[Any]) -> Callable[..., None]:
         """A function of batches (steps, models, width) of rows, and of the data."""
         tf = tensorflow()
         step = tf.autograph.experimental.do_not_convert(self._step)
-        signature = [tf.TensorSpec([None, self._models, None], tf.int32), *map(tf.TensorSpec.from_tensor, data)]
+        axis = min(self._models, 2) - 1  # of records, of which the next training may have more or fewer
+        shapes = [[None if i == axis else size for i, size in enumerate(v.shape)] for v in data]
+        signature = [tf.TensorSpec([None, self._models, None], tf.int32)]
+        signature += [tf.TensorSpec(shape, v.dtype) for shape, v in zip(shapes, data, strict=True)]
 
         @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
         def run(batches: Any, *data: Any) -> None:
@@ -87,14 +117,14 @@ class Program:
         if self._unclipped:
             self._train_unclipped()
         if self._average:
-            self._average.apply(self._model.weights)
+            self._average.apply(self.model.weights)
 
     def _batch_sums(self, data: Sequence[Any], rows: Any) -> list[Any]:
         """The sums over a whole Poisson batch, piece by piece where it is too large for one."""
         tf = tensorflow()
         width, piece = tf.shape(rows)[1], self._piece
-        noise = self._noise_inputs(width, [s.noise_inputs for s in self._streams])
-        if self._largest_batch <= piece:
+        noise = self._noise_inputs(width, self._input_keys[0])
+        if not self._in_pieces:
             return self._sums(data, rows, noise)
 
         def cut(start: Any) -> list[Any]:
@@ -106,7 +136,7 @@ class Program:
         _, total = tf.while_loop(lambda start, _: start < width, more, (piece, cut(0)), parallel_iterations=1)
         return list(total)
 
-    def _noise_inputs(self, width: Any, keys: Sequence[int]) -> Any:
+    def _noise_inputs(self, width: Any, keys: Any) -> Any:
         """Standard normal numbers of each record, drawn outside of the network.
 
         So a sampling layer runs once, and a model gets the numbers that it would get alone.
@@ -137,12 +167,25 @@ class Program:
         tf = tensorflow()
         blank = math.ceil(max(self._divisor))
         lead = (blank,) if self._models == 1 else (self._models, blank)
-        noise = self._noise_inputs(blank, [s.unclipped for s in self._streams])
+        noise = self._noise_inputs(blank, self._input_keys[1])
         net, variables = self._recipe.net, self._unclipped
         with tf.GradientTape() as tape:
             outputs = self._forward.outputs(tf.zeros((*lead, *net.shape)), tf.zeros(lead, tf.int64), noise)
             losses = net.unclipped_loss(outputs) / blank
         apply_gradients(self._unclipped_optimizer, tape.gradient(losses, variables), variables)
+
+
+def in_pieces(recipes: Sequence[Recipe], data: Sequence[Any]) -> bool:
+    """Whether a batch may be too large to be computed at once: six standard deviations above its expected size."""
+    models = len(recipes)
+    n = data[0].shape[min(models, 2) - 1]
+    largest = max(r.rate * n + 6 * (r.rate * n) ** 0.5 for r in recipes)
+    return bool(largest > max(1, recipes[0].physical_batch // models))
+
+
+def _input_keys(streams: Sequence[Streams]) -> Any:
+    """Keys of the noise inputs, and of those of unclipped layers: (2, models)."""
+    return np.array([[s.noise_inputs for s in streams], [s.unclipped for s in streams]], np.uint64)
 
 
 class Forward:

@@ -66,8 +66,16 @@ def job_script(workers: Workers, preload: str | None = PRELOAD) -> str:
 
 def count(workers: Workers, jobs: int) -> int:
     """The number of processes to start for so many jobs: by default one per GPU, or else per core that we may use."""
-    ours = 1 if workers.cluster else len(gpus.available()) or len(os.sched_getaffinity(0))
+    ours = 1 if workers.cluster else _stated() or len(gpus.available()) or len(os.sched_getaffinity(0))
     return max(1, min(workers.count or ours, jobs))
+
+
+def _stated() -> int | None:
+    """The number in $BENCH_WORKERS, if there is one. Raises UserError where that is no number from 1."""
+    stated = os.environ.get("BENCH_WORKERS", "")
+    if stated and (not stated.isdecimal() or int(stated) < 1):
+        raise UserError(f"BENCH_WORKERS is a whole number from 1, not {stated!r}: correct the variable or unset it.")
+    return int(stated) if stated else None
 
 
 @contextmanager

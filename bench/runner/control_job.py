@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import UserError
 from bench.runner import engine
 from bench.runner.controls import expected_digest, measure
+from bench.runner.job import Setup
 from bench.runner.messages import Failed, Finished, Message, Name, failed
 from bench.runner.meter import Meter
 from bench.runner.request import Workers
 from bench.runner.selection import choose
-from bench.store import control_results
 from bench.store.records import ControlResult
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Controls:
-    """The job of one attack's controls (`bench.runner.engine.Job`)."""
+    """The job of one attack's controls (`bench.runner.job.Job`)."""
 
     attack: Choice
     registry: Registry
@@ -87,15 +87,15 @@ def run(
     store.check_writable()
     found: dict[str, ControlResult] = {}
     for attack in attacks:
-        stored = control_results.load(store, attack.label)
+        stored = store.find_label(ControlResult, attack.label)
         if stored is not None and stored.digest == expected_digest(attack, registry):
             found[attack.label] = stored
     jobs = [Controls(attack, registry) for attack in attacks if attack.label not in found]
-    setup = engine.Setup(where, store.weights, plugins=registry.plugins)
+    setup = Setup(where, store.weights, plugins=registry.plugins)
     failures = []
     for message in engine.results(jobs, setup, workers, Meter(progress, len(jobs)), count=len(jobs)):
         if isinstance(message, Finished) and isinstance(message.record, ControlResult):
-            control_results.save(store, message.record)
+            store.save(message.record)
             found[message.record.attack] = message.record
         elif isinstance(message, Failed):
             failures.append(f"{message.names[0][0]}: {message.reason}")

@@ -21,7 +21,6 @@ from bench.core.randomness import derive, stream
 from bench.core.text import interval
 from bench.games.intervals import Estimate, Z, over_seeds
 from bench.runner.selection import choose
-from bench.store import control_results
 from bench.store.freshness import control_digest
 from bench.store.read_write import Damaged
 from bench.store.records import ControlResult
@@ -239,7 +238,7 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
     except UserError as error:
         return str(error)
     try:
-        control = control_results.read(store, attack.label)
+        control = store.read_label(ControlResult, attack.label)
     except Damaged as error:
         return f"controls are damaged ({error}); `bench controls` runs them again."
     if control is None or control.digest != expected:

@@ -20,7 +20,7 @@ from bench.runner import worker
 from bench.runner.messages import Failed, Message, Name, done, unpack
 
 if TYPE_CHECKING:
-    from bench.runner.engine import Job, Setup
+    from bench.runner.job import Job, Setup
     from bench.runner.meter import Meter
 
 TRIES = 3  # of a job whose worker is killed

@@ -26,7 +26,7 @@ from bench.runner import play
 from bench.runner.release_card import FILES, Made, card, contents
 from bench.runner.request import Grid
 from bench.store.freshness import versions
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 from bench.store.store import Store
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from bench.data import user_file
 from bench.runner import engine
 from bench.runner.cell import Cell, is_stored, playable
 from bench.runner.group import Group
+from bench.runner.job import Job, Setup
 from bench.runner.messages import Finished, Message, Name, Trained
 from bench.runner.meter import Meter
 from bench.runner.registry import Registry
@@ -88,7 +89,7 @@ def _measure(
     """Measure all groups, or those that the budget allows, in its order; store what comes."""
     cells = {cell.name: cell for group in groups for cell in group.cells}
     known = {group.names: seconds for group in groups if (seconds := costs(group.cells)) is not None}
-    setup = engine.Setup(
+    setup = Setup(
         request.where,
         store.weights,
         store.machine,
@@ -97,7 +98,7 @@ def _measure(
         {name: data for group in groups for name, data in user_file.sent_files(group.cells[0].data).items()},
     )
     total = sum(known.values()) if len(known) == len(groups) and not budget else None
-    jobs: Iterable[engine.Job] = groups
+    jobs: Iterable[Job] = groups
     if budget:
         jobs = (Group(tuple(batch)) for batch in budget.batches(list(cells.values())))
     elif not engine.inline(request.workers, len(groups), total):  # inline by split: one of them is in memory at a time

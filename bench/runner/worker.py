@@ -30,7 +30,7 @@ from bench.runner.registry import Registry, discover
 from bench.store.freshness import versions
 
 if TYPE_CHECKING:
-    from bench.runner.engine import Job
+    from bench.runner.job import Job
 
 # The jobs that a worker can run, by their `kind`: module and class.
 JOBS = {

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from trainings import examples, recipe
 
+from bench.conformance.short_runs import small_data
 from bench.core.dataset import Examples
 from bench.dp import training_program
 from bench.dp.networks import GAN, Classifier, Net
+from bench.dp.program_cache import PROGRAMS
 from bench.dp.recipe import Privacy, Recipe
 from bench.dp.tensorflow_setup import tensorflow
 from bench.dp.train import train
 from bench.models import inversion_search
+from bench.runner.registry import discover
 
 CLASSIFIER = Classifier((6,), 2, (4,), "tanh")
 
@@ -40,7 +45,12 @@ def left_behind(run: Any) -> int:
 def training(privacy: Privacy | None, net: Net = CLASSIFIER, **changes: Any) -> Any:
     part = Examples(np.random.default_rng(0).random((20, 6)), np.arange(20) % 2, 2)
     recipe = Recipe(net, steps=2, rate=0.5, batch_size=10.0, learning_rate=0.1, privacy=privacy, **changes)
-    return lambda seed: train(recipe, [part], [seed])
+
+    def run(seed: int) -> None:
+        train(recipe, [part], [seed])
+        PROGRAMS.clear()  # which keeps some on purpose
+
+    return run
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -86,3 +96,38 @@ def test_records_are_freed_when_a_training_ends() -> None:
         gc.collect()
         kept = [o for o in gc.get_objects() if isinstance(o, type(tf.constant(0))) and tuple(o.shape) == part.x.shape]
         assert not kept
+
+
+def resident() -> float:
+    """MiB of this process that are in memory."""
+    gc.collect()
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+def growth(first: int, last: int, kept: list[Any] | None = None) -> float:
+    """By how many MiB the trainings of `none` after the first ones raise this process' memory, each asked once."""
+    data, none = small_data("breast_cancer"), discover().defenses["none"].function
+    before = 0.0
+    for seed in range(last):
+        release = none(data.private, data.public, seed=seed, steps=20)
+        release.predict(data.holdout.x)
+        if kept is not None:
+            kept.append(np.ones(2**20))
+        if seed == first - 1:
+            before = resident()
+    return resident() - before
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
+def test_trainings_of_none_hardly_raise_memory() -> None:
+    assert growth(5, 25) <= 50 * 20 / 190
+    kept: list[Any] = []
+    assert growth(1, 3, kept) > 8  # the mutant: 8 MiB of each stay
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
+def test_two_hundred_trainings_end_where_the_tenth_was() -> None:
+    assert growth(10, 200) <= 50

@@ -23,43 +23,43 @@ def rows_of(rate: float, n: int, steps: int) -> np.ndarray[Any, Any]:
     return batches_of(rate, n).rows(steps)[:, 0]
 
 
-def coins(rate: float, n: int, steps: int) -> np.ndarray[Any, Any]:
-    """The truth, slowly: a coin for each record of each batch; whether it fell, (steps, n)."""
+def bernoulli_trials(rate: float, n: int, steps: int) -> np.ndarray[Any, Any]:
+    """The reference, slowly: a trial for each record of each batch; its successes, (steps, n)."""
     rng = np.random.default_rng(5)
     return np.array([[rng.random() < rate for _ in range(n)] for _ in range(steps)])
 
 
-def fallen(rows: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+def successes(rows: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
     """Whether each batch of `rows` (steps, width) holds each record, (steps, n)."""
     return (rows[:, :, None] == np.arange(n)).any(1)
 
 
-def joint_p(fell: np.ndarray[Any, Any], rate: float) -> float:
+def joint_p(found: np.ndarray[Any, Any], rate: float) -> float:
     """Chi-squared test of all records of two batches in a row: each of their 2 ** (2 n) outcomes has its chance."""
-    pairs = fell[: len(fell) // 2 * 2].reshape(len(fell) // 2, -1)
+    pairs = found[: len(found) // 2 * 2].reshape(len(found) // 2, -1)
     ones = np.array([bin(outcome).count("1") for outcome in range(2 ** pairs.shape[1])])
     expected = len(pairs) * rate**ones * (1 - rate) ** (pairs.shape[1] - ones)
     assert expected.min() > 10
-    found = np.bincount(pairs @ 2 ** np.arange(pairs.shape[1]), minlength=len(expected))
-    return float(chi2.sf(((found - expected) ** 2 / expected).sum(), len(expected) - 1))
+    counts = np.bincount(pairs @ 2 ** np.arange(pairs.shape[1]), minlength=len(expected))
+    return float(chi2.sf(((counts - expected) ** 2 / expected).sum(), len(expected) - 1))
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.5, 0.7], ids=str)
-def test_two_batches_are_what_coins_of_each_record_make_them(rate: float) -> None:
+def test_two_batches_have_the_distribution_of_independent_trials(rate: float) -> None:
     steps = 60_000
-    fell = fallen(rows_of(rate, 3, steps), 3)
-    assert joint_p(fell, rate) > TINY
-    assert joint_p(coins(rate, 3, steps), rate) > TINY
+    found = successes(rows_of(rate, 3, steps), 3)
+    assert joint_p(found, rate) > TINY
+    assert joint_p(bernoulli_trials(rate, 3, steps), rate) > TINY
     # Mutants: another rate, batches that are never empty, batches that serve twice, gaps that begin anew at each batch
     # (a record that just served is passed over), and records of neighbouring places that come together.
-    assert joint_p(coins(rate + 0.02, 3, steps), rate) < TINY
-    assert joint_p(fell[fell.any(1)], rate) < TINY
-    assert joint_p(np.repeat(fell[::2], 2, axis=0), rate) < TINY
-    rested = fell.copy()
-    rested[1:, 0] &= ~fell[:-1, 2]
+    assert joint_p(bernoulli_trials(rate + 0.02, 3, steps), rate) < TINY
+    assert joint_p(found[found.any(1)], rate) < TINY
+    assert joint_p(np.repeat(found[::2], 2, axis=0), rate) < TINY
+    rested = found.copy()
+    rested[1:, 0] &= ~found[:-1, 2]
     assert joint_p(rested, rate) < TINY
-    pasted = fell.copy()
-    pasted[:, 1] = np.where(np.random.default_rng(0).random(steps) < 0.05, fell[:, 0], fell[:, 1])
+    pasted = found.copy()
+    pasted[:, 1] = np.where(np.random.default_rng(0).random(steps) < 0.05, found[:, 0], found[:, 1])
     assert joint_p(pasted, rate) < TINY
 
 
@@ -91,7 +91,7 @@ def test_no_batch_is_truncated_and_no_record_is_in_a_batch_twice() -> None:
     sizes, rates = [50, 0, 7], [0.3, 0.3, 0.6]
     made = sampling.PoissonBatches(rates, sizes, [np.random.default_rng(k) for k in range(3)]).rows(200)
     for k, (n, rate) in enumerate(zip(sizes, rates, strict=True)):
-        # By hand: where coins fall, one after the other, by the gaps between them.
+        # By hand: the successes of one line of trials, by the gaps between them.
         gaps = np.random.default_rng(k).geometric(rate, 200 * n + 1) if n else []
         line = {int(place) for place in np.cumsum(gaps) - 1}
         for t, row in enumerate(made[:, k]):
@@ -124,7 +124,7 @@ def test_batches_go_on_where_they_stopped(rate: float) -> None:
 def test_padding_contributes_nothing(privacy: Privacy | None, how: str, values: tuple[float, ...]) -> None:
     parts = [examples(6, 1), examples(40, 2)]
     made = recipe(SMALL_VAE, rate=0.2, steps=3, privacy=privacy, engine=how)
-    for seed in range(100):  # one under which no batch of the first part holds record 0, the index of padding
+    for seed in range(100):  # a seed with which no batch of the first part has record 0, the index of padding
         rows = sampling.PoissonBatches([made.rate], [6], [sampling.streams(seed).batches]).rows(made.steps)
         if not (rows == 0).any() and (rows >= 0).any():
             break

@@ -53,8 +53,9 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No GPU, whatever this machine has."""
+    """No GPU, whatever this machine has, and no number of workers in the environment."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("BENCH_WORKERS")
 
 
 def started(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
