@@ -144,4 +144,4 @@ def dask_cluster(folder: Path, workers: int, port: int = 0) -> Iterator[tuple[st
 
 def stored(results: Path) -> int:
     """The number of cells that are stored."""
-    return len(list(results.glob("made/*/*/*.json")))
+    return len(list(results.glob("*/*/*/*.json")))
