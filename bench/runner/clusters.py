@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 PRELOAD = "bench.runner.worker_setup"
 CONNECTING = 10.0  # seconds
 ENDING = 4.0  # seconds: then the process that waits goes on, and what it leaves ends with it
-REPLACING = 15.0  # seconds between two looks whether a job ended and another must take its place
+LOST = 60.0  # seconds after which a worker that ended, and was not started again, is given up
+REPLACING = 15.0  # seconds between two looks whether another must take its place
 SILENT = ("distributed", "tornado", "tornado.application", "asyncio", "dask_jobqueue")
 
 
@@ -122,7 +123,7 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
     runner = LoopRunner()
     with (
         tempfile.TemporaryDirectory(prefix="bench-workers-", ignore_cleanup_errors=True) as folder,
-        dask.config.set({"temporary-directory": folder}),
+        dask.config.set({"temporary-directory": folder, "distributed.deploy.lost-worker-timeout": f"{LOST}s"}),
     ):
         ending: list[Callable[[], None]] = []
         try:
@@ -137,8 +138,7 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
                 _go_on_with_others(cluster, error)
             client = Client(cluster, timeout=CONNECTING, set_as_default=False)
             ending.insert(0, partial(client.close, timeout=1))
-            if workers.cluster:
-                ending.insert(0, _replacing(cluster, number))
+            ending.insert(0, _replacing(cluster, number))
             yield client
         finally:
             with _interrupts_delayed():
@@ -194,7 +194,7 @@ def _cluster(workers: Workers, loop: Any, number: int, preload: str | None) -> S
 
 
 def _replacing(cluster: SpecCluster, number: int) -> Callable[[], None]:
-    """Submit a job in place of each that ran and ended (its time was up, or it was killed), until what this returns."""
+    """Until what this returns, start another process or job in place of each that is lost: killed, or out of time."""
     stopped = threading.Event()
 
     def again() -> None:

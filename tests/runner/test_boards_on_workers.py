@@ -87,9 +87,12 @@ class Killer(threading.Thread):
                 os.kill(worker, signal.SIGKILL)
 
     def _training(self, worker: int) -> str | None:
+        """What a worker trained and attacks now; None from its last attack on: what comes next is not logged yet."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        trainings = [line.split(" ", 1)[1] for line in lines if line.startswith(f"{worker} says")]
-        return trainings[-1] if trainings else None
+        begun = [line.split(" ", 1)[1] for line in lines if line.startswith(f"{worker} ")]
+        if not begun or begun[-1].startswith("smallest"):
+            return None
+        return [words for words in begun if words.startswith("says")][-1]
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,20 @@ def test_a_killed_worker_comes_back_in_silence(scratch: Path, capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_worker_that_is_not_started_again_is_replaced(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask gives a lost worker up, with whatever would start it, after a while that a slow start can exceed."""
+    monkeypatch.setattr(clusters, "LOST", 0.01)
+    monkeypatch.setattr(clusters, "REPLACING", 0.2)
+    with connected(Workers(1), 1, preload=None) as client:
+        for _ in range(2):
+            [before] = client.run(os.getpid).values()
+            os.kill(before, signal.SIGKILL)
+            end = time.monotonic() + START
+            while time.monotonic() < end and before in (client.run(os.getpid, on_error="ignore").values() or [before]):
+                time.sleep(0.1)
+            assert client.submit(sum, (1, 2)).result(START) == 3
+
+
 def test_loggers_are_as_they_were(scratch: Path) -> None:
     import distributed  # noqa: F401
 

@@ -83,13 +83,9 @@ def test_no_more_jobs_than_groups_and_several_workers_in_a_job() -> None:
 
 
 def test_a_job_that_is_cancelled_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dask
-
     monkeypatch.setattr("bench.runner.clusters.REPLACING", 0.5)
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
-        connected(Workers(1, cluster="slurm"), 1, preload=None) as client,
-    ):
+    monkeypatch.setattr("bench.runner.clusters.LOST", 1)
+    with connected(Workers(1, cluster="slurm"), 1, preload=None) as client:
         client.wait_for_workers(1, START)
         [before] = queue()
         subprocess.run(["scancel", before], check=True, timeout=30)
