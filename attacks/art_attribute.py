@@ -44,7 +44,6 @@ def art_attribute(
         raise UserError(f"art_attribute takes learner={'|'.join(LEARNERS)}, not learner={learner}.")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "PyTorch not found", UserWarning)  # not needed for these attacks
-        from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
         from art.estimators.classification import BlackBoxClassifierNeuralNetwork
         from art.utils import to_categorical
 
@@ -68,10 +67,7 @@ def art_attribute(
         return np.asarray(release.predict(records))
 
     estimator = BlackBoxClassifierNeuralNetwork(predict, (1 + table.shape[1],), classes, channels_first=False)
-    attack = AttributeInferenceBlackBox(estimator, attack_model_type=learner, attack_feature=0)
-    attack.attack_model.set_params(random_state=seed % 2**32)
-    if learner == "lr":  # by default it over-fits where records have hundreds of features, and stops too early
-        attack.attack_model.set_params(C=0.01, max_iter=1000)
+    attack = _seeded(estimator, learner, seed)
     attack.fit(np.concatenate([value[:, None].astype(np.float32), table], 1), y=to_categorical(known.y, classes))
     target_table = _table(release, targets, targets.records, rest)
     guess = attack.infer(
@@ -82,6 +78,17 @@ def art_attribute(
     )
     scores: NDArray[Any] = np.eye(k)[np.asarray(guess).reshape(-1).astype(int)]
     return scores
+
+
+def _seeded(estimator: Any, learner: str, seed: int) -> Any:
+    """ART's attack on the first feature, whose learner draws its randomness from the seed."""
+    from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
+
+    attack = AttributeInferenceBlackBox(estimator, attack_model_type=learner, attack_feature=0)
+    attack.attack_model.set_params(random_state=seed % 2**32)
+    if learner == "lr":  # by default it over-fits where records have hundreds of features, and stops too early
+        attack.attack_model.set_params(C=0.01, max_iter=1000)
+    return attack
 
 
 def _table(release: Release, targets: AttributeTargets, records: Examples, rest: NDArray[Any]) -> NDArray[Any]:

@@ -53,4 +53,4 @@ def dp_cvaegm(
     recipe = training.recipe(net, len(private), epsilon, rate=rate, clip_networks=clip_networks)
     [fit] = train(recipe, [private], [derive(seed, "vae")], "dp_cvaegm: VAE")
     decode = decoder(vaes.decoder(net, fit.weights), private.shape, private.classes)
-    return synthesis.release(fit.dp_event, decode, public_shares(public), public, seed, "dp_cvaegm")
+    return synthesis.release(fit.dp_event, decode, public_shares(public), public, seed, "dp_cvaegm", len(private))

@@ -72,4 +72,4 @@ def dp_merf(
     matching = Recipe(matched, steps, 1.0, 1.0, learning_rate, schedule="linear")
     [made] = train(matching, [wanted], [derive(seed, "generator")], "dp_merf: generator")
     decode = decoder(matched.generator(made.weights), private.shape, classes)
-    return synthesis.release(fit.dp_event, decode, shares, public, seed, "dp_merf")
+    return synthesis.release(fit.dp_event, decode, shares, public, seed, "dp_merf", len(private))

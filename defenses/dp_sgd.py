@@ -44,5 +44,7 @@ def dp_sgd(
     net = networks.Classifier(seen.shape, seen.classes, layers, activation)
     recipe = training.recipe(net, len(private), epsilon, rate=batch_rate(len(private), batch_size))
     trained = classify(seen, seed, recipe, "dp_sgd: classifier")
-    model = fixed.before(trained.model, private.shape) if scattered else trained.model
-    return Release(trained.fit.dp_event, predict=networks.mapping(model, after="softmax"), model=model)
+    if not scattered:
+        return Release(trained.fit.dp_event, predict=trained.predict, model=trained.model)
+    model = fixed.before(trained.model, private.shape)
+    return Release(trained.fit.dp_event, predict=fixed.predictor(trained.model), model=model)

@@ -58,4 +58,4 @@ def dp_vaegm(
     fits = train(recipe, [private[part] for part in parts], seeds, f"dp_vaegm: {classes} VAEs")
     decode = decoder(vaes.routed(net, [fit.weights for fit in fits]), private.shape, classes)
     dp_event = accounting.parallel([fit.dp_event for fit in fits], parts)
-    return synthesis.release(dp_event, decode, public_shares(public), public, seed, "dp_vaegm")
+    return synthesis.release(dp_event, decode, public_shares(public), public, seed, "dp_vaegm", len(private))

@@ -14,7 +14,7 @@ from bench.models.federated.protocol import federation
 from bench.models.federated.server import NORM_BOUND, Policy
 
 
-@defense("federated", publishes={"predict", "join", "updates"})
+@defense("federated", publishes={"predict", "join", "updates"}, undefended=True)
 def federated(
     private: Examples,
     public: Examples,

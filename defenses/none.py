@@ -13,7 +13,7 @@ from bench.dp.recipe import BATCH_SIZE, LEARNING_RATE
 from bench.models.classifier import CLASSIFIER_STEPS, classify, standard
 
 
-@defense("none", publishes={"predict", "model"})
+@defense("none", publishes={"predict", "model"}, undefended=True)
 def none(
     private: Examples,
     public: Examples,

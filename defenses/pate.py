@@ -74,9 +74,11 @@ def pate(
     labelled = replace(seen, y=labels)
     recipe = standard(labelled, hidden=() if scatter else (128,), steps=classifier_steps)
     student = classify(labelled, derive(seed, "student"), recipe, "pate: student")
-    model = fixed.before(student.model, private.shape) if scatter else student.model
     dp_event = accounting.training_event(1.0, noise, looks * answered)
-    return Release(dp_event, predict=networks.mapping(model, after="softmax"), model=model)
+    if not scatter:
+        return Release(dp_event, predict=student.predict, model=student.model)
+    model = fixed.before(student.model, private.shape)
+    return Release(dp_event, predict=fixed.predictor(student.model), model=model)
 
 
 def _check(teachers: int, queries: int, threshold: float) -> None:

@@ -1,4 +1,4 @@
-"""Made-up cells for tests of what only reads them."""
+"""Synthetic cells for tests of code that only reads cells."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cell(
     game: str = "membership",
     **changed: Any,
 ) -> CellResult:
-    """A cell whose ROC is that of two unit Gaussians with this AUC, with every key that a real one has."""
+    """A cell with the ROC of two unit Gaussians with this AUC. Long because it lists every key of a measured cell."""
     members, others = 1000, 500
     tpr = {
         "value": 0.02, "low": 0.01, "high": 0.03, "fpr": 0.008, "fpr_low": 0.002, "fpr_high": 0.02,

@@ -1,4 +1,4 @@
-"""Stand-ins for the runner and the leaderboard: tests of the command line measure nothing."""
+"""Stubs of the runner and the leaderboard: tests of the command line measure nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def spear(release, targets, public, *, seed, learner="lr"):
 
 
 class Fakes:
-    """Stand-ins for the runner and the leaderboard, which record their calls."""
+    """Stubs of the runner and the leaderboard that record their calls."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -36,7 +36,9 @@ class Fakes:
         self.raises: BaseException | None = None
         self.left: list[tuple[str, str, str, int]] = []
 
-    def run(self, request: Request, registry: Any, store: Any, progress: Any, budget: Any = None) -> Any:
+    def run(
+        self, request: Request, registry: Any, store: Any, progress: Any, budget: Any = None, costs: Any = None
+    ) -> Any:
         self.requests.append(request)
         progress.step("digits, shield", 1, 1)
         warnings.warn("only 3 non-members.", Caveat, stacklevel=1)
@@ -51,7 +53,7 @@ class Fakes:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
-    """An empty folder to work in, no environment, no runner, no linter, no leaderboard."""
+    """Work in an empty folder, without `BENCH_DATA_DIR`, and with stubs of runner, linter and leaderboard."""
     made = Fakes()
     monkeypatch.setattr("bench.runner.run.run", made.run)
     monkeypatch.setattr("bench.cli.run.lint_claims", lambda request, registry: False)

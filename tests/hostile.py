@@ -1,4 +1,4 @@
-"""A text that tries everything that a name could do to a page or a terminal, and checks that it did nothing."""
+"""A text with everything that a page or terminal could interpret, and checks that it is shown literally."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from markdown_it.token import Token
 
 from bench.core.text import one_line
 
-# Controls of a terminal (7 and 8 bits), tags, blocks, columns, links and their definitions, emphasis, code, entities,
-# formulas, and a mark that turns the text after it around.
+# Terminal controls (7 and 8 bits), tags, blocks, columns, links and their definitions, emphasis, code, entities,
+# formulas, and a mark that reverses the text after it.
 HOSTILE = (
     "\x1b[31m\x9b0m<script>alert(1)</script><!-- \n# x\r\n\n- y | z](http://z) [a]: http://b ![i](j) **b** __u__ *e* "
     "~~s~~ &lt; \\| \\ $m$ \u202egnp.\u2028end"
 )
-# What would be a block at the start of a list item, and half a character, which no stored record holds.
+# Block markup at the start of a list item, and a lone surrogate, which no stored record contains.
 BLOCKS = ("# x", "- x", "+ x", "> x", "1. x", "2) x", "``` x", "~~~ x", "=== x", "[a]: http://b", "<b>", "\ud800")
 SHOWN = one_line(HOSTILE)
 
@@ -28,13 +28,13 @@ def tokens(page: str) -> Iterator[Token]:
 
 
 def text(page: str) -> str:
-    """What a reader sees of a page."""
+    """The visible text of a page."""
     kinds = ("text", "code_inline", "fence", "code_block")
     return "\n".join(token.content for token in tokens(page) if token.type in kinds and token.content)
 
 
 def check_page(page: str, links: int = 0) -> None:
-    """Fail where the page holds a control character, HTML, more links than these, or a table row of another width."""
+    """Fail if the page contains a control character, HTML, other links than these, or a ragged table row."""
     assert all(one.isprintable() for one in page.replace("\n", ""))
     found = list(tokens(page))
     kinds = [token.type for token in found]
@@ -49,5 +49,5 @@ def check_page(page: str, links: int = 0) -> None:
 
 
 def check_shown(page: str, text_: str = HOSTILE) -> None:
-    """Fail where the page does not show the text as it is."""
+    """Fail if the page does not show the text literally."""
     assert "".join(one_line(text_).split()) in "".join(text(page).split()), text_

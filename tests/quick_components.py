@@ -27,13 +27,13 @@ QUICK = replace(MEMBERSHIP, baseline=guess)
 
 @dataset("made")
 def made(where, rng, *, private=60, holdout=60, public=20):
-    """Records of noise."""
+    """Records of uniform noise."""
     return Split("made", *(Examples(rng.random((n, 4)), np.arange(n) % 2, 2) for n in (private, holdout, public)))
 
 
 @dataset("afar")
 def afar(where, rng):
-    """Somewhere else, unless a file says that it came."""
+    """Records that are unavailable until the file `came` exists."""
     if not (HERE / "came").exists():
         raise UserError("afar is not on this machine: connect to the network.")
     return replace(made(where, rng), name="afar")
@@ -41,7 +41,7 @@ def afar(where, rng):
 
 @defense("says", publishes={"predict"})
 def says(private, public, *, seed, bias=0.0):
-    """Says something, and notes that it was asked to train."""
+    """Random class scores; appends a byte to a file for each training."""
     from dp_accounting import NonPrivateDpEvent
 
     with (HERE / "trained").open("a") as file:
@@ -58,7 +58,7 @@ def honest(release, targets, public, *, seed):
 
 @attack("moody", game=QUICK, needs={"predict"})
 def moody(release, targets, public, *, seed):
-    """The same, in the mood that a file beside it names."""
+    """The scores of `honest`, or the failure that the file `mood` names."""
     mood = (HERE / "mood").read_text() if (HERE / "mood").exists() else ""
     if mood == "broken":
         raise RuntimeError("out of luck")

@@ -146,9 +146,10 @@ def spoilt(where, rng):
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Path:
+def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The test module's `PLUGIN` as a file, else the components above."""
     path = tmp_path / "plugin.py"
-    path.write_text(PLUGIN)
+    path.write_text(getattr(request.module, "PLUGIN", PLUGIN))
     return path
 
 
@@ -179,7 +180,7 @@ def arguments(
     selected = [part for word in words[:middle] for part in ("--defense", word)]
     selected += [part for word in words[middle + 1 :] for part in ("--attack", word)]
     settings = ["--results", str(folder), "--plugin", str(plugin), "--data", data, "--seeds", seeds]
-    return ["run", *settings, *selected, *more]
+    return ["run", "--no-reference", *settings, *selected, *more]
 
 
 def cells(folder: Path) -> dict[tuple[str, str, str, int], CellResult]:

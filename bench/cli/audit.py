@@ -6,14 +6,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bench.cli import completion
-from bench.cli.options import Commands, add_locations, add_rows, new_parser, requested
+from bench.cli.options import Commands, add_locations, add_rows, add_workers, new_parser, requested
 from bench.core.errors import UserError, suggest, warn_user
 
 if TYPE_CHECKING:
     from bench.core.component import Choice
     from bench.runner.registry import Registry
     from bench.runner.request import Grid
-    from bench.store.records import AuditFinding
+    from bench.store.records import AuditedRow
     from bench.store.store import Store
 
 TRIALS = {"one_step": 20_000, "whole": 500, "black_box": 200}
@@ -32,6 +32,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     default = ", ".join(f"{count} of {kind}" for kind, count in TRIALS.items())
     parser.add_argument("--trials", type=int, help=f"half of them with the canary (default: {default})")
     add_locations(parser)
+    add_workers(parser)
     return parser
 
 
@@ -41,31 +42,34 @@ def execute(arguments: argparse.Namespace) -> int:
     request, registry = requested(arguments)
     rows = _rows(request.grids)
 
-    from bench.audit import audit
+    from bench.audit.job import Audit
     from bench.core.progress import Progress
+    from bench.data import user_file
     from bench.report import audit_page
+    from bench.runner import engine
+    from bench.runner.job import Setup
+    from bench.runner.messages import Failed, Finished
+    from bench.runner.meter import Meter
     from bench.store.store import Store
 
     store = Store(request.results)
     store.check_writable()
+    files = {name: content for _, data in rows for name, content in user_file.sent_files(data).items()}
+    setup = Setup(request.where, store.weights, plugins=registry.plugins, files=files)
+    jobs = [Audit(defense, data, kind, trials) for defense, data in rows]
     codes = []
     with Progress() as progress:
-        for done, (defense, data) in enumerate(rows):
-
-            def on_progress(what: str, at: int, of: int, done: int = done, name: str = defense.label) -> None:
-                progress.step(f"{name}: {what}, {at} of {of}", done, len(rows))
-
-            try:
-                finding = audit.audit(defense, data, kind, trials, request.where, on_progress)
-            except UserError as error:
-                if len(rows) == 1:
-                    raise
-                warn_user(f"left out: {error}")
-            except Exception as error:  # noqa: BLE001 - a defense that fails must not stop the other rows
-                warn_user(f"failed: {defense.label} on {data.label}: {type(error).__name__}: {error}")
+        meter = Meter(progress, len(jobs))
+        for message in engine.results(jobs, setup, request.workers, meter, count=len(jobs)):
+            if isinstance(message, Finished):
+                codes.append(_save(store, registry, message.record))  # type: ignore[arg-type]
+            elif isinstance(message, Failed) and not message.mistake:
+                warn_user(f"failed: {' on '.join(map(str, message.names[0]))}: {message.reason}")
                 codes.append(1)
-            else:
-                codes.append(_save(store, registry, defense, data, finding))
+            elif isinstance(message, Failed):
+                if len(rows) == 1:
+                    raise UserError(message.reason)
+                warn_user(f"left out: {message.reason}")
     print(audit_page.write(store, registry))
     return max(codes, default=0)
 
@@ -81,16 +85,17 @@ def _trials(arguments: argparse.Namespace) -> tuple[str, int]:
     return kind, trials
 
 
-def _save(store: Store, registry: Registry, defense: Choice, data: Choice, finding: AuditFinding) -> int:
-    """Store and print a finding; 3 where the row is refuted."""
+def _save(store: Store, registry: Registry, row: AuditedRow) -> int:
+    """Store and print the finding of a row; 3 where the row is refuted."""
     from bench.report import epsilon_column
     from bench.store import audit_findings
 
-    audit_findings.save(store, defense.label, data.label, finding)
-    known = epsilon_column.known(store, registry)(data.label, defense.label)
+    [finding] = row.findings.values()
+    audit_findings.save(store, row.defense, row.data, finding)
+    known = epsilon_column.known(store, registry)(row.data, row.defense)
     alone = epsilon_column.claim([finding]).audited
-    row = f"{defense.label} on {data.label}: claims {float(finding.epsilon):.3g}, audited {alone}"
-    print(f"{row}; {finding.seconds / 60:.1f} minutes", flush=True)
+    words = f"{row.defense} on {row.data}: claims {float(finding.epsilon):.3g}, audited {alone}"
+    print(f"{words}; {finding.seconds / 60:.1f} minutes", flush=True)
     return 3 if known.violated else 0
 
 

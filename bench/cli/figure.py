@@ -14,6 +14,7 @@ from bench.cli.options import (
     add_locations,
     add_reuse,
     add_seeds,
+    add_workers,
     flags,
     load_registry,
     new_parser,
@@ -42,6 +43,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     add_seeds(parser, "as of `run` (default: those of the figure)")
     add_locations(parser)
     add_reuse(parser)
+    add_workers(parser)
     return parser
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,14 @@ from bench.core.errors import UserError, warn_user
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
-    from bench.runner.request import Grid, Request
+    from bench.runner.request import Grid, Request, Workers
     from bench.store.store import Store
 
 # Each setting of a run with the type that it has in a configuration.
 SETTINGS = {
     "defense": list, "attack": list, "data": list, "plugin": list, "seeds": str, "epsilon": str, "results": str,
-    "data-dir": str, "offline": bool, "reuse-committed": bool, "budget": str,
+    "data-dir": str, "offline": bool, "reuse-committed": bool, "reference": bool, "budget": str,
+    "workers": str, "scheduler": str, "cluster": str, "cluster-option": list, "dry-run": bool,
 }  # fmt: skip
 PART_SETTINGS = ("defense", "attack", "data", "seeds", "epsilon")  # those that a part of a configuration may set
 CHOICE: dict[str, Any] = {"action": "append", "metavar": "NAME[,OPTION=VALUE...]"}
@@ -126,6 +128,34 @@ def add_reuse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reuse-committed", action=flag, help="take cells that another machine measured as done")
 
 
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """The flag of commands that measure what attacks reach where nothing defends, too."""
+    parser.add_argument(
+        "--reference",
+        action=argparse.BooleanOptionalAction,
+        help="measure the undefended reference of each defense, too (default: yes)",
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which processes measure."""
+    from bench.runner.job_clusters import OPTIONS
+
+    workers = parser.add_argument_group("workers", "The processes that measure: all at once, one training each.")
+    workers.add_argument(
+        "--workers", metavar="N", help="how many (default: one per GPU, else per core; of a cluster 1; 1 starts none)"
+    )
+    workers.add_argument("--scheduler", metavar="ADDRESS", help="those of a Dask scheduler, as in tcp://HOST:8786")
+    cluster = workers.add_argument("--cluster", metavar="KIND", help=f"jobs of a cluster: {', '.join(OPTIONS)}")
+    completion.attach(cluster, completion.fixed(*OPTIONS))
+    workers.add_argument(
+        "--cluster-option", action="append", metavar="NAME=VALUE", help="of each job, as in queue=gpu; repeatable"
+    )
+    workers.add_argument(
+        "--dry-run", action=argparse.BooleanOptionalAction, help="only print the script of a job of the cluster"
+    )
+
+
 def load_registry(plugins: Sequence[str] | None) -> Registry:
     """All components, those of plugins too; a note where an edit of this checkout is not what runs."""
     from bench.runner import editable_install
@@ -187,7 +217,35 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
         where=DataLocation(folder, bool(settings["offline"])),
         reuse_committed=bool(settings["reuse-committed"]),
         budget=None if settings["budget"] is None else selection.duration(settings["budget"]),
+        workers=workers(settings),
     )
+
+
+def workers(settings: dict[str, Any]) -> Workers:
+    """The processes that measure. With `dry-run`, prints the script of a job and ends the program, as `--help` does.
+
+    Raises UserError where these settings contradict each other.
+    """
+    from bench.runner import clusters
+    from bench.runner.request import Workers
+
+    number = settings["workers"]
+    if number is not None and not (number.isascii() and number.isdecimal()):
+        raise UserError(f"--workers is a whole number from 1, not {number!r}.")
+    pairs = [option.partition("=") for option in settings["cluster-option"] or ()]
+    if unequal := [name for name, equals, _ in pairs if not equals]:
+        raise UserError(f"--cluster-option is NAME=VALUE, as in queue=gpu, not {unequal[0]!r}.")
+    selected = Workers(
+        None if number is None else int(number),
+        settings["scheduler"],
+        settings["cluster"],
+        tuple((name, value) for name, _, value in pairs),
+    )
+    clusters.check(selected)
+    if settings["dry-run"]:
+        print(clusters.job_script(selected), end="")
+        raise SystemExit(0)
+    return selected
 
 
 def _grid(registry: Registry, part: dict[str, Any]) -> Grid:
@@ -205,16 +263,25 @@ def _grid(registry: Registry, part: dict[str, Any]) -> Grid:
     )
 
 
-def requested(arguments: argparse.Namespace) -> tuple[Request, Registry]:
-    """The request that flags and configuration make, and the components that it was read with."""
+def requested(arguments: argparse.Namespace, *, references: bool = False) -> tuple[Request, Registry]:
+    """The request that flags and configuration make, and the components that it was read with.
+
+    references: with the reference of each defense, unless flags or configuration say otherwise.
+    """
     shared, parts = settings(arguments)
     registry = load_registry(shared["plugin"])
-    return request(registry, shared, parts), registry
+    made = request(registry, shared, parts)
+    if references and shared["reference"] is not False:
+        from bench.runner.reference import with_references
+
+        made = replace(made, grids=with_references(made.grids, registry))
+    return made, registry
 
 
 def check_playable(request: Request) -> None:
-    """Raise UserError where there is no cell to measure."""
+    """Raise UserError where there is no cell to measure; warn of cells for which there are too few records."""
     from bench.core.component import missing
+    from bench.runner.cell import playable
 
     lacking = [
         missing(attack.component, defense.component, data.component)
@@ -229,3 +296,10 @@ def check_playable(request: Request) -> None:
             f"no selected attack can be played against a selected defense on this data, which lack {names}: select "
             "others; `bench list` shows what each attack needs and each defense publishes."
         )
+    cells = playable(request.grids)
+    lacking_records = [cell.lacks_records for cell in cells]
+    few = [why for why in dict.fromkeys(lacking_records) if why]
+    if few and all(lacking_records):
+        raise UserError(f"{'; '.join(few)}: ask for more.")
+    for why in few:
+        warn_user(f"note: {why}: these cells will fail.")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Commands, add_grid, add_reuse, check_playable, new_parser, requested
+from bench.cli.options import (
+    Commands,
+    add_grid,
+    add_reference,
+    add_reuse,
+    add_workers,
+    check_playable,
+    new_parser,
+    requested,
+)
 
 if TYPE_CHECKING:
     from bench.runner.cell import Cell
@@ -17,12 +26,14 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--budget", metavar="TIME", help="as of `run`: only what it would reach by these estimates")
     add_grid(parser)
     add_reuse(parser)
+    add_reference(parser)
+    add_workers(parser)
     return parser
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the estimate."""
-    request, registry = requested(arguments)
+    request, registry = requested(arguments, references=True)
     check_playable(request)
 
     from bench.report import budget, cost_estimate
@@ -36,5 +47,7 @@ def execute(arguments: argparse.Namespace) -> int:
             return cells
         return budget.within(request.budget, cells, store, freshness(registry.find))
 
-    print("\n".join(cost_estimate.lines(cost_estimate.make(request, store, within))))
+    rows = cost_estimate.make(request, store, within)
+    workers = cost_estimate.in_parallel(rows, request.workers, budget=request.budget is not None)
+    print("\n".join(cost_estimate.lines(rows, workers)))
     return 0

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli.options import Commands, add_grid, new_parser, open_store, requested
+from bench.cli.options import Commands, add_grid, add_workers, new_parser, open_store, requested
 from bench.cli.run import measure
 from bench.core.errors import warn_user
 
@@ -25,6 +25,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--into", metavar="DIR", help="measure in this folder, to resume (default: a temporary one)")
     parser.add_argument("--write", metavar="FILE", help="write the comparison, in Markdown, to a file too")
     add_grid(parser)
+    add_workers(parser)
     return parser
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Commands, add_grid, add_reuse, check_playable, new_parser, requested
+from bench.cli.options import (
+    Commands,
+    add_grid,
+    add_reference,
+    add_reuse,
+    add_workers,
+    check_playable,
+    new_parser,
+    requested,
+)
 from bench.cli.table import publish
 from bench.core.errors import UserError, warn_user
 
@@ -27,12 +36,14 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     )
     add_grid(parser)
     add_reuse(parser)
+    add_reference(parser)
+    add_workers(parser)
     return parser
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Lint, measure, print; the exit code."""
-    request, registry = requested(arguments)
+    request, registry = requested(arguments, references=True)
     check_playable(request)
 
     from bench.runner import cell as cells
@@ -53,7 +64,6 @@ def lint_claims(request: Request, registry: Registry) -> bool:
     from bench.lint import verdicts
     from bench.report import reproduce
     from bench.runner import cell as cells
-    from bench.store import lint_verdicts
     from bench.store.store import Store, uncollected
 
     store, defenses = Store(request.results), [defense for grid in request.grids for defense in grid.defenses]
@@ -61,12 +71,13 @@ def lint_claims(request: Request, registry: Registry) -> bool:
         stale = verdicts.stale(store, registry, defenses)
     if stale:
         store.check_writable()
-        if lacking := reproduce.lacking(cells.playable(request.grids), request.where):  # the linter takes minutes
-            raise UserError(" ".join(lacking.values()))
+    unknown = verdicts.copy_shipped(store, registry, stale)  # the linter takes minutes
+    if unknown and (lacking := reproduce.lacking(cells.playable(request.grids), request.where)):
+        raise UserError(" ".join(lacking.values()))
     with Progress() as progress:
-        for done, defense in enumerate(stale):
-            progress.step(f"linting {defense.label}", done, len(stale))
-            lint_verdicts.save(store, verdicts.measure(defense, registry))
+        for done, defense in enumerate(unknown):
+            progress.step(f"linting {defense.label}", done, len(unknown))
+            store.save(verdicts.measure(defense, registry))
     caveats = {defense.label: verdicts.caveat(store, registry, defense.label) for defense in defenses}
     for label, caveat in caveats.items():
         if caveat:
@@ -77,6 +88,7 @@ def lint_claims(request: Request, registry: Registry) -> bool:
 def measure(request: Request, registry: Registry) -> tuple[Store, Outcome]:
     """Measure the cells of a request that are not stored."""
     from bench.core.progress import Progress
+    from bench.report import cost_estimate
     from bench.report.budget import Budget
     from bench.runner import cell as cells
     from bench.runner import run as runner
@@ -91,7 +103,7 @@ def measure(request: Request, registry: Registry) -> tuple[Store, Outcome]:
             store.load(*cell.name)
     budget = None if request.budget is None else Budget(request.budget, store, freshness(registry.find))
     with Progress() as progress:
-        return store, runner.run(request, registry, store, progress, budget)
+        return store, runner.run(request, registry, store, progress, budget, cost_estimate.seconds(store))
 
 
 def report_failures(outcome: Outcome) -> int:

@@ -16,6 +16,7 @@ from bench.core.dataset import DataLocation
 from bench.core.errors import UserError
 from bench.core.progress import Progress
 from bench.core.release import GIVEN
+from bench.dp.weights_cache import WeightsCache
 from bench.lint.short_options import SIZES
 from bench.report import aggregate, markdown, terminal
 from bench.runner import controls, run
@@ -86,7 +87,7 @@ def passes_its_controls(runs: AttackRuns) -> Iterator[str]:
             f"{runs.component.name}: its controls train and attack {seeds}: some minutes (or --no-controls)"
         )
         with tempfile.TemporaryDirectory() as folder:
-            found = controls.measure(runs.choice, runs.registry, Store(Path(folder)), runs.where, on_progress)
+            found = controls.measure(runs.choice, runs.registry, WeightsCache(Path(folder)), runs.where, on_progress)
     except UserError as error:
         if component_lines(error, runs.component):
             raise

@@ -107,6 +107,7 @@ class Component:
     needs: frozenset[str] = frozenset()
     public_knowledge: tuple[str, ...] = ()
     private: bool = False
+    undefended: bool = False
     game: Game | None = None
     has: frozenset[str] = frozenset()
     required_score: float | None = None
@@ -159,21 +160,20 @@ def text(value: OptionValue) -> str:
 
 
 def defense(
-    name: str, *, publishes: Iterable[str], public_knowledge: Iterable[str] = (), private: bool = False
-) -> Callable[[D], D]:
-    """Declare a defense: the accesses it publishes, what it assumes to be public, whether it promises privacy."""
+    name: str, *, publishes: Iterable[str], public_knowledge: Iterable[str] = (),
+    private: bool = False, undefended: bool = False,
+) -> Callable[[D], D]:  # fmt: skip
+    """Declare a defense: the accesses it publishes, what it assumes to be public, whether it promises privacy.
+
+    undefended: it protects nothing, and so is the reference of defenses that publish the same (`runner.reference`).
+    """
+    if private and undefended:
+        raise TypeError(f"{name} cannot be private and undefended: remove one of the two.")
 
     def declare(function: D) -> D:
-        given = _known(name, "publishes", publishes, ACCESS)
-        return _declare(
-            name,
-            "defense",
-            function,
-            2,
-            publishes=given,
-            public_knowledge=tuple(sorted(public_knowledge)),
-            private=private,
-        )
+        given, public = _known(name, "publishes", publishes, ACCESS), tuple(sorted(public_knowledge))
+        stated = {"publishes": given, "public_knowledge": public, "private": private, "undefended": undefended}
+        return _declare(name, "defense", function, 2, **stated)
 
     return declare
 

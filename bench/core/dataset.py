@@ -98,7 +98,12 @@ class DataLocation:
 
 def record_keys(examples: Examples) -> list[bytes]:
     """A digest of each record's features; records with equal features are the same record, whatever their labels."""
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in examples.x]
+    return row_keys(examples.x)
+
+
+def row_keys(x: NDArray[Any]) -> list[bytes]:
+    """A digest of each row of an array (n, …)."""
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in x]
 
 
 def split(

@@ -16,10 +16,15 @@ from typing import Any
 
 from bench.core.errors import UserError
 
-# Of OpenBLAS (NumPy, SciPy), OpenMP (scikit-learn) and MKL, which read them when they are loaded.
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# Of OpenBLAS (NumPy, SciPy), OpenMP (scikit-learn) and MKL, which read them when they are loaded, and of TensorFlow,
+# which reads them at its first operation, whoever imported it.
+THREADS = (
+    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
+)  # fmt: skip
 # From wide to narrow; the kernels that multiply matrices choose the first one that the processor has.
 INSTRUCTION_SETS = ("avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")
+
+_tensorflow_came_first = False  # it may have read other values than those of `prepare`
 
 
 def prepare() -> None:
@@ -30,16 +35,18 @@ def prepare() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # changes the last digits of results
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    read_already = "numpy" in sys.modules and any(os.environ.get(name) != "1" for name in THREADS)
+    unset = any(os.environ.get(name) != "1" for name in THREADS)
+    global _tensorflow_came_first
+    _tensorflow_came_first |= unset and "tensorflow" in sys.modules
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    if read_already:
+    if unset and "numpy" in sys.modules:
         import threadpoolctl
 
         threadpoolctl.threadpool_limits(1)
 
 
 def configure(tensorflow: Any) -> None:
-    """Make TensorFlow use one thread and deterministic operations; to be called before its first operation.
+    """Make TensorFlow use one thread and deterministic operations.
 
     Raises UserError where TensorFlow already runs with other threads, which it does not change any more.
     """
@@ -47,11 +54,12 @@ def configure(tensorflow: Any) -> None:
     try:
         threading.set_intra_op_parallelism_threads(1)
         threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:
-        raise UserError(
-            "TensorFlow already runs with another number of threads, and so its numbers would depend on the number of "
-            "cores: call bench before the first operation of TensorFlow, or set its threads to 1."
-        ) from error
+    except RuntimeError as error:  # it runs; if `prepare` came first, with one thread
+        if _tensorflow_came_first:
+            raise UserError(
+                "TensorFlow already runs with another number of threads, and so its numbers would depend on the number "
+                "of cores: import bench before the first operation of TensorFlow, or set its threads to 1."
+            ) from error
     tensorflow.config.experimental.enable_op_determinism()
     tensorflow.get_logger().setLevel("ERROR")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,8 @@ class Game:
     targets_visible: (challenge, release of the accesses that the attack needs) -> targets, with what the release
         reveals of the target records (such as their embeddings).
     contact_sheet: (answer, baseline answer, challenge) -> rows of pictures by name, uint8 (n, height, width, colours).
+    fewest: by the records that are targets, the least number of records of each part ("private", "holdout", "public")
+        of which a challenge can be drawn, as far as it does not depend on what these records are.
     requires: what the data must have, see `bench.core.component.dataset`.
     null_data: (data, rng) -> (data of the challenge, records to train on that hold nothing about the targets), for the
         null control.
@@ -82,6 +84,7 @@ class Game:
     judge: Callable[[NDArray[Any], NDArray[Any], Challenge, np.random.Generator], Mapping[str, Any]]
     targets_visible: Callable[[Challenge, Release], Any] = _nothing_more
     contact_sheet: Callable[[NDArray[Any], NDArray[Any], Challenge], Mapping[str, NDArray[Any]]] | None = None
+    fewest: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     requires: frozenset[str] = frozenset()
     null_data: Callable[[Split, np.random.Generator], tuple[Split, Examples]] | None = None
     null_metric: tuple[str, float] | None = None
@@ -92,6 +95,11 @@ class Game:
     def options(self) -> dict[str, str]:
         """The option that every attack of the game has: which records are targets, where there is a choice."""
         return {"of": next(iter(self.challenges))} if len(self.challenges) > 1 else {}
+
+    def lacks(self, sizes: Mapping[str, int], of: str = "private") -> str:
+        """What parts of these sizes, by name, lack for a challenge on records of `of`, in words; "" for nothing."""
+        few = {part: n for part, n in self.fewest.get(of, {}).items() if sizes.get(part, n) < n}
+        return " and ".join(f"{n} {part} records, not {sizes[part]}" for part, n in few.items())
 
     def challenge(self, data: Split, rng: np.random.Generator, of: str = "private") -> Challenge:
         """Draw a challenge whose targets are the records of `of`."""

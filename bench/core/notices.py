@@ -6,5 +6,5 @@ A reproducible run draws its noise from a seed, so that a number can be measured
 
 from __future__ import annotations
 
-SEEDED = "Runs are reproducible because noise is seeded: not private to whoever knows the seed."
+SEEDED = "Runs are reproducible because noise is seeded: not private to anyone who knows the seed."
 UNSEEDED = "Noise came from the operating system's entropy; no seed of it was written, logged or kept."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -52,21 +53,25 @@ class Progress:
         """Print a line above the moving one."""
         self.console.print(one_line(line), markup=False)
 
-    def step(self, what: str, done: int, total: int) -> None:
+    def step(self, what: str, done: int, total: int, left: float | None = None, workers: Sequence[str] = ()) -> None:
         """Show that `done` of `total` steps are finished and what is next; off a terminal every 5 s, first and last.
 
-        Raises KeyboardInterrupt where the user pressed Ctrl-C and the program went on.
+        left: seconds until the end by estimate; workers: what each of them does, a line each. Raises KeyboardInterrupt
+        where the user pressed Ctrl-C and the program went on.
         """
         if self.interrupted:
             self.interrupted = False
             raise KeyboardInterrupt
+        what = ", ".join(filter(None, (f"{duration(left)} left" if left is not None and done < total else "", what)))
         if self.console.is_terminal:
-            self._move(one_line(what), done, total)
+            self._move(one_line(what), done, total, workers)
         elif done >= total or time.monotonic() - self._printed_at >= INTERVAL:
             self._printed_at = time.monotonic()
-            self.print(f"[{done}/{total}] {what}")
+            self.print(f"[{done}/{total}] {what}".rstrip())
+            for line in workers if done < total else ():
+                self.console.print(f"  {one_line(line)}", markup=False)
 
-    def _move(self, what: str, done: int, total: int) -> None:
+    def _move(self, what: str, done: int, total: int, workers: Sequence[str]) -> None:
         if self.bar is None:
             columns = SpinnerColumn(), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn()
             self.bar = Bar(
@@ -74,4 +79,12 @@ class Progress:
             )
             self.bar.add_task(what, total=total)
             self.bar.start()
-        self.bar.update(self.bar.task_ids[0], description=what, completed=done, total=total)
+        lines = "".join(f"\n  {one_line(line)}" for line in workers)
+        self.bar.update(self.bar.task_ids[0], description=what + lines, completed=done, total=total)
+
+
+def duration(seconds: float) -> str:
+    """An estimated time in words: "about 40 s", "about 12 min" or "about 3.5 h"."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

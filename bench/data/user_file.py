@@ -84,6 +84,27 @@ def choice(word: str, given: Mapping[str, OptionValue]) -> Choice:
     return Choice(replace(plain, has=frozenset(has), records=len(records.y)), {**given, "content": content})
 
 
+def sent_name(data: Choice) -> str:
+    """The name under which a file of records is sent to another machine, "" for a data set that is in no file."""
+    path = _path(data)
+    return f"{data.settings['content']}/{path.name}" if path else ""
+
+
+def sent_files(data: Choice) -> dict[str, bytes]:
+    """The bytes of a file of records, and of the bounds beside it, by the names under which they are sent."""
+    path = _path(data)
+    if path is None:
+        return {}
+    records, bounds = _bytes(path)
+    name = sent_name(data)
+    return {name: records} | ({str(bounds_file(Path(name))): bounds} if bounds else {})
+
+
+def _path(data: Choice) -> Path | None:
+    load = data.component.function
+    return Path(load.args[0]) if isinstance(load, partial) and load.func is _load else None
+
+
 def _described(path: Path, records: Records) -> str:
     """The card of a file (`bench.data.card`), from its content."""
     given = bounds_file(path).name if path.suffix == ".csv" else "its arrays low and high"

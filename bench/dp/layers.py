@@ -54,9 +54,13 @@ class Single:
         activation: str | None = None,
     ) -> Any:
         """A convolution of pictures (…, height, width, channels) with filters of `size` by `size`."""
+        return self._wire(self._convolution(filters, size, stride, padding), h, activation)
+
+    def _convolution(self, filters: int, *window: Any) -> Any:
+        """A Keras layer; window: size, stride and padding."""
         from tensorflow import keras
 
-        return self._wire(keras.layers.Conv2D(filters, size, stride, padding), h, activation)
+        return keras.layers.Conv2D(filters, *window)
 
     def pool(self, h: Any, size: int, stride: int) -> Any:
         """Maxima over windows of `size` by `size`."""
@@ -100,16 +104,8 @@ class Stacked(Single):
     def dense(self, h: Any, units: int, activation: str | None = None) -> Any:
         return self._wire(stacked_dense()(self.models, units), h, activation)
 
-    def conv(
-        self,
-        h: Any,
-        filters: int,
-        size: int,
-        stride: int = 1,
-        padding: str = "same",
-        activation: str | None = None,
-    ) -> Any:
-        return self._wire(stacked_conv()(self.models, filters, size, stride, padding), h, activation)
+    def _convolution(self, filters: int, *window: Any) -> Any:
+        return stacked_conv()(self.models, filters, *window)
 
     def pool(self, h: Any, size: int, stride: int) -> Any:
         import tensorflow as tf

@@ -7,6 +7,7 @@ nothing and a killed run loses one training. TensorFlow is imported inside the f
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -42,7 +43,9 @@ def recording_trainings() -> Iterator[RecordedTrainings]:
 
 
 def device() -> str:
-    """The name of the device that trains: a GPU's, or CPU."""
+    """The name of the device that trained: a GPU's, or CPU, as where TensorFlow was not even loaded."""
+    if "tensorflow" not in sys.modules:
+        return "CPU"
     tf = tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else "CPU"

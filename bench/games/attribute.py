@@ -175,6 +175,7 @@ ATTRIBUTE = Game(
     {"private": _challenge},
     _baseline,
     _judge,
+    fewest={"private": {"private": 2 * FEWEST, "holdout": 2 * FEWEST}},
     requires=frozenset({"attributes"}),
     null_data=public_as_private,
     null_metric=("gain_over_holdout", 0.0),

@@ -138,6 +138,7 @@ GAN_LEAKAGE = Game(
     _baseline,
     _judge,
     contact_sheet=_contact_sheet,
+    fewest={"private": {"private": 2, "public": 2}},
     requires=frozenset({"pictures"}),
     null_data=shuffled_labels,
     bounded=True,

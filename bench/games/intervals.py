@@ -12,6 +12,18 @@ Estimate = dict[str, float]
 
 Z = 1.959963984540054
 TAIL = 0.025  # of a 95 % interval
+# Student's quantile at 1 - TAIL for 1 to 9 degrees of freedom, from SciPy, whose import takes longer than a board.
+STUDENT = (
+    12.706204736174694,
+    4.302652729749462,
+    3.1824463052837078,
+    2.7764451051977934,
+    2.5705818356363146,
+    2.4469118511449786,
+    2.364624251592784,
+    2.306004135204166,
+    2.262157162798205,
+)
 
 
 def wilson(hits: float, n: int) -> tuple[float, float]:
@@ -82,6 +94,8 @@ def delong(value: float, se: float) -> tuple[float, float]:
 
 def student(degrees: int) -> float:
     """Half of the width of Student's interval, in standard errors."""
+    if degrees <= len(STUDENT):
+        return STUDENT[degrees - 1]
     from scipy import special
 
     return float(special.stdtrit(degrees, 1 - TAIL))

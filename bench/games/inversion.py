@@ -168,6 +168,7 @@ INVERSION = Game(
     _judge,
     targets_visible=_targets_visible,
     contact_sheet=_contact_sheet,
+    fewest={"unseen": {"private": 2, "public": 1}},
     requires=frozenset({"pictures"}),
     null_data=shuffled_labels,
     bounded=True,

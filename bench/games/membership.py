@@ -32,6 +32,7 @@ class Targets:
 
 
 KNOWN = 0.25  # the share of members, and of non-members, whose membership the adversary knows
+SIDE = 4  # members, and non-members, at least
 FOLDS = 5
 FIT_ROWS = 4000
 FEWEST = 100
@@ -56,9 +57,9 @@ def _of_public(data: Split, rng: np.random.Generator) -> Challenge:
 def _drawn(name: str, sides: dict[str, Examples], rng: np.random.Generator) -> tuple[Targets, NDArray[Any]]:
     """Members and non-members in random order, and which of the targets are members."""
     members, non_members = sides.values()
-    if min(len(members), len(non_members)) < 4:
+    if min(len(members), len(non_members)) < SIDE:
         counts = " and ".join(f"{len(part)} {side}" for side, part in sides.items())
-        raise UserError(f"{name} has {counts} records to tell apart: ask for at least 4 of each.")
+        raise UserError(f"{name} has {counts} records to tell apart: ask for at least {SIDE} of each.")
     both = (members, non_members)
     everyone = Examples(np.concatenate([e.x for e in both]), np.concatenate([e.y for e in both]), members.classes)
     member = np.arange(len(everyone)) < len(members)
@@ -185,5 +186,9 @@ MEMBERSHIP = Game(
     _baseline,
     _judge,
     null_data=public_as_private,
+    fewest={
+        "private": {"private": SIDE, "holdout": SIDE},
+        "public": {"public": SIDE, "holdout": 2 * SIDE - 1},  # half of the holdout, rounded up
+    },
     reference_attack="confidence",
 )

@@ -14,7 +14,7 @@ from bench.dp import accounting
 from bench.lint.instrumentation import Seen
 from bench.lint.probe_run import ProbeRun
 from bench.lint.record_sensitivity import Participation
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

@@ -10,7 +10,7 @@ from typing import Any
 from bench.lint.instrumentation import Seen
 from bench.lint.probe_run import ProbeRun, ProbeSetup
 from bench.lint.release_outputs import Arrays, differing, equal
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 PROBE = "input independence"
 

@@ -34,7 +34,7 @@ from bench.lint.server_noise import server_noise
 from bench.lint.short_options import claims_privacy, shortened
 from bench.lint.step_noise import step_noise
 from bench.lint.step_sensitivity import step_sensitivity
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 __all__ = ["LintFinding", "lint", "probe_trainings"]
 

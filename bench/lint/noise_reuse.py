@@ -22,7 +22,7 @@ from bench.lint.hypothesis_tests import (
 from bench.lint.instrumentation import Seen
 from bench.lint.probe_run import ProbeRun
 from bench.lint.server_noise import round_noise
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 PROBE = "noise reuse"
 MAX_COMPARED = 12  # sums of a run that are compared pairwise

@@ -10,7 +10,7 @@ import numpy as np
 from bench.dp.networks import Weights
 from bench.lint.replay import NOISE_MULTIPLIER, ReplayedTraining
 from bench.lint.white_box_steps import Steps, Sums
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 if TYPE_CHECKING:
     from bench.dp.recipe import Recipe

@@ -18,7 +18,7 @@ from bench.core.randomness import derive
 from bench.dp.networks import Classifier
 from bench.lint.hypothesis_tests import SIGNIFICANCE, dispersion_p_value
 from bench.lint.white_box_steps import Steps
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 if TYPE_CHECKING:
     from bench.dp.recipe import Recipe

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.core.dataset import Examples
 from bench.lint.instrumentation import Averaged, Seen, Summed
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 PROBE = "record sensitivity"
 CLOSE = 1e-5  # rounding of rows that were computed in another batch

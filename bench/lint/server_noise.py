@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.core.randomness import derive
 from bench.lint.hypothesis_tests import SIGNIFICANCE, variance_p_value
 from bench.lint.instrumentation import Averaged, Seen
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 if TYPE_CHECKING:
     from bench.dp.networks import Weights

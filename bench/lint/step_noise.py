@@ -19,7 +19,7 @@ from bench.lint.hypothesis_tests import (
 )
 from bench.lint.replay import NOISE_MULTIPLIER, STEPS, ReplayedTraining
 from bench.lint.white_box_steps import Steps
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 PROBE = "step noise"
 MIN_VALUES, MAX_STEPS = 10_000, 40  # values for one test, and steps to collect them

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.lint.replay import ORDINARY, WIDE, ReplayedTraining, perturbed
 from bench.lint.white_box_steps import Steps, Sums
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 PROBE = "step sensitivity"
 TOLERANCE = 1e-3  # of float32 sums

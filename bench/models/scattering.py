@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.component import Option
-from bench.core.dataset import Examples
+from bench.core.dataset import Examples, row_keys
 from bench.core.errors import UserError, suggest
+from bench.core.release import Map
 from bench.dp.networks import mapping
 
 CHOICES = ("auto", "scattering", "none")
@@ -55,7 +58,61 @@ def chosen(features: str, shape: tuple[int, ...]) -> bool:
 
 def scattered(examples: Examples) -> Examples:
     """The features of pictures, as records."""
-    return Examples(mapping(scatter)(examples.x), examples.y, examples.classes)
+    return Examples(features(examples.x), examples.y, examples.classes)
+
+
+class FeatureCache:
+    """Pictures (n, *shape) to their features (n, *scattered_shape), of which `limit` bytes, used last, are kept.
+
+    They are kept by content: shadows share most of their records, and every attack asks about the same ones. Pictures
+    are scattered in full pieces, so that the features of one are the same bits in any company, whatever is kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[tuple[tuple[int, ...], bytes], NDArray[Any]] = OrderedDict()
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        x = np.asarray(x, np.float32)
+        keys = [(x.shape[1:], key) for key in row_keys(x)]
+        new = {key: row for row, key in enumerate(keys) if key not in self._kept}
+        found = dict(zip(new, _scattered(x[list(new.values())]), strict=True))
+        out = np.empty((len(x), *scattered_shape(x.shape[1:])), np.float32)
+        for row, key in enumerate(keys):
+            out[row] = found[key] if key in found else self._kept[key]
+        self._keep(keys, found)
+        return out
+
+    def _keep(self, keys: Sequence[tuple[tuple[int, ...], bytes]], found: Mapping[Any, NDArray[Any]]) -> None:
+        for key in keys:
+            if key in found:
+                self._kept[key] = found[key].copy()  # a view would keep its whole piece
+            self._kept.move_to_end(key)
+        size = sum(kept.nbytes for kept in self._kept.values())
+        while size > self._limit:
+            size -= self._kept.popitem(last=False)[1].nbytes
+
+
+features = FeatureCache(1 << 30)
+"""The cache of this process: 1 GiB, the features of 67,000 pictures of MNIST."""
+
+
+def _scattered(x: NDArray[Any]) -> NDArray[Any]:
+    whole = np.concatenate([x, np.zeros((-len(x) % PIECE, *x.shape[1:]), np.float32)])
+    return _mapped(x.shape[1:])(whole)[: len(x)] if len(x) else np.empty((0, *scattered_shape(x.shape[1:])), np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _mapped(shape: tuple[int, ...]) -> Map:
+    """`scatter` as a function of arrays, traced once for each shape of picture."""
+    scales(shape)  # refuses what is no picture
+    return mapping(scatter)
+
+
+def predictor(model: Any) -> Map:
+    """Records to probabilities, by a Keras model of features (logits), with the features that are kept."""
+    head = mapping(model, after="softmax")
+    return lambda x: head(features(x))
 
 
 def before(model: Any, shape: tuple[int, ...]) -> Any:

@@ -27,7 +27,7 @@ from bench.models.classifier import Classified, classify, standard
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
-STEPS = {True: 8000, False: 300}  # of a classifier of pictures, and of other records, which it soon over-fits
+BATCH, OTHER_STEPS = 256, 300  # of a classifier; of records that are no pictures, which it soon over-fits
 SEEN = 8  # cosines per side that the encoder of a picture sees
 # Options that defenses have in common.
 LATENT_DIM = Option("latent numbers of a record", at_least=1)
@@ -117,25 +117,50 @@ def check_samples(samples: int) -> None:
         raise UserError(f"samples must be at least 1, not {samples}.")
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How much a classifier is trained: distinct synthetic records, steps, expected batch and learning rate."""
+
+    samples: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+def effort(n: int, shape: tuple[int, ...], samples: int = 0, steps: int = 0) -> Effort:
+    """The effort for a generator of n private records of `shape`; samples, steps: 0 for those of the rule.
+
+    Of pictures 1,250 sqrt(n) samples, at most 120,000, because a generator tells no more than its records taught it and
+    its samples soon repeat one another; 20 cbrt(n * pixels) steps, at most 4,000, because they average over what the
+    augmentation does to each pixel. On digits (1,000 records) accuracy is 0.896 where 120,000 samples and 8,000 steps
+    of 128 reach 0.902, with intervals of 0.02; on MNIST (3,000 records) both reach 0.89. Other records are not
+    augmented and soon over-fitted: a classifier sees as many as 300 steps take, each about once.
+    """
+    if not is_picture(shape):
+        steps = steps or OTHER_STEPS
+        return Effort(samples or steps * BATCH // 2, steps, BATCH // 2, 2e-3)
+    samples = samples or min(round(1250 * math.sqrt(n)), 120_000)
+    return Effort(samples, steps or min(round(20 * math.cbrt(n * math.prod(shape[:2]))), 4000), BATCH, 1e-2)
+
+
 def downstream(
     generate: Callable[[int, int], Examples],
     public: Examples,
     seed: int,
+    effort: Effort,
     *,
-    samples: int,
-    steps: int,
     shift: int,
     noise: float,
     what: str,
 ) -> Classified:
-    """The classifier that everybody can train on synthetic records: dense, on augmented `samples`.
+    """The classifier that everybody can train on synthetic records: dense, on augmented samples.
 
-    steps: 0 for those of `STEPS`. Public records tell which features are drawn as 0 or 1 (see `binary_features`).
+    Public records tell which features are drawn as 0 or 1 (see `binary_features`).
     """
-    made = generate(samples, derive(seed, "downstream"))
+    made = generate(effort.samples, derive(seed, "downstream"))
     made = augmented(made, stream(seed, "rough"), shift=shift, noise=noise, binary=binary_features(public))
-    steps = steps or STEPS[is_picture(made.shape)]
-    recipe = replace(standard(made, steps=steps, learning_rate=2e-3), schedule="cosine")
+    plain = standard(made, steps=effort.steps, batch_size=effort.batch_size, learning_rate=effort.learning_rate)
+    recipe = replace(plain, schedule="cosine")
     return classify(made, derive(seed, "classifier"), recipe, what)
 
 
@@ -145,33 +170,47 @@ class Synthesis:
 
     samples: Annotated[int, Option("synthetic records that are published", at_least=1)] = 2000
     classifier_steps: Annotated[
-        int, Option("training steps of the classifier; 0: 8,000 of pictures, 300 of other records", at_least=0)
+        int,
+        Option(
+            "training steps of the classifier; 0: of pictures up to 4,000, with the number of private records and "
+            "pixels, of other records 300",
+            at_least=0,
+        ),
     ] = 0
-    classifier_samples: Annotated[int, Option("synthetic records that the classifier sees", at_least=1)] = 120000
+    classifier_samples: Annotated[
+        int,
+        Option(
+            "synthetic records that the classifier sees; 0: of pictures up to 120,000, with the number of private "
+            "records, of other records as many as its steps take",
+            at_least=0,
+        ),
+    ] = 0
     shift: Annotated[int, Option("its pictures are moved by up to so many pixels of 28", at_least=0)] = 2
     pixel_noise: Annotated[
         float, Option("largest standard deviation of the noise on its pictures", at_least=0, below=math.inf)
     ] = 0.4
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.classifier_samples < 1:
-            given = f"{self.samples} and {self.classifier_samples}"
-            raise UserError(f"samples and classifier_samples must be at least 1, not {given}.")
-        if not (self.classifier_steps >= 0 and self.shift >= 0 and 0 <= self.pixel_noise < math.inf):
-            given = f"{self.classifier_steps}, {self.shift} and {self.pixel_noise:g}"
-            raise UserError(f"classifier_steps, shift and pixel_noise must be numbers from 0, not {given}.")
+        check_samples(self.samples)
+        counts = (self.classifier_steps, self.classifier_samples, self.shift)
+        if min(counts) < 0 or not 0 <= self.pixel_noise < math.inf:
+            given = f"{', '.join(map(str, counts))} and {self.pixel_noise:g}"
+            names = "classifier_steps, classifier_samples, shift and pixel_noise"
+            raise UserError(f"{names} must be numbers from 0, not {given}.")
 
     def release(
-        self, dp_event: DpEvent, decode: Published, shares: NDArray[Any], public: Examples, seed: int, name: str
+        self, dp_event: DpEvent, decode: Published, shares: NDArray[Any], public: Examples, seed: int, name: str, n: int
     ) -> Release:
-        """Everything that follows from a decoder and the shares of the classes (classes,); `name` is the defense's."""
+        """Everything that follows from a decoder and the shares of the classes (classes,).
+
+        name: the defense's. n: the number of private records, which it takes for public.
+        """
         generate = generator(decode, shares)
         trained = downstream(
             generate,
             public,
             seed,
-            samples=self.classifier_samples,
-            steps=self.classifier_steps,
+            effort(n, public.shape, self.classifier_samples, self.classifier_steps),
             shift=self.shift,
             noise=self.pixel_noise,
             what=f"{name}: classifier",

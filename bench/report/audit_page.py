@@ -36,8 +36,8 @@ HOW = (
     "lower bound on mu of one step (`bench/audit/bounds/paired_trials.py`), which the accountant turns into the "
     f"epsilon of all steps. It rests on {RESTS_ON['one_step']}.",
     "**Whole training**: trainings of full length with the row's sampling rate, steps and noise, on the canary alone "
-    "or on no record (whoever knows all other records can subtract what they add, and trainings on few records take "
-    "minutes); score: the likelihood ratio of every step's noised sum. It rests on "
+    "or on no record (an adversary who knows all other records can subtract what they add, and trainings on few "
+    "records take minutes); score: the likelihood ratio of every step's noised sum. It rests on "
     f"{RESTS_ON['whole']}.",
     "**Black box**: the whole defense on all private records, with and without a record that is unlike all others; "
     "score: how near the nearest of its samples comes, or how well it is classified. It rests on "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.aggregate import build
 from bench.report.cost_estimate import Group, Past
-from bench.report.leaderboard import UNDEFENDED, Row
+from bench.report.leaderboard import Row
 
 if TYPE_CHECKING:
     from bench.runner.cell import Cell
@@ -105,7 +105,7 @@ def _first(left: Sequence[Cell], numbered: set[Pair], past: Past) -> list[Group]
         (_cheap_first(cells, past) for cells in groups),
         key=lambda group: (
             not _is_reference(group.cells[0]),
-            group.cells[0].defense.name not in UNDEFENDED,
+            not group.cells[0].defense.component.undefended,
             bool(group.unknown),
             group.seconds,
         ),

@@ -104,6 +104,7 @@ def _facts(component: Component) -> list[tuple[str, str]]:
         ("Background", background),
         ("Publishes", ", ".join(sorted(component.publishes)) or "nothing"),
         ("Claims privacy", "yes" if component.private else "no"),
+        ("Undefended, the reference of others", "yes" if component.undefended else "no"),
         ("Takes for public", ", ".join(component.public_knowledge) or "nothing"),
     ]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bench.core.text import one_line
 from bench.report.leaderboard import component_name
+from bench.runner import clusters, engine
 from bench.runner.cell import Cell, is_stored, playable
 
 if TYPE_CHECKING:
-    from bench.runner.request import Request
+    from bench.runner.request import Request, Workers
     from bench.store.records import CellResult
     from bench.store.store import Store
 
@@ -137,6 +140,28 @@ def _records(wanted: Mapping[str, Any], past: Mapping[str, Any]) -> float:
     return sizes[0] / sizes[1] if all(isinstance(size, int) and size > 0 for size in sizes) else 1.0  # type: ignore[operator]
 
 
+def seconds(store: Store) -> Callable[[Sequence[Cell]], float | None]:
+    """Estimates what cells that share one training take together, None where no stored cell tells it of all of them.
+
+    Reads the store at the first call: a run that finds nothing to measure does not wait for it.
+    """
+    past = cache(lambda: Past(store))
+
+    def estimate(cells: Sequence[Cell]) -> float | None:
+        group = past().group(cells)
+        return None if group.unknown or group.training.seconds is None else group.seconds
+
+    return estimate
+
+
+def wall_time(groups: Sequence[float], workers: int) -> float:
+    """The seconds from start to end where each worker that is free takes the longest group that is left."""
+    free = [0.0] * workers
+    for one in sorted(groups, reverse=True):
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
+
+
 @dataclass(frozen=True)
 class Row:
     """A defense on a data set: the numbers of requested and of stored cells; the others as one group per seed."""
@@ -171,8 +196,8 @@ def make(request: Request, store: Store, within: Callable[[list[Cell]], list[Cel
 HEAD = ("data", "defense", "requested", "stored", "to measure", "trainings", "minutes", "MiB")
 
 
-def lines(rows: Sequence[Row]) -> list[str]:
-    """The plan as a table, and a few sentences on how the estimate was made."""
+def lines(rows: Sequence[Row], workers: str = "") -> list[str]:
+    """The plan as a table, and a few sentences on how the estimate was made. workers: the one on the time with them."""
     names = [(one_line(row.data), one_line(row.defense)) for row in rows]
     words = [(*name, *_words([row])) for name, row in zip(names, rows, strict=True)]
     table = [HEAD, *words, ("total", "", *_words(rows))]
@@ -185,7 +210,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
         printed.append("  ".join(columns).rstrip())
     groups = [group for row in rows for group in row.groups]
     beyond = sum(row.requested - row.stored for row in rows) - sum(len(group.cells) for group in groups)
-    return [*printed, *_basis(groups, beyond)]
+    return [*printed, *_basis(groups, beyond), *([workers] if workers else ())]
 
 
 def _words(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -201,6 +226,31 @@ def minutes(groups: Sequence[Group]) -> str:
     known = f"{sum(group.seconds for group in groups) / 60:.1f}"
     unknown, cells = sum(group.unknown for group in groups), sum(len(group.cells) for group in groups)
     return known if not unknown else "unknown" if unknown == cells else f"at least {known}"
+
+
+def in_parallel(rows: Sequence[Row], workers: Workers, *, budget: bool = False) -> str:
+    """A sentence on the time from start to end with several workers; empty where one measures everything.
+
+    budget: whether the rows are what ends within a budget, which is planned for one worker.
+    """
+    groups = [group for row in rows for group in row.groups]
+    known = [group.seconds for group in groups]
+    number = clusters.count(workers, len(groups))
+    if workers.scheduler is not None:
+        return f"The workers of {workers.scheduler} share these minutes; their number is known when a run starts."
+    if not groups or engine.inline(workers, len(groups), None if any(g.unknown for g in groups) else sum(known)):
+        return ""
+    if budget:
+        return f"This is what one worker measures in that time; {number} measure more."
+    unknown, cells = sum(group.unknown for group in groups), sum(len(group.cells) for group in groups)
+    if unknown == cells:
+        return ""
+    least = "at least " if unknown else ""
+    total = (engine.STARTING + wall_time(known, number)) / 60
+    return (
+        f"{number} workers end after {least}{total:.1f} minutes, {engine.STARTING:g} s of them to start: the longest "
+        "group first, and each as fast beside others as alone, which needs a core for each."
+    )
 
 
 def _basis(groups: Sequence[Group], beyond: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import UserError, warn_user
 from bench.report import aggregate, audit_page, csv, epsilon_column, markdown, ranking, terminal
 from bench.report.comparisons import Comparisons
+from bench.store import code_release
 from bench.store.freshness import freshness
 from bench.store.store import AUDITS, uncollected
 
@@ -57,13 +58,14 @@ def publish(
 
 
 def _written(board: Leaderboard, store: Store, registry: Registry, compare: Comparisons) -> UserError | None:
-    """Write every page; the error that stopped it, if one did."""
+    """Write every page and delete lists of code that no cell needs; the error that stopped it, if one did."""
     try:
         markdown.write(board, store)
         csv.write(board, store)
         if (store.root / AUDITS).is_dir():
             audit_page.write(store, registry)
         compare.save()
+        code_release.prune(store)
     except UserError as error:
         return error
     return None

@@ -33,6 +33,16 @@ class Cell:
         return missing(self.attack.component, self.defense.component, self.data.component)
 
     @property
+    def lacks_records(self) -> str:
+        """Why its challenge cannot be drawn, as far as the sizes that its data set was given say; "" where it can."""
+        game = self.attack.component.game
+        if game is None:
+            return ""
+        sizes = {name: size for name, size in self.data.settings.items() if isinstance(size, int)}
+        lacking = game.lacks(sizes, str(self.attack.settings.get("of", "private")))
+        return lacking and f"{game.name} on {self.data.label} needs at least {lacking}"
+
+    @property
     def options(self) -> dict[str, dict[str, Any]]:
         """All options, defaults too, as values that JSON can hold."""
         parts = {"data": self.data, "defense": self.defense, "attack": self.attack}

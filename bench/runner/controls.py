@@ -21,14 +21,13 @@ from bench.core.randomness import derive, stream
 from bench.core.text import interval
 from bench.games.intervals import Estimate, Z, over_seeds
 from bench.runner.selection import choose
-from bench.store import control_results
 from bench.store.freshness import control_digest
 from bench.store.read_write import Damaged
 from bench.store.records import ControlResult
 
 if TYPE_CHECKING:
     from bench.core.component import Choice
-    from bench.core.progress import Progress
+    from bench.dp.weights_cache import WeightsCache
     from bench.runner.registry import Registry
     from bench.store.store import Store
 
@@ -97,7 +96,7 @@ def control_setting(attack: Choice, registry: Registry) -> ControlSetting:
 def measure(
     attack: Choice,
     registry: Registry,
-    store: Store,
+    weights: WeightsCache,
     where: DataLocation = DataLocation(),  # noqa: B008 - frozen
     on_progress: Callable[[str], None] = lambda what: None,
 ) -> ControlResult:
@@ -106,7 +105,7 @@ def measure(
     assert game
     if game.null_data is None:
         raise UserError(f"the game {game.name} does not say what its null control trains on: give it `null_data`.")
-    play = partial(_play, attack, setting, registry, store, where)
+    play = partial(_play, attack, setting, registry, weights, where)
     on_progress(f"positive control of {attack.label}")
     positives = _jointly([partial(play, seed, null=False) for seed in range(POSITIVE)])
     # Attributes are guessed from other features without any training: their accuracy by chance is unknown, but the
@@ -154,37 +153,11 @@ def _jointly(calls: Sequence[Callable[[], Mapping[str, Any]]]) -> list[Mapping[s
         return train_jointly(calls)
 
 
-def run(
-    attacks: Sequence[Choice], registry: Registry, store: Store, where: DataLocation, progress: Progress
-) -> list[ControlResult]:
-    """The controls of each attack: those that are stored and fresh, and the others measured now."""
-    from bench.dp import train
-
-    store.check_writable()
-    found: list[ControlResult] = []
-
-    def on_progress(what: str) -> None:
-        progress.step(what, len(found), len(attacks))
-
-    def on_training_step(what: str, done: int, steps: int) -> None:
-        on_progress(f"{what}, step {done} of {steps}")
-
-    with train.caching(store.weights, on_training_step):
-        for attack in attacks:
-            stored = control_results.load(store, attack.label)
-            if stored is None or stored.digest != expected_digest(attack, registry):
-                stored = measure(attack, registry, store, where, on_progress)
-                control_results.save(store, stored)
-            found.append(stored)
-    progress.step("done", len(found), len(attacks))
-    return found
-
-
 def _play(
     attack: Choice,
     setting: ControlSetting,
     registry: Registry,
-    store: Store,
+    weights: WeightsCache,
     where: DataLocation,
     seed: int,
     *,
@@ -223,7 +196,7 @@ def _play(
         seed=derive(seed, "attack", attack.name),
         **options,
     )
-    baseline = play.baseline_answer(game, challenge, derive(seed, "blind"), store.weights)
+    baseline = play.baseline_answer(game, challenge, derive(seed, "blind"), weights)
     return game.judge(answer, baseline, challenge, stream(seed, "judge"))
 
 
@@ -265,7 +238,7 @@ def caveat(store: Store, registry: Registry, label: str) -> str | None:
     except UserError as error:
         return str(error)
     try:
-        control = control_results.read(store, attack.label)
+        control = store.read_label(ControlResult, attack.label)
     except Damaged as error:
         return f"controls are damaged ({error}); `bench controls` runs them again."
     if control is None or control.digest != expected:

@@ -24,12 +24,13 @@ from bench.runner import old_imports
 
 @dataclass(frozen=True)
 class Registry:
-    """Components by name, and one sentence for each file that could not be used."""
+    """Components by name, one sentence for each file that could not be used, and the plugins that were loaded."""
 
     defenses: Mapping[str, Component]
     attacks: Mapping[str, Component]
     data: Mapping[str, Component]
     broken: list[str]
+    plugins: tuple[Path, ...] = ()
 
     @property
     def games(self) -> dict[str, Game]:
@@ -56,7 +57,7 @@ def discover(plugins: Sequence[Path] = ()) -> Registry:
 
     Raises UserError for a plugin that is missing, fails to load or declares nothing; other failures go to `broken`.
     """
-    registry = Registry({}, {}, {}, [])
+    registry = Registry({}, {}, {}, [], tuple(plugins))
     for shown, load in (*_modules("defenses"), *_modules("attacks"), *_entry_points(), *_modules("bench.data.sets")):
         _add(registry, shown, load)
     for path in plugins:

@@ -26,7 +26,7 @@ from bench.runner import play
 from bench.runner.release_card import FILES, Made, card, contents
 from bench.runner.request import Grid
 from bench.store.freshness import versions
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 from bench.store.store import Store
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 REFUSED = 3  # the exit code where the linter found something
 SPLIT = 0  # the seed of the public split: the first one of the leaderboard; the noise has no seed to name
-ELSEWHERE = ("attack", "seeds", "reuse-committed", "budget", "results")  # settings that mean nothing here
+ELSEWHERE = (  # settings that mean nothing here
+    "attack", "seeds", "reuse-committed", "reference", "budget", "results",
+    "workers", "scheduler", "cluster", "cluster-option", "dry-run",
+)  # fmt: skip
 NUMBER = "number of private records"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from bench.core.component import Choice, Component, Kind, Option, OptionValue, text
 from bench.core.errors import UserError, suggest
@@ -42,6 +43,13 @@ def choose(registry: Registry, kind: Kind, spec: str) -> list[Choice]:
     every = {option: default for component in group for option, default in component.options.items()}
     _read(f"{name!r}", every, settings)
     return [_choice(one, [word for word in settings if word.partition("=")[0].strip() in one.options]) for one in group]
+
+
+def choose_data(registry: Registry, label: str, sent: str, folder: Path) -> Choice:
+    """The data set of a label; sent: the path below `folder` of a file of records that came with it, "" for none."""
+    name, comma, options = label.partition(",")
+    [data] = choose(registry, "data", f"{folder / sent if sent else name}{comma}{options}")
+    return data
 
 
 def choose_all(registry: Registry, kind: Kind, several: Sequence[str]) -> list[Choice]:

@@ -7,6 +7,10 @@ A cell holds the digest of that list. Of each file it knows the content digest a
 from __future__ import annotations
 
 import json
+import os
+import re
+import time
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,16 +20,18 @@ import msgspec
 
 from bench.core.component import Component
 from bench.core.digest import digest
+from bench.core.errors import Caveat
 from bench.core.files import read_regular, write
 from bench.core.source_code import BENCH, content_digest, decides, imports
 from bench.store.freshness import sources
 from bench.store.read_write import MOST
-from bench.store.store import CODE
+from bench.store.store import CODE, DAY
 
 if TYPE_CHECKING:
     from bench.store.store import Store
 
 
+_NAME = re.compile("[0-9a-f]{32}")
 Files = Mapping[str, tuple[str, list[str]]]  # by name, the digest of a file's content and the names of what it imports
 
 
@@ -46,12 +52,34 @@ def today(components: Iterable[Component]) -> Files:
 
 
 def keep(store: Store, components: Iterable[Component]) -> str:
-    """Store today's list, unless it is stored; its digest."""
+    """Store today's list, unless it is stored, for the cells that are measured next; its digest."""
     files = today(components)
     name = digest(files)
     if load(store, name) is None:
         write(_path(store, name), json.dumps(files, indent=0, sort_keys=True).encode() + b"\n")
+    else:
+        with suppress(OSError):
+            os.utime(_path(store, name))  # `prune` spares it until the first of these cells names it
     return name
+
+
+def prune(store: Store) -> None:
+    """Delete each list that no stored cell names and that no run has kept for a day.
+
+    A run keeps its list before it stores its first cell. Where a cell cannot be read, every list stays.
+    """
+    lists = [path for path in store.root.joinpath(CODE).glob("*.json") if _NAME.fullmatch(path.stem)]
+    if len(lists) < 2:  # the usual case, and nothing is read for it
+        return
+    with warnings.catch_warnings(record=True) as damaged:
+        warnings.simplefilter("always", Caveat)
+        named = {result.code for result in store.results()}
+    if damaged:
+        return
+    for path in lists:
+        with suppress(OSError):  # of a folder that can only be read, or of a list that another process deleted
+            if path.stem not in named and time.time() - path.stat().st_mtime > DAY:
+                path.unlink()
 
 
 def load(store: Store, name: str) -> Files | None:

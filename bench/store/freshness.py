@@ -73,7 +73,7 @@ def control_digest(attack: Choice, defense: Choice, data: Choice, setting: objec
 
 def verdict_digest(defense: Choice, grounds: Iterable[Component]) -> str:
     """Stands for all that the linter's verdict on a defense depends on; grounds: the data sets that it is probed on."""
-    linter = (BENCH / "lint" / "linter.py", *sources((defense.component, *grounds)))
+    linter = (BENCH / "lint" / "probe_data.py", *sources((defense.component, *grounds)))
     return digest((defense.name, _settings(defense), code_digest(linter, ("lint",)), versions()))
 
 

@@ -22,7 +22,7 @@ SCHEMA = 3  # of cells
 CONTROLS, PROBES, SCORES, AUDITS, CODE = "controls", "probes", "scores", "audits", "code"
 AUDIT_KINDS = {"one_step": "one step", "whole": "whole training", "black_box": "black box"}
 SHARED = tuple(range(1, len(AUDIT_KINDS) + 1))  # how many audits of a row may share its 5 % of error
-SEEDED_TRIALS = "every trial is seeded: the noise of none is private to whoever knows the seed"
+SEEDED_TRIALS = "every trial is seeded: the noise of none is private to anyone who knows the seed"
 SCORE_BOUNDS = {
     "beta_binomial": "every score is an independent trial",
     "clopper_pearson": "the same, with two tails in place of one",
@@ -100,6 +100,7 @@ class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: ClassVar[str] = "control"
+    folder: ClassVar[str] = CONTROLS
     remedy: ClassVar[str] = "run `bench controls` again"
 
     attack: Label
@@ -119,7 +120,7 @@ class ControlResult(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def place(self) -> tuple[str, ...]:
         """The path of its file below the results."""
-        return CONTROLS, f"{file_name(self.attack)}.json"
+        return place_of_label(ControlResult, self.attack)
 
     def check(self) -> None:
         """Raise ValueError where a figure lies outside of its interval or was not measured."""
@@ -148,6 +149,7 @@ class LintVerdict(Struct, frozen=True, forbid_unknown_fields=True):
     """Of a defense with its options (as a label) and a digest of all that it depends on; no findings: it is clean."""
 
     kind: ClassVar[str] = "verdict"
+    folder: ClassVar[str] = PROBES
     remedy: ClassVar[str] = "lint the defense again with `bench run`"
 
     defense: Label
@@ -157,7 +159,7 @@ class LintVerdict(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def place(self) -> tuple[str, ...]:
         """The path of its file below the results."""
-        return PROBES, f"{file_name(self.defense)}.json"
+        return place_of_label(LintVerdict, self.defense)
 
     def check(self) -> None:
         """Nothing holds between its fields."""
@@ -275,3 +277,8 @@ Record = CellResult | ControlResult | LintVerdict | AuditedRow | ScoreRow  # eac
 KINDS: Mapping[str, type[Record]] = {
     one.kind: one for one in (CellResult, ControlResult, LintVerdict, AuditedRow, ScoreRow)
 }
+
+
+def place_of_label(kind: type[ControlResult | LintVerdict], label: str) -> tuple[str, ...]:
+    """Where the control of an attack or the verdict on a defense is, below the results."""
+    return kind.folder, f"{file_name(label)}.json"

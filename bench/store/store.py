@@ -25,17 +25,29 @@ from bench.core.errors import Caveat
 from bench.core.files import file_name, read_regular, refusals_named, write
 from bench.dp.weights_cache import WeightsCache
 from bench.store import read_write
-from bench.store.records import AUDITS, CODE, CONTROLS, PROBES, SCORES, CellResult, Record
+from bench.store.records import (
+    AUDITS,
+    CODE,
+    CONTROLS,
+    PROBES,
+    SCORES,
+    CellResult,
+    ControlResult,
+    LintVerdict,
+    Record,
+    place_of_label,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AUDITS", "CODE", "CONTROLS", "PROBES", "SCORES", "Key", "Store", "samples_of", "uncollected"]
+__all__ = ["AUDITS", "CODE", "CONTROLS", "DAY", "PROBES", "SCORES", "Key", "Store", "samples_of", "uncollected"]
 
 R = TypeVar("R", bound=Record)
+L = TypeVar("L", ControlResult, LintVerdict)
 Key = tuple[str, str, str, int]  # data, defense, attack, seed: the labels of a cell
 _NO_CELLS = frozenset({CONTROLS, PROBES, SCORES, AUDITS, CODE})
-_DAY = 86_400.0
+DAY = 86_400.0  # seconds after which what a writer left behind is nobody's
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,17 @@ class Store:
         """A record by its place, or None where it is missing or, with a Caveat, damaged."""
         return read_write.load(self.root, os.path.join(self.root, *place), kind)
 
+    def read_label(self, kind: type[L], label: str) -> L | None:
+        """The control of an attack or the verdict on a defense, or None where there is none. Raises Damaged."""
+        try:
+            return self.read(kind, *place_of_label(kind, label))
+        except FileNotFoundError:
+            return None
+
+    def find_label(self, kind: type[L], label: str) -> L | None:
+        """As `read_label`, but None with a Caveat where it is damaged."""
+        return self.find(kind, *place_of_label(kind, label))
+
     def every(self, kind: type[R], folder: str, depth: int) -> list[R]:
         """All records `depth` folders below a folder of the results; each damaged file is named in a Caveat."""
         files = _files(os.path.join(self.root, folder), depth)
@@ -137,7 +160,7 @@ class Store:
                 probe.unlink(missing_ok=True)
         for path in self.root.rglob("*.tmp"):
             with suppress(OSError):  # another process may have been quicker
-                if re.fullmatch(r"[0-9a-f]{16}\.tmp", path.name) and time.time() - path.stat().st_mtime > _DAY:
+                if re.fullmatch(r"[0-9a-f]{16}\.tmp", path.name) and time.time() - path.stat().st_mtime > DAY:
                     path.unlink()
 
     @property

@@ -1,4 +1,4 @@
-"""Every inversion attack shows what an undefended model tells and nothing of one that was told nonsense."""
+"""Inversion attacks reconstruct recognisable records of an undefended model, and none of a model of random labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cached_trainings import cached_trainings  # noqa: F401 - an autouse fixture
 from conftest import components
 from dp_accounting import NoOpDpEvent
 from numpy.typing import NDArray
@@ -27,11 +28,9 @@ from bench.core.dataset import DataLocation, Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
-from bench.dp import networks, train
-from bench.dp.weights_cache import WeightsCache
+from bench.dp import networks
 from bench.games import INVERSION, InversionTargets
 from bench.models import evaluation_network
-from bench.models.inversion_search import canvas, search, total_variation
 
 ATTACKS = sorted(name for name, attack in components().attacks.items() if attack.game is INVERSION)
 SHORTER: dict[str, dict[str, Any]] = {"mi_face": {"steps": 40}, "generator_inversion": {"generator_steps": 1000}}
@@ -41,7 +40,7 @@ VARIANTS = [
     ("black_box_inversion", {"method": "finite_differences", "steps": 100}),
 ]
 QUICKEST = [pytest.param(name, marks=() if name == "decoder" else pytest.mark.slow) for name in ATTACKS]
-FLOOR = 0.8  # of ten classes by chance this many are recognised with probability 4e-7
+REQUIRED = 0.8  # chance recognises this share of ten classes with probability 4e-7
 
 
 def attack_of(name: str) -> Component:
@@ -64,11 +63,11 @@ def challenge(of: str = "private") -> Challenge:
 
 
 @cache
-def trained(defense: str, told: str = "truth") -> Release:
-    """Undefended on digits; told "nonsense" its classifier was trained on labels that say nothing."""
+def trained(defense: str, labels: str = "true") -> Release:
+    """The undefended release on digits; "random" labels are permuted."""
     data = split()
     private, public = data.private, data.public
-    if told == "nonsense":
+    if labels == "random":
         private, public = (
             Examples(part.x, np.random.default_rng(4).permutation(part.y), part.classes) for part in (private, public)
         )
@@ -77,68 +76,67 @@ def trained(defense: str, told: str = "truth") -> Release:
     return found
 
 
-def release(attack: Component, told: str = "truth") -> Release:
-    """What an undefended defense lets out of the accesses that the attack needs."""
+def release(attack: Component, labels: str = "true") -> Release:
+    """The undefended release, with the accesses that the attack requires."""
     defense = "dp_augm" if "encode" in attack.needs else "federated" if "updates" in attack.needs else "none"
-    return trained(defense, told).only(attack.needs)
+    return trained(defense, labels).only(attack.needs)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fits are made once for all tests of this module; TensorFlow complains of functions that outlive it."""
-    with train.caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
-        yield
+def released_models() -> Iterator[None]:
+    """Frees the cached releases: TensorFlow warns of functions that outlive it."""
+    yield
     trained.cache_clear()
-    player.cache_clear()
+    runs_of.cache_clear()
 
 
-def play(attack: Component, found: Release, asked: Challenge, **options: Any) -> NDArray[Any]:
+def play(attack: Component, found: Release, game: Challenge, **options: Any) -> NDArray[Any]:
     answer: NDArray[Any] = attack.function(
-        found, INVERSION.targets_visible(asked, found), asked.public, seed=3, **options
+        found, INVERSION.targets_visible(game, found), game.public, seed=3, **options
     )
     return answer
 
 
-def judged(answer: NDArray[Any], asked: Challenge) -> dict[str, Any]:
+def judged(answer: NDArray[Any], game: Challenge) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
-        baseline = INVERSION.baseline(asked, 0)
-        return dict(INVERSION.judge(answer, baseline, asked, np.random.default_rng(0)))
+        baseline = INVERSION.baseline(game, 0)
+        return dict(INVERSION.judge(answer, baseline, game, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
     [pytest.param(*one, marks=() if one[0] == "gradient_inversion" else pytest.mark.slow) for one in VARIANTS],
 )
-def test_recognised_where_nothing_defends_and_not_where_there_is_nothing(name: str, options: dict[str, Any]) -> None:
-    """Positive and null control; and the mutant whose answers belong to other labels."""
+def test_records_of_undefended_models_are_recognised_and_null_ones_are_not(name: str, options: dict[str, Any]) -> None:
+    """Positive and null control, and a mutant with answers for other labels."""
     attack = attack_of(name)
     answer = play(attack, release(attack), challenge(), **options)
-    assert judged(answer, challenge())["recognition"]["value"] >= FLOOR
-    assert judged(np.roll(answer, 1, axis=0), challenge())["recognition"]["value"] < FLOOR / 2
-    if name == "decoder":  # it reads no label: nonsense for it is the code of somebody else
-        wanted = INVERSION.targets_visible(challenge(), release(attack))
-        others = replace(wanted, codes=np.roll(wanted.codes, 1, axis=0))
+    assert judged(answer, challenge())["recognition"]["value"] >= REQUIRED
+    assert judged(np.roll(answer, 1, axis=0), challenge())["recognition"]["value"] < REQUIRED / 2
+    if name == "decoder":  # it uses no label: its null control has the embeddings of other records
+        targets = INVERSION.targets_visible(challenge(), release(attack))
+        others = replace(targets, codes=np.roll(targets.codes, 1, axis=0))
         null = attack.function(release(attack), others, challenge().public, seed=3, **options)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caveat)
-            null = play(attack, release(attack, "nonsense"), challenge(), **options)
-    assert judged(null, challenge())["recognition"]["value"] < FLOOR / 2
+            null = play(attack, release(attack, "random"), challenge(), **options)
+    assert judged(null, challenge())["recognition"]["value"] < REQUIRED / 2
 
 
 @pytest.mark.slow
-def test_tells_of_classes_that_the_adversary_never_saw() -> None:
-    """Beyond the baseline answer, which has nothing to go by: the gain is the model's alone."""
-    asked = challenge("unseen")
+def test_unseen_classes_are_recognised() -> None:
+    """The baseline has no records of these classes, so the gain comes from the model."""
+    game = challenge("unseen")
     attack = attack_of("gradient_inversion")
-    found = judged(play(attack, release(attack), asked), asked)
+    found = judged(play(attack, release(attack), game), game)
     assert found["baseline"]["value"] <= 0.2
     assert found["gain"]["low"] > 0
 
 
-def test_a_decoder_brings_back_the_very_record() -> None:
-    """Nearer to the true record than the baseline answer is, of every class; and not from the codes of others."""
+def test_a_decoder_reconstructs_the_target_record() -> None:
+    """More similar to the true record than the baseline is."""
     attack = attack_of("decoder")
     found = judged(play(attack, release(attack), challenge()), challenge())
     assert found["ssim_gain"]["low"] > 0
@@ -146,35 +144,33 @@ def test_a_decoder_brings_back_the_very_record() -> None:
 
 
 @pytest.mark.slow
-def test_a_judge_trained_on_what_was_attacked_sees_what_is_not_there() -> None:
-    """The mutant judge, whose network learned the attacked records with the attacked labels, believes the null."""
-    asked, data = challenge(), split()
+def test_a_judge_trained_on_the_attacked_records_would_accept_the_null_control() -> None:
+    """The mutant: the evaluation network is trained on the attacked records and random labels."""
+    game, data = challenge(), split()
     attack = attack_of("gradient_inversion")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
-        null = play(attack, release(attack, "nonsense"), asked)
-    nonsense = Examples(data.private.x, np.random.default_rng(4).permutation(data.private.y), 10)
-    own = trained("none", "nonsense").predict
-    assert own is not None
-    learned = evaluation_network.evaluation_network(nonsense, 5, steps=400)
-    honest = judged(null, asked)["recognition"]["value"]
-    for mutant in (own, learned):
-        assert (mutant(null).argmax(1) == asked.targets.labels).mean() > honest + 0.15
+        null = play(attack, release(attack, "random"), game)
+    relabelled = Examples(data.private.x, np.random.default_rng(4).permutation(data.private.y), 10)
+    attacked = trained("none", "random").predict
+    assert attacked is not None
+    learned = evaluation_network.evaluation_network(relabelled, 5, steps=400)
+    honest = judged(null, game)["recognition"]["value"]
+    for mutant in (attacked, learned):
+        assert (mutant(null).argmax(1) == game.targets.labels).mean() > honest + 0.15
 
 
 # Contracts
-
-
 @cache
-def player(name: str) -> AttackRuns:
+def runs_of(name: str) -> AttackRuns:
     return AttackRuns(Choice(attack_of(name)), components())
 
 
 @pytest.mark.parametrize("check", [answers_in_form, same_seed_same_answer, modifies_no_input], ids=repr)
 @pytest.mark.parametrize("name", QUICKEST)
-def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
-    """Those checks of the kit that ask no fake for leaks; with the accesses that it declares, and no other."""
-    assert check(player(name)) == []
+def test_attacks_meet_the_contract(name: str, check: Check[AttackRuns]) -> None:
+    """The conformance checks that use no toy release, with the declared accesses only."""
+    assert check(runs_of(name)) == []
 
 
 @pytest.mark.parametrize(
@@ -183,14 +179,14 @@ def test_keeps_the_contract(name: str, check: Check[AttackRuns]) -> None:
         "decoder",
         *(pytest.param(name, marks=pytest.mark.slow) for name in ATTACKS if name not in ("decoder", "mi_face")),
     ],
-)  # of mi_face two starts need no chance
-def test_another_seed_draws_other_pictures(name: str) -> None:
-    assert not np.array_equal(player(name).play(leak=False, seed=1), player(name).answer_without_leak)
+)  # mi_face does not depend on the seed: its starts are fixed
+def test_another_seed_gives_other_pictures(name: str) -> None:
+    assert not np.array_equal(runs_of(name).play(leak=False, seed=1), runs_of(name).answer_without_leak)
 
 
 @pytest.mark.parametrize("name", QUICKEST)
-def test_colours_and_sides_of_any_length(name: str) -> None:
-    """Pictures that are neither grey nor square, and a class of which the public part has none."""
+def test_colour_pictures_of_any_size_are_supported(name: str) -> None:
+    """Pictures that are neither grey nor square, and a class without public records."""
     from tensorflow import keras
 
     rng = np.random.default_rng(0)
@@ -204,25 +200,25 @@ def test_colours_and_sides_of_any_length(name: str) -> None:
         NoOpDpEvent(), predict=predict, model=model, encode=networks.published(encoder), updates=rounds.updates
     )
     attack = attack_of(name)
-    wanted = InversionTargets(labels, shape, 4, rng.random((3, 5), np.float32))
+    targets = InversionTargets(labels, shape, 4, rng.random((3, 5), np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
-        answer = attack.function(everything.only(attack.needs), wanted, public, seed=0, **quick(attack))
+        answer = attack.function(everything.only(attack.needs), targets, public, seed=0, **quick(attack))
     assert answer.shape == (3, *shape)
     assert ((answer >= 0) & (answer <= 1)).all()
 
 
 @pytest.mark.parametrize("method", ["trained", pytest.param("finite_differences", marks=pytest.mark.slow)])
-def test_who_says_the_same_to_everyone_gives_nothing_away_and_the_attack_doubts_itself(method: str) -> None:
-    attack, asked = attack_of("black_box_inversion"), challenge()
+def test_a_constant_model_leaks_nothing_and_the_attack_has_a_caveat(method: str) -> None:
+    attack, game = attack_of("black_box_inversion"), challenge()
     constant = Release(NoOpDpEvent(), predict=lambda x: np.full((len(x), 10), 0.1, np.float32))
     with pytest.warns(Caveat, match=r"wanted class only 0\.10"):
-        answer = play(attack, constant, asked, method=method, steps=20)
-    assert judged(answer, asked)["recognition"]["value"] < FLOOR / 2
+        answer = play(attack, constant, game, method=method, steps=20)
+    assert judged(answer, game)["recognition"]["value"] < REQUIRED / 2
 
 
 @pytest.mark.parametrize(
-    ("name", "option", "says"),
+    ("name", "option", "message"),
     [
         ("decoder", {"method": "guess"}, "method=trained"),
         ("black_box_inversion", {"method": "nes"}, "method=trained"),
@@ -231,39 +227,37 @@ def test_who_says_the_same_to_everyone_gives_nothing_away_and_the_attack_doubts_
         ("mi_face", {"learning_rate": 0.0}, "above 0"),
     ],
 )
-def test_an_impossible_option_is_one_sentence(name: str, option: dict[str, Any], says: str) -> None:
+def test_an_option_out_of_range_is_refused_in_one_sentence(name: str, option: dict[str, Any], message: str) -> None:
     attack = attack_of(name)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         play(attack, release(attack), challenge(), **option)
     assert "\n" not in str(caught.value)
 
 
 # One by one
-
-
-def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its stop rules are on their wrong side: below the threshold's reach a search ends while it gets better."""
+def test_art_does_not_train_the_model_and_runs_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threshold of its stop rule is out of reach; with a reachable one the search would end while it improves."""
     from art.attacks.inference.model_inversion import MIFace
     from art.estimators.classification import TensorFlowV2Classifier
 
     calls: list[int] = []
-    plain = TensorFlowV2Classifier.class_gradient
+    original = TensorFlowV2Classifier.class_gradient
 
-    def counted(self: Any, x: Any, *rest: Any, **more: Any) -> Any:
+    def recorded(self: Any, x: Any, *rest: Any, **more: Any) -> Any:
         calls.append(len(x))
-        return plain(self, x, *rest, **more)
+        return original(self, x, *rest, **more)
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("ART was asked to train")
+        raise AssertionError("ART trained the model")
 
-    monkeypatch.setattr(TensorFlowV2Classifier, "class_gradient", counted)
+    monkeypatch.setattr(TensorFlowV2Classifier, "class_gradient", recorded)
     monkeypatch.setattr(TensorFlowV2Classifier, "fit", refuse)
     attack = attack_of("mi_face")
     play(attack, release(attack), challenge(), steps=12)
-    assert calls == [12] * 12 * 10  # four pictures a class, three starts of each, all steps of all classes
+    assert calls == [12] * 12 * 10  # four pictures per class, three starts each, all steps of all classes
 
-    own = MIFace.__init__
-    monkeypatch.setattr(MIFace, "__init__", lambda self, *args, **more: own(self, *args[:3], 0.2, *args[4:], **more))
+    init = MIFace.__init__
+    monkeypatch.setattr(MIFace, "__init__", lambda self, *args, **more: init(self, *args[:3], 0.2, *args[4:], **more))
     calls.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caveat)
@@ -272,50 +266,15 @@ def test_art_never_trains_and_never_stops_early(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_the_adaptive_attack_goes_through_the_encoder() -> None:
-    """The naive one finds codes that no record need have: the model is surer of codes than of what becomes of them."""
+def test_the_adaptive_attack_optimises_pictures_through_the_encoder() -> None:
+    """Its pictures are classified with confidence; embeddings optimised directly need not belong to any record."""
     found = trained("dp_augm")
     labels = challenge().targets.labels
 
-    def sure(name: str) -> float:
+    def confidence(name: str) -> float:
         attack = attack_of(name)
         assert found.predict is not None
         answer = play(attack, found.only(attack.needs), challenge())
         return float(found.predict(answer)[np.arange(40), labels].mean())
 
-    assert sure("gradient_inversion") > 0.95
-
-
-def test_search_finds_the_least_and_takes_the_best_of_its_starts() -> None:
-    """A curve with a shallow basin at -1 and a deep one at 1; from one start in the wrong basin it stays there."""
-    import tensorflow as tf
-
-    def loss(points: Any, *_: Any) -> Any:
-        return tf.reduce_sum(tf.square(tf.square(points) - 1) - 0.3 * points, 1)
-
-    starts = np.array([[[-1.2], [1.4]], [[0.7], [-0.8]]], np.float32)
-    found = search(starts, lambda numbers: numbers, loss, steps=120, learning_rate=0.05)
-    grid = np.linspace(-2, 2, 40001)
-    best = grid[np.argmin((grid**2 - 1) ** 2 - 0.3 * grid)]
-    assert np.allclose(found, best, atol=2e-3)
-    single = search(starts[:, :1], lambda numbers: numbers, loss, steps=120, learning_rate=0.05)
-    assert np.allclose(single[1], best, atol=2e-3)
-    assert single[0, 0] < 0
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 12, 3), (4, 4, 1)])
-def test_canvas_starts_at_the_public_mean_and_reaches_further(shape: tuple[int, ...]) -> None:
-    public = np.random.default_rng(0).random((200, *shape), np.float32)
-    size, draw = canvas(public)
-    assert np.allclose(draw(np.zeros((2, size), np.float32)), public.mean(0), atol=1e-3)
-    moved = draw(np.random.default_rng(1).standard_normal((3, size), np.float32)).numpy()
-    assert moved.shape == (3, *shape)
-    assert moved.std() > 0.05
-
-
-def test_total_variation_is_the_mean_step_between_neighbours() -> None:
-    x = np.random.default_rng(0).random((2, 4, 5, 3), np.float32)
-    down = [abs(x[:, i + 1, j] - x[:, i, j]) for i in range(3) for j in range(5)]
-    across = [abs(x[:, i, j + 1] - x[:, i, j]) for i in range(4) for j in range(4)]
-    truth = np.mean(down, axis=(0, 2)) + np.mean(across, axis=(0, 2))
-    assert np.allclose(total_variation(x), truth, atol=1e-6)
+    assert confidence("gradient_inversion") > 0.95

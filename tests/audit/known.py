@@ -1,7 +1,7 @@
 """Audits of Gaussian mechanisms whose epsilon is known, in Markdown, for the README: `python -m tests.audit.known`.
 
 Medians of 200 repeats with 20,000 trials in all, at 95 %, delta 1e-5; behind each, the share of bounds above the truth.
-The last line is of scores that know nothing (2,000 repeats), where that is every bound above 0.
+The last line is of uninformative scores (2,000 repeats), where that is every bound above 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TRIALS, DELTA, ALPHA = 20_000, 1e-5, 0.05
 
 
 def bounds(mu: float, rng: np.random.Generator) -> list[float]:
-    """Of one audit: gaussian_dp, beta_binomial, clopper_pearson and one_run, each on trials of its own kind."""
+    """Of one audit: gaussian_dp, beta_binomial, clopper_pearson and one_run, each on its kind of trials."""
     half = TRIALS // 2
     rules = rank.rules(np.sort(rng.normal(mu, 1, half)), np.sort(rng.normal(0, 1, half)))
     coins = rng.random(TRIALS) < 0.5

@@ -1,4 +1,4 @@
-"""What jax_privacy's CanaryScoreAuditor says of the scores below; `tests/audit/test_bounds.py` holds ours to it.
+"""Values of jax_privacy's CanaryScoreAuditor for the scores below, which `tests/audit/test_bounds.py` compares with.
 
     python3.11 -m venv /tmp/jp && /tmp/jp/bin/pip install jax-privacy==2.0.0
     /tmp/jp/bin/python tests/audit/peers.py > tests/audit/peers.json
@@ -21,7 +21,7 @@ Sides = tuple[NDArray[Any], NDArray[Any]]
 
 
 def cases() -> dict[str, Sides]:
-    """Held-in and held-out scores; exact in binary, so that they are the same whatever draws them."""
+    """Scores of members and non-members, exact in binary, so that they do not depend on the generator."""
     low = (np.arange(400) * 151 % 400) / 512
     return {
         "shifted": (low[:300] + 0.125, low[100:]),
@@ -32,12 +32,12 @@ def cases() -> dict[str, Sides]:
 
 
 def thresholds(name: str) -> tuple[float, ...]:
-    """What is asked of a case: for any t, whether "in" is said of scores from t on."""
+    """The thresholds of a case: scores of at least t are classified as members."""
     return (0.5,) if name == "labels" else (0.125, 0.5, 0.75, 1.0)
 
 
 def main() -> None:
-    """Print the figures as JSON."""
+    """Print the values as JSON."""
     from jax_privacy.auditing import CanaryScoreAuditor, Explicit
 
     found: dict[str, Any] = {"jax_privacy": version("jax_privacy"), "auc": {}, "bonferroni": [], "gaussian_dp": []}
@@ -45,12 +45,12 @@ def main() -> None:
     for name, sides in cases().items():
         auditor = CanaryScoreAuditor(*sides)
         for t, delta, alpha in itertools.product(thresholds(name), DELTAS, SIGNIFICANCES):
-            asked = [name, t, delta, alpha]
+            arguments = [name, t, delta, alpha]
             one = {"threshold_strategy": Explicit(t)}
             both = auditor.epsilon_clopper_pearson(alpha, delta, one_sided=False, **one)
-            found["clopper_pearson"].append([*asked, float(both)])
-            found["one_run"].append([*asked, float(auditor.epsilon_one_run(alpha, delta, **one))])
-        if name in ("labels", "apart"):  # elsewhere theirs is the area under the convex hull
+            found["clopper_pearson"].append([*arguments, float(both)])
+            found["one_run"].append([*arguments, float(auditor.epsilon_one_run(alpha, delta, **one))])
+        if name in ("labels", "apart"):  # elsewhere jax_privacy gives the area under the convex hull
             found["auc"][name] = float(auditor.attack_auroc())
     auditor = CanaryScoreAuditor(*cases()["labels"])
     for delta, alpha in itertools.product(DELTAS, SIGNIFICANCES):

@@ -1,8 +1,7 @@
-"""Audits of our own defenses: bounds below known truths and near them, planted bugs refuted, code that is right not."""
+"""Audits of shipped defenses: bounds below known epsilons and close to them, and planted bugs refuted."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,155 +9,33 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import components, split
+from references import choice, quiet
 from scipy import stats
 
 from bench.audit import audit as audits
 from bench.audit import black_box, full_training, replayed_mechanisms
-from bench.audit.bounds import paired_trials as pairs
 from bench.cli.main import main
 from bench.core.component import Choice, Component
 from bench.core.dataset import DataLocation, Examples
 from bench.core.release import Release
 from bench.dp import accounting, gaussian_mechanism, optimizer
 from bench.models.federated import server
-from bench.runner import selection
 from bench.store import audit_findings, records
 from bench.store.records import AuditFinding
 from bench.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dp_accounting")
-ERROR = 1e-6  # of each statistical test
-ALPHA, DELTA = 0.05, 1e-5
 DATA = "breast_cancer,private=200,holdout=120,public=100"
 
 
 @pytest.fixture(autouse=True)
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of few models is built sooner."""
+    """Fewer models per program, which compiles faster."""
     monkeypatch.setattr(replayed_mechanisms, "PAIRS", 25)
-
-
-def at_most(n: int, p: float) -> int:
-    """More of n events of probability p than this are seen with probability ERROR."""
-    return int(stats.binom.ppf(1 - ERROR, n, p))
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Ignore progress."""
-
-
-def choice(kind: Any, words: str) -> Choice:
-    [found] = selection.choose(components(), kind, words)
-    return found
 
 
 def audit(defense: str, kind: str = "one_step", trials: int = 800) -> AuditFinding:
     return audits.audit(choice("defense", defense), choice("data", DATA), kind, trials, DataLocation(), quiet)
-
-
-# Pairs
-
-
-@pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 0.0), (2.0, 1e-5), (1.0, 0.05)])
-def test_no_mechanism_wins_more_pairs_than_the_worst_case(epsilon: float, delta: float) -> None:
-    """It gives itself away with chance delta, else it is randomised response: all outcomes, counted one by one."""
-    q = (1 - delta) / (1 + math.exp(-epsilon))
-    held_in = {"in": delta, "yes": q, "no": 1 - delta - q, "out": 0.0}
-    held_out = {"in": 0.0, "yes": 1 - delta - q, "no": q, "out": delta}
-    order = ["out", "no", "yes", "in"]
-    won = sum(
-        held_in[a] * held_out[b] * (0.5 if a == b else order.index(a) > order.index(b))
-        for a, b in itertools.product(order, order)
-    )
-    # what is given away is never tied with what is not: the order of the scores is the best one
-    many = 10**12
-    found = pairs.epsilon(round(won * many), many, delta, ALPHA)
-    assert found == pytest.approx(epsilon, abs=2e-5)
-    assert pairs.epsilon(round((won + 1e-3) * many), many, delta, ALPHA) > epsilon + 1e-3
-
-
-def test_of_a_gaussian_mu_is_bounded_from_below_and_closely() -> None:
-    rng, repeats, n, mu = np.random.default_rng(0), 400, 1_000, 0.6
-    found, loose = np.zeros(repeats), np.zeros(repeats)
-    for i in range(repeats):
-        won = pairs.wins(rng.normal(mu, 1, n), rng.normal(0, 1, n), rng)
-        found[i], loose[i] = pairs.mu(won, n, ALPHA), pairs.mu(won, n, 0.7)
-    assert (found > mu).sum() <= at_most(repeats, ALPHA) < (loose > mu).sum()
-    assert np.median(found) > 0.8 * mu
-
-
-def test_constant_scores_prove_nothing_and_ties_are_broken_at_random() -> None:
-    rng, repeats, n = np.random.default_rng(1), 1_000, 100
-    above = sum(pairs.mu(pairs.wins(np.zeros(n), np.zeros(n), rng), n, ALPHA) > 0 for _ in range(repeats))
-    assert 0 < above <= at_most(repeats, ALPHA)
-    assert pairs.mu(0, 0, ALPHA) == pairs.epsilon(0, 0, DELTA, ALPHA) == 0
-
-
-# A mechanism of known noise
-
-
-class Fake:
-    """Uses of a Gaussian mechanism with a canary of full sensitivity; `true`: its noise multiplier, not the claim."""
-
-    what, rate, steps = "fake", 0.5, 20
-
-    def __init__(self, claimed: float, true: float) -> None:
-        self.noise_multiplier, self._true = claimed, true
-
-    def scores(self, pairs: int, seed: int, say: replayed_mechanisms.OnProgress) -> replayed_mechanisms.Sides:
-        rng = np.random.default_rng(seed)
-        shift = 0.0 if math.isinf(self._true) else 1.0
-        noise = 1.0 if math.isinf(self._true) else self._true
-        return rng.normal(shift, noise, pairs), rng.normal(0.0, noise, pairs)
-
-
-class FakeRow(audits.AuditRow):
-    """A row with one mechanism of known noise."""
-
-    mechanisms: Any = None
-
-
-def fake(claimed: float, true: float, trials: int = 8_000, seed: int = 0) -> AuditFinding:
-    mechanism = Fake(claimed, true)
-    row = FakeRow(choice("defense", "dp_sgd"), split("breast_cancer"), seed, trials // 2, quiet)
-    row.mechanisms = replayed_mechanisms.event(mechanism, claimed), [mechanism]
-    return audits.measure(row, "one_step", "digest")
-
-
-def test_with_known_noise_the_bound_is_between_half_of_the_true_epsilon_and_all_of_it() -> None:
-    right = fake(2.0, 2.0)
-    assert 0.5 * float(right.epsilon) < right.lower[0] < float(right.epsilon)
-    assert list(right.lower) == sorted(right.lower, reverse=True)
-    assert right.most[0] > 5 * float(right.epsilon)
-    assert not right.violated(1)
-    nothing = fake(2.0, math.inf)
-    assert nothing.lower[0] < 0.1 * float(nothing.epsilon)
-    half = fake(2.0, 1.0)
-    assert float(half.epsilon) < half.lower[0] < accounting.epsilon(replayed_mechanisms.event(Fake(1, 1), 1.0), DELTA)
-    assert half.violated(3)
-
-
-def test_noise_of_one_step_below_what_is_said_is_a_violation_by_itself() -> None:
-    """Where a defense has other costs, its whole epsilon may hide that one of its mechanisms leaks."""
-    part = {"what": "fake", "noise_multiplier": 2.0, "rate": 1.0, "steps": 1, "mu": [0.6, 0.4, 0.4], "won": 0}
-    found = AuditFinding("one_step", 8.0, DELTA, (3.0,) * 3, (9.0,) * 3, 100, (part,), 1.0, "d")
-    assert found.violated(1)
-    assert not found.violated(2)
-
-
-def test_a_claim_that_is_refuted_by_chance_is_audited_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    repeats, refuted, error = 300, dict[int, int](), 0.2
-    monkeypatch.setattr(audits, "ERROR", error)
-    monkeypatch.setattr(audits, "epsilon_of_uses", lambda mechanism, mu, delta: 2.0 * mu)
-    for tries in (1, 2):
-        monkeypatch.setattr(audits, "TRIES", tries)
-        seeds = range(tries * repeats, (tries + 1) * repeats)
-        refuted[tries] = sum(fake(2.0, 2.0, trials=400, seed=seed).violated(1) for seed in seeds)
-    assert refuted[2] <= at_most(repeats, error**2) < refuted[1] <= at_most(repeats, error)
-
-
-# The code that ships, and mutants of it
 
 
 def less_noise(share: float) -> Callable[[pytest.MonkeyPatch], None]:
@@ -227,19 +104,16 @@ def test_the_canary_has_the_longest_contribution_and_the_rest_is_unchanged() -> 
     data = choice("data", DATA)
     split = data.component.function(DataLocation(), np.random.default_rng(0), **data.settings)
     run = lambda private: given.component.function(private, split.public, seed=0, **given.settings)  # noqa: E731
-    _, [door] = replayed_mechanisms.replayed(run, split.private, [], 3)
-    assert isinstance(door, replayed_mechanisms.ReplayedTraining)
-    assert door.canary.length == pytest.approx(1.0, abs=1e-3)
-    assert np.linalg.norm(door.canary.direction) == pytest.approx(1.0)
-    held_in, held_out = door.scores(1_000, 0, quiet)
-    [clip, noise] = [door.trained.recipes[0].privacy.l2_norm_clip, door.noise_multiplier]
+    _, [training] = replayed_mechanisms.replayed(run, split.private, [], 3)
+    assert isinstance(training, replayed_mechanisms.ReplayedTraining)
+    assert training.canary.length == pytest.approx(1.0, abs=1e-3)
+    assert np.linalg.norm(training.canary.direction) == pytest.approx(1.0)
+    held_in, held_out = training.scores(1_000, 0, quiet)
+    [clip, noise] = [training.trained.recipes[0].privacy.l2_norm_clip, training.noise_multiplier]
     error = 5 * clip * noise * math.sqrt(2 / 1_000)
     assert held_in.mean() - held_out.mean() == pytest.approx(clip, abs=error)
     assert held_out.std() == pytest.approx(clip * noise, rel=0.12)
     assert error < clip
-
-
-# Whole trainings
 
 
 def test_the_likelihood_ratio_is_that_of_the_densities() -> None:
@@ -258,16 +132,13 @@ def test_whole_trainings_are_distinguished_as_far_as_the_noise_allows(monkeypatc
     right = audit(words, "whole", 120)
     assert 0.5 < right.lower[0] < min(float(right.epsilon), right.most[0])
     assert not right.violated(1)
-    less_noise(0.0)(monkeypatch)  # a canary that is drawn with chance a half is drawn in one of six steps
+    less_noise(0.0)(monkeypatch)  # a canary of inclusion rate 1/2 is in one of six steps
     bare = audit(f"{words},batch_size=100", "whole", 120)
     assert bare.lower[0] > max(0.7 * bare.most[0], 1.3 * right.lower[0])
 
 
-# Black box
-
-
 def reveals_membership(private: Examples, public: Examples, *, seed: int, epsilon: float = 0.1) -> Release:
-    """Tell for each record whether it is a private one."""
+    """A release whose predictions reveal for each record whether it is private."""
     known = {record.tobytes() for record in private.x}
 
     def predict(x: Any) -> Any:
@@ -298,10 +169,10 @@ def test_black_box_scores_are_larger_where_the_record_is_nearer() -> None:
     def release(x: float) -> Release:
         dp_event = accounting.no_access()
         made = Examples(np.full((black_box.SAMPLES, 2), x), np.zeros(black_box.SAMPLES, int), 3)
-        return Release(dp_event, generate=lambda n, seed: made, predict=lambda asked: 1 / 0)
+        return Release(dp_event, generate=lambda n, seed: made, predict=lambda x: 1 / 0)
 
     def coder(x: float) -> Release:
-        codes: Any = lambda asked: asked  # noqa: E731
+        codes: Any = lambda x: x  # noqa: E731
         return Release(accounting.no_access(), encode=codes, decode=lambda codes: codes + x)
 
     assert black_box.score(release(0.5), record, 0) > black_box.score(release(0.6), record, 0)
@@ -309,10 +180,7 @@ def test_black_box_scores_are_larger_where_the_record_is_nearer() -> None:
     assert not np.isclose(black_box.inverted_record(record).x, record.x + 1).any()
 
 
-# The command
-
-
-def test_a_row_is_audited_kept_and_shown(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_is_audited_stored_and_shown(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["audit", "--data", DATA, "--defense", SMALL, "--defense", "none", "--results", str(results)]
     assert main([*words, "--trials", "400"]) == 0
     out = capsys.readouterr().out

@@ -45,7 +45,7 @@ def finding(kind: str = "one_step", lower: float = 1.0, digest: str | None = Non
 
 @pytest.fixture
 def store(results: Path) -> Store:
-    """With two fresh cells, one of a defense that claims an epsilon."""
+    """A store with two fresh cells, one of a defense that claims an epsilon."""
     store = Store(results)
     for one in cell("dp_sgd", epsilon=8.0), cell("none"):
         parts = [components().of(kind)[getattr(one, kind)] for kind in ("data", "defense", "attack")]
@@ -53,7 +53,7 @@ def store(results: Path) -> Store:
     return store
 
 
-def board(store: Store) -> str:
+def leaderboard(store: Store) -> str:
     return (store.root / "leaderboard.md").read_text()
 
 
@@ -61,18 +61,18 @@ def table(store: Store) -> int:
     return main(["table", "--results", str(store.root)])
 
 
-def test_the_largest_bound_stands_beside_the_claim_with_its_share_of_the_error(
+def test_the_largest_bound_is_shown_beside_the_claim_with_its_error_share(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert table(store) == 0
-    assert "| epsilon | audited epsilon | delta |" in board(store)
-    assert "| 8.00 | - | 1e-05 |" in board(store)
+    assert "| epsilon | audited epsilon | delta |" in leaderboard(store)
+    assert "| 8.00 | - | 1e-05 |" in leaderboard(store)
     audit_findings.save(store, "dp_sgd", "digits", finding())
     assert table(store) == 0
-    assert "| 8.00 | 1.00 (one step, 4000 trials, at most 7.25) | 1e-05 |" in board(store)
+    assert "| 8.00 | 1.00 (one step, 4000 trials, at most 7.25) | 1e-05 |" in leaderboard(store)
     audit_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
     assert table(store) == 0
-    assert "| 8.00 | 1.80 (whole training, 4000 trials, at most 7.25) | 1e-05 |" in board(store)
+    assert "| 8.00 | 1.80 (whole training, 4000 trials, at most 7.25) | 1e-05 |" in leaderboard(store)
     csv = (store.root / "leaderboard.csv").read_text()
     assert "1.80 (whole training" in csv
     out = capsys.readouterr().out
@@ -80,10 +80,10 @@ def test_the_largest_bound_stands_beside_the_claim_with_its_share_of_the_error(
     assert "VIOLATION" not in out
 
 
-def test_a_claim_that_is_refuted_is_said_aloud_and_exits_3(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refuted_claim_is_reported_and_exits_with_3(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     audit_findings.save(store, "dp_sgd", "digits", finding(lower=9.0))
     assert table(store) == 3
-    assert "| 8.00 | **VIOLATION** 9.00 (one step" in board(store)
+    assert "| 8.00 | **VIOLATION** 9.00 (one step" in leaderboard(store)
     assert "VIOLATION 9.00" in " ".join(capsys.readouterr().out.split())
     # two audits share the error: 0.9 * 8.5 is not above 8
     audit_findings.save(store, "dp_sgd", "digits", finding(lower=8.5))
@@ -91,14 +91,14 @@ def test_a_claim_that_is_refuted_is_said_aloud_and_exits_3(store: Store, capsys:
     assert table(store) == 0
 
 
-def test_what_other_code_found_is_stale(store: Store) -> None:
+def test_a_finding_of_other_code_is_stale(store: Store) -> None:
     audit_findings.save(store, "dp_sgd", "digits", finding(lower=9.0, digest="of another day"))
     assert table(store) == 0
-    assert "| 8.00 | stale | 1e-05 |" in board(store)
+    assert "| 8.00 | stale | 1e-05 |" in leaderboard(store)
     assert "| stale: audit it again |" in (store.root / "audit.md").read_text()
     audit_findings.save(store, "dp_sgd", "digits", finding("whole", 2.0))
     assert table(store) == 0
-    assert "2.00 (whole training" in board(store)  # alone, so with all of the error
+    assert "2.00 (whole training" in leaderboard(store)  # alone, so with all of the error
 
 
 def test_another_row_has_another_fingerprint() -> None:
@@ -133,16 +133,16 @@ def test_a_file_that_holds_no_finding_is_left_out_aloud(store: Store) -> None:
 
 
 def test_a_perfect_attack_may_prove_anything(store: Store) -> None:
-    """Of hundreds of uses, each proved to be in the clear, the accountant knows no finite epsilon."""
+    """For hundreds of uses, each proved to lack noise, the accountant gives no finite epsilon."""
     audit_findings.save(store, "dp_sgd", "digits", replace(finding(), most=(math.inf, 7.25, 7.0)))
     row = audit_findings.load(store, "digits", "dp_sgd")
     assert row
     assert list(row.findings["one_step"].most) == [math.inf, 7.25, 7.0]
     assert table(store) == 0
-    assert "1.00 (one step, 4000 trials, at most inf)" in board(store)
+    assert "1.00 (one step, 4000 trials, at most inf)" in leaderboard(store)
 
 
-def test_the_page_keeps_what_people_wrote(store: Store) -> None:
+def test_the_page_keeps_handwritten_text(store: Store) -> None:
     audit_findings.save(store, "dp_sgd", "digits", finding())
     (store.root / "audits" / audit_page.PLANTED).write_text("## Planted bugs\n\nOne of them.\n")
     text = audit_page.write(store, components()).read_text()
@@ -163,9 +163,9 @@ def test_what_right_code_shows_is_the_middle_of_what_it_shows(store: Store, mu: 
     middle = float(text.partition("| 0.75 (")[2].partition(")")[0])
 
     def halves(share: float) -> bool:
-        """Whether half of the bounds are below and half above, a tenth more or less, as far as two digits say."""
+        """Whether the stated median has half of the bounds on each side, within a tenth, at two digits."""
         return bool((bounds / mu < share - 0.006).mean() < 0.6 and (bounds / mu > share + 0.006).mean() < 0.6)
 
     assert halves(middle)
-    assert not halves(1.0), "what is claimed is not what is proved"
+    assert not halves(1.0), "a claim is not a proof"
     assert not halves(0.7 * middle)

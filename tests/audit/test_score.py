@@ -1,4 +1,4 @@
-"""`bench score`: a file of scores in, every bound out, a row of the board; and all that such a file can have wrong."""
+"""`bench score` computes every bound from a file of scores, adds a leaderboard row, and refuses malformed files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ N = 400
 
 
 def arrays(**more: Any) -> dict[str, Any]:
-    """Scores of which half tell members from others for sure."""
+    """Scores of members and non-members; half of the members score above every non-member."""
     rng = np.random.default_rng(0)
     return {"in": rng.random(N) + rng.integers(0, 2, N), "out": rng.random(N)} | more
 
@@ -69,9 +69,9 @@ def test_every_figure_is_printed_and_a_refuted_claim_is_exit_3(
     assert score(tmp_path, "--confidence", "0.999", **arrays(epsilon=found.lower - 1e-3)) == 0
 
 
-def test_what_counts_is_what_the_file_says_of_its_scores(tmp_path: Path) -> None:
-    def found(**said: Any) -> ScoreRow:
-        return score_audit.audit(load(Path(saved(tmp_path / "x.npz", **said))))
+def test_the_file_defines_the_statistics_of_its_scores(tmp_path: Path) -> None:
+    def found(**fields: Any) -> ScoreRow:
+        return score_audit.audit(load(Path(saved(tmp_path / "x.npz", **fields))))
 
     both = arrays()
     scores, member = np.concatenate([both["in"], both["out"]]), np.repeat([1, 0], N)
@@ -91,7 +91,7 @@ def test_what_counts_is_what_the_file_says_of_its_scores(tmp_path: Path) -> None
     assert "not_measurable" in trials.bounds["one_run"]
 
 
-def test_a_row_stands_on_the_board_beside_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_submitted_row_is_on_the_leaderboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = {"defense": "mine|torch", "data": "cifar10", "attack": "lira", "epsilon": 0.5, "utility": 0.7}
     assert score(tmp_path, **arrays(**words)) == 3
     store = Store(tmp_path / "results")
@@ -105,12 +105,16 @@ def test_a_row_stands_on_the_board_beside_the_others(tmp_path: Path, capsys: pyt
     assert "Nothing is stored" not in out
     store.save(cell())
     assert main(["table", "--results", str(store.root)]) == 0
-    board = (store.root / "leaderboard.md").read_text()
-    [line] = [line for line in board.splitlines() if "mine\\|torch" in line]
-    head = next(line for line in board.splitlines() if line.startswith("| defense | data"))
+    leaderboard = (store.root / "leaderboard.md").read_text()
+    [line] = [line for line in leaderboard.splitlines() if "mine\\|torch" in line]
+    head = next(line for line in leaderboard.splitlines() if line.startswith("| defense | data"))
     assert line.replace("\\|", "").count("|") == head.count("|")
     assert "| 0.700 | 0.50 | 1e-05 | **VIOLATION** 3." in line
-    assert board.index("## digits: membership") < board.index("## Submitted scores") < board.index("## Notes")
+    assert (
+        leaderboard.index("## digits: membership")
+        < leaderboard.index("## Submitted scores")
+        < leaderboard.index("## Notes")
+    )
 
     [path] = (store.root / "scores").rglob("*.json")
     values = json.loads(path.read_bytes())
@@ -141,7 +145,7 @@ def test_a_row_edited_by_hand_is_left_out_aloud(tmp_path: Path, change: Callable
     change(row)
     try:
         path.write_bytes(sealed(row))
-    except ValueError:  # JSON has no word for it
+    except ValueError:  # JSON cannot represent it
         path.write_text(json.dumps(row))
     with pytest.warns(Caveat, match="is left out .*bench score"):
         assert build(store, None).score_rows == ()
@@ -197,7 +201,7 @@ def refused(capsys: pytest.CaptureFixture[str], why: str) -> None:
 
 
 def bomb() -> bytes:
-    """An archive that says that its one array has four gigabytes."""
+    """An archive whose header states an array of four gigabytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("in.npy", b"\x93NUMPY")
@@ -205,7 +209,7 @@ def bomb() -> bytes:
     return buffer.getvalue()
 
 
-def test_what_is_no_npz_is_refused_and_not_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_npz_is_refused_and_not_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pickled.npz").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
     (tmp_path / "cut.npz").write_bytes(Path(saved(tmp_path / "whole.npz", **arrays())).read_bytes()[:900])
     (tmp_path / "empty.npz").touch()

@@ -14,7 +14,7 @@ from conftest import components
 
 from bench.cli.main import COMMANDS
 
-# What the function that argcomplete installs in each shell says of it, and how that shell separates descriptions.
+# The environment that argcomplete's function sets in each shell, and the shell's separator of descriptions.
 SHELLS = {
     "bash": {"_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n\"'><=;|&(:", "COMP_TYPE": "9"},
     "zsh": {"_ARGCOMPLETE_SUPPRESS_SPACE": "1"},
@@ -26,12 +26,12 @@ SEPARATORS = {"bash": "\0", "zsh": ":", "fish": "\t"}
 def described(line: str, folder: Path, shell: str = "zsh") -> dict[str, str]:
     """The completions of a line in a shell, with their descriptions."""
     out = folder / "completions"
-    asked = {
+    completed = {
         "_ARGCOMPLETE": "1", "_ARGCOMPLETE_SHELL": shell, "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line,
         "COMP_POINT": str(len(line)), "_ARGCOMPLETE_STDOUT_FILENAME": str(out), **SHELLS[shell],
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "bench"], cwd=folder, env={**os.environ, **asked}, capture_output=True, timeout=60
+        [sys.executable, "-m", "bench"], cwd=folder, env={**os.environ, **completed}, capture_output=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     parts = (word.partition(SEPARATORS[shell]) for word in out.read_text().split("\n"))
@@ -45,7 +45,7 @@ def complete(line: str, folder: Path, shell: str = "zsh") -> list[str]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_each_shell_completes_options_and_values(tmp_path: Path, shell: str) -> None:
-    """Bash completes what stands after the last `=`, the others the whole word."""
+    """Bash completes the text after the last `=`, the other shells the whole word."""
     assert complete("bench run --defense dp_vaegm,ste", tmp_path, shell) == ["dp_vaegm,steps="]
     head = "" if shell == "bash" else "decoder,method="
     assert complete("bench run --attack decoder,method=s", tmp_path, shell) == [f"{head}searched"]
@@ -53,7 +53,7 @@ def test_each_shell_completes_options_and_values(tmp_path: Path, shell: str) -> 
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_what_a_completion_means_is_shown_beside_it(tmp_path: Path, shell: str) -> None:
+def test_each_completion_is_shown_with_its_description(tmp_path: Path, shell: str) -> None:
     found = described("bench run --attack lira,", tmp_path, shell)
     assert set(found) == {"lira,shadows=", "lira,online=", "lira,of="}
     assert found["lira,shadows="] == "shadow models to train"

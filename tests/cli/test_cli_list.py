@@ -21,7 +21,7 @@ from bench.runner.selection import choose, documented
 
 @pytest.mark.parametrize("width", [1, 20, 99, 120, 300])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_list_is_whole_at_any_width(fakes: Fakes, width: int, terminal: bool) -> None:
+def test_the_list_is_complete_at_any_width(fakes: Fakes, width: int, terminal: bool) -> None:
     registry = discover([Path("mine.py")])
     registry.broken.append("defenses/x.py could not be loaded: [red]Error")
     out = io.StringIO()
@@ -31,9 +31,9 @@ def test_the_list_is_whole_at_any_width(fakes: Fakes, width: int, terminal: bool
     catalogue.show(registry, ["defenses", "attacks", "games", "data"], console)
     shown = out.getvalue()
     assert "…" not in shown
-    wanted = ["shield", "A shield.", "hidden=64x32", "spear", "learner=lr", "membership", "digits", "[red]Error"]
-    if not terminal or width < catalogue.NARROW or width == 300:  # between, a table folds words
-        assert all(word in shown for word in wanted)
+    expected = ["shield", "A shield.", "hidden=64x32", "spear", "learner=lr", "membership", "digits", "[red]Error"]
+    if not terminal or width < catalogue.NARROW or width == 300:  # at widths between, the table wraps
+        assert all(word in shown for word in expected)
 
 
 def page(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -56,7 +56,9 @@ def test_every_component_has_a_page_with_each_of_its_options(
                 assert declared.limits in line
 
 
-def test_the_page_of_an_attack_says_what_it_is_and_takes(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_an_attack_shows_its_description_and_options(
+    fakes: Fakes, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = page(capsys, "attacks", "lira")
     docstring = inspect.getdoc(components().attacks["lira"].function) or ""
     assert all(line in shown for line in docstring.splitlines())
@@ -67,10 +69,14 @@ def test_the_page_of_an_attack_says_what_it_is_and_takes(fakes: Fakes, capsys: p
     assert "  Score required against an undefended model: at least 0.8\n" in shown
     assert "    shadows=16: shadow models to train (at least 2)\n" in shown
     assert "    of=private: whose records the game asks about (one of private, public)\n" in shown
-    assert "(Chen et al. 2020)" in page(capsys, "attacks", "nearest_sample"), "which only its module names"
+    assert "(Chen et al. 2020)" in page(capsys, "attacks", "nearest_sample"), (
+        "a paper that only the module docstring names"
+    )
 
 
-def test_the_page_of_a_defense_says_what_it_gives(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_a_defense_shows_accesses_claim_and_options(
+    fakes: Fakes, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = page(capsys, "defenses", "dp_vaegm")
     assert "  Publishes: decode, generate, predict, synthetic\n" in shown
     assert "  Claims privacy: yes\n" in shown
@@ -91,7 +97,7 @@ def test_the_page_of_a_game_names_its_attacks(fakes: Fakes, capsys: pytest.Captu
     assert "  Needs data with: pictures\n" in page(capsys, "games", "inversion")
 
 
-def test_the_card_of_a_data_set_is_shown_whole(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_of_a_data_set_is_shown_completely(fakes: Fakes, capsys: pytest.CaptureFixture[str]) -> None:
     out = page(capsys, "data", "digits")
     assert out.startswith("digits: Handwritten digits")
     for field in FIELDS:
@@ -106,7 +112,7 @@ def test_the_card_of_a_data_set_is_shown_whole(fakes: Fakes, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_what_a_terminal_would_obey_comes_out_as_text(fakes: Fakes, terminal: bool) -> None:
+def test_terminal_control_sequences_are_printed_as_text(fakes: Fakes, terminal: bool) -> None:
     Path("mine.py").write_text(
         COMPONENTS.replace("A spear.", "A \\x1b[31mred\\r\\u202e spear.\\n\\n    More \\x1b]0;t\\x07.")
     )

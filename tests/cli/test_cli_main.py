@@ -1,4 +1,4 @@
-"""The program: each mistake is one sentence and exit 2; streams, exit codes, help, and what is imported for them."""
+"""The program: a user error is one sentence and exit code 2; streams, exit codes, help, and lazy imports."""
 
 from __future__ import annotations
 
@@ -80,23 +80,23 @@ def test_a_mistake_is_one_sentence_and_exit_2(
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("argv", "text"),
     [
         ("run", "go on from there"), ("controls", "go on from there"), ("list", "start the rest again"),
         ("test", "start the rest again"), ("table", "start the rest again"),
         ("release --defense shield", "start the rest again"),
     ],
 )  # fmt: skip
-def test_a_stop_says_what_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: str, says: str
+def test_an_interrupt_states_what_remains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: str, text: str
 ) -> None:
-    """The plugin stops it, as Ctrl-C would at that moment."""
+    """The plugin raises KeyboardInterrupt, as Ctrl-C would at that moment."""
     monkeypatch.chdir(tmp_path)
     Path("stops.py").write_text("raise KeyboardInterrupt\n")
     assert main([*argv.split(), *(["stops.py"] if argv == "test" else ["--plugin", "stops.py"])]) == 130
     err = capsys.readouterr().err
     is_one_sentence(err)
-    assert says in err
+    assert text in err
 
 
 def test_an_error_of_the_program_is_not_hidden(fakes: Fakes) -> None:

@@ -1,4 +1,4 @@
-"""Flags and configurations become a request; each mistake in a configuration is one sentence and exit 2."""
+"""Flags and configurations become a request; an error in a configuration is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ YAMLS = {
     "seeds: true": "a list of them",
     "seeds: 2020-01-01": "a list of them",
     "offline: maybe": "true or false",
+    "reference: none": "true or false",
     "seeds: many": "no seed",
     "parts: []": "a list of parts",
     "parts: digits": "a list of parts",
@@ -62,11 +63,12 @@ def test_a_configuration_that_is_not_text(fakes: Fakes, capsys: pytest.CaptureFi
     is_one_sentence(capsys.readouterr().err)
 
 
-def asked(fakes: Fakes, argv: list[str]) -> dict[str, Any]:
+def requested(fakes: Fakes, argv: list[str]) -> dict[str, Any]:
     assert main(argv) == 0
     request = fakes.requests[-1]
-    [grid] = request.grids
-    rest = {name: getattr(request, name) for name in ("results", "where", "reuse_committed")}
+    grid, *references = request.grids
+    rest = {"references": list(map(spelled, references))}
+    rest |= {name: getattr(request, name) for name in ("results", "where", "reuse_committed")}
     return spelled(grid) | rest
 
 
@@ -79,7 +81,7 @@ def test_flags_become_a_request(fakes: Fakes) -> None:
     Path("files").mkdir()
     argv = "run --plugin mine.py --defense shield,hidden=8 --defense shield,epsilon=3 --attack membership,learner=gb"
     argv += " --data digits,private=600 --seeds 0,3 --epsilon 1,inf --results out --data-dir files --offline"
-    found = asked(fakes, [*argv.split(), "--reuse-committed"])
+    found = requested(fakes, [*argv.split(), "--reuse-committed"])
     assert found["defenses"] == ["shield,epsilon=1,hidden=8", "shield,epsilon=inf,hidden=8", "shield,epsilon=3"]
     assert "spear,learner=gb" in found["attacks"]
     assert found["data"] == ["digits,private=600"]
@@ -89,11 +91,33 @@ def test_flags_become_a_request(fakes: Fakes) -> None:
     assert found["where"].data_dir == Path("files")
     assert found["where"].offline
     assert fakes.calls == ["publish"]
+    [reference] = found["references"]
+    assert reference["defenses"] == ["none"]
+    assert [reference[kind] for kind in ("data", "seeds")] == [found[kind] for kind in ("data", "seeds")]
+    assert "spear,learner=gb" in reference["attacks"]
 
 
-def test_nothing_chosen_is_the_whole_small_board(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_the_reference_is_left_out_by_flag_and_by_configuration(
+    fakes: Fakes, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    def measured(*more: str) -> set[str]:
+        assert main([command, *more]) == 0
+        if command == "run":
+            return {choice.label for grid in fakes.requests[-1].grids for choice in grid.defenses}
+        return {line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("digits")}
+
+    words = ["--plugin", "mine.py", "--defense", "shield", "--attack", "spear"]
+    Path("board.yaml").write_text("plugin: mine.py\ndefense: shield\nattack: spear\nreference: false\n")
+    assert measured(*words) == {"shield", "none"}
+    assert measured(*words, "--no-reference") == {"shield"}
+    assert measured("--config", "board.yaml") == {"shield"}
+    assert measured("--config", "board.yaml", "--reference") == {"shield", "none"}
+
+
+def test_the_default_selection_is_every_component_on_digits(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = discover([Path("mine.py")])
-    found = asked(fakes, ["run", "--plugin", "mine.py"])
+    found = requested(fakes, ["run", "--plugin", "mine.py"])
     assert found["defenses"] == list(registry.defenses)
     assert found["attacks"] == list(registry.attacks)
     assert (found["data"], found["seeds"], found["results"]) == (["digits"], (0, 1, 2), Path("results"))
@@ -102,10 +126,10 @@ def test_nothing_chosen_is_the_whole_small_board(fakes: Fakes, monkeypatch: pyte
     assert not found["where"].offline
     Path("files").mkdir()
     monkeypatch.setenv("BENCH_DATA_DIR", "files")
-    assert asked(fakes, ["run", "--plugin", "mine.py"])["where"].data_dir == Path("files")
+    assert requested(fakes, ["run", "--plugin", "mine.py"])["where"].data_dir == Path("files")
 
 
-def test_a_configuration_says_the_same_as_flags_and_flags_win(fakes: Fakes) -> None:
+def test_a_configuration_equals_the_same_flags_and_flags_take_precedence(fakes: Fakes) -> None:
     Path("files").mkdir()
     Path("board.yaml").write_text(
         "plugin: mine.py\ndefense: ['shield,hidden=8', shield]\nattack: membership\nseeds: 0-1\n"
@@ -116,19 +140,19 @@ def test_a_configuration_says_the_same_as_flags_and_flags_win(fakes: Fakes) -> N
     flags += " --epsilon 1,8,inf --data digits --data breast_cancer --results out --data-dir files --offline"
     config = ["run", "--config", "board.yaml"]
     plugged = [*config, "--plugin", "mine.py"]
-    assert asked(fakes, config) == asked(fakes, [*flags.split(), "--reuse-committed"])
-    found = asked(fakes, [*config, "--seeds", "7", "--defense", "shield", "--epsilon", "2", "--no-offline"])
+    assert requested(fakes, config) == requested(fakes, [*flags.split(), "--reuse-committed"])
+    found = requested(fakes, [*config, "--seeds", "7", "--defense", "shield", "--epsilon", "2", "--no-offline"])
     assert found["seeds"] == (7,)
     assert found["defenses"] == ["shield,epsilon=2"]
     assert not found["where"].offline
     assert found["data"] == ["digits", "breast_cancer"]
     Path("board.yaml").write_text("seeds: 4")
-    assert asked(fakes, plugged)["seeds"] == (4,)
+    assert requested(fakes, plugged)["seeds"] == (4,)
     Path("board.yaml").write_text("seeds: [4, 0-1]")
-    assert asked(fakes, plugged)["seeds"] == (4, 0, 1)
+    assert requested(fakes, plugged)["seeds"] == (4, 0, 1)
 
 
-def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> None:
+def test_each_part_of_a_configuration_is_a_grid(fakes: Fakes) -> None:
     Path("board.yaml").write_text(
         "plugin: mine.py\nattack: spear\nseeds: 0-1\nreuse-committed: true\nparts:\n"
         "  - {defense: shield, data: digits, epsilon: [1, 8]}\n"
@@ -137,7 +161,7 @@ def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> No
     assert main(["run", "--config", "board.yaml"]) == 0
     request = fakes.requests[-1]
     assert request.reuse_committed
-    first, second = map(spelled, request.grids)
+    first, second, *references = map(spelled, request.grids)
     assert first == {
         "defenses": ["shield,epsilon=1", "shield"],  # 8 is the default
         "attacks": ["spear"],
@@ -150,5 +174,6 @@ def test_parts_of_a_configuration_are_crossings_of_their_own(fakes: Fakes) -> No
         "data": ["digits,private=600"],
         "seeds": (3,),
     }
-    assert main(["run", "--config", "board.yaml", "--seeds", "7"]) == 0
+    assert references == [first | {"defenses": ["none"]}, second | {"defenses": ["none"]}]
+    assert main(["run", "--config", "board.yaml", "--seeds", "7", "--no-reference"]) == 0
     assert [grid.seeds for grid in fakes.requests[-1].grids] == [(7,), (7,)]

@@ -1,4 +1,4 @@
-"""`bench run` and `bench plan`: what a run ends with, and what is refused before anything is measured."""
+"""`bench run` and `bench plan`: exit codes and last messages, and what is refused before the first training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_budget_that_ran_out_is_no_failure(fakes: Fakes, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("The disk is full."), 2), (KeyboardInterrupt(), 130)])
-def test_what_stops_a_run_is_one_line(
+def test_an_error_that_stops_a_run_is_one_line(
     fakes: Fakes, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
 ) -> None:
     fakes.raises = error
@@ -45,7 +45,7 @@ def test_what_stops_a_run_is_one_line(
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
-def test_a_run_in_which_nothing_can_be_played_is_a_mistake(
+def test_a_run_without_a_playable_cell_is_a_user_error(
     fakes: Fakes, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     words = ["--plugin", "mine.py", "--defense", "shield", "--attack", "nearest_sample"]
@@ -65,7 +65,7 @@ def test_records_that_are_not_there_are_missed_before_anything_is_linted(
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
     monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
     results = ["--results", str(tmp_path / "results")]
-    assert main(["run", "--defense", "dp_sgd", "--data", "mnist", "--offline", *results]) == 2
+    assert main(["run", "--defense", "dp_sgd,batch_size=7", "--data", "mnist", "--offline", *results]) == 2
     err = capsys.readouterr().err
     is_one_sentence(err)
     assert "mnist is not on this machine" in err

@@ -1,4 +1,4 @@
-"""The program as a user meets it, in processes of its own; and the board that is shipped is what its cells say."""
+"""The program in new processes, as a user calls it; and the shipped leaderboard is built from the shipped cells."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def bench(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_run_table_and_plot(tmp_path: Path) -> None:
-    """From nothing to a board, in a folder that has never heard of the bench."""
-    asked = ("--defense", "constant", "--attack", "membership", "--seeds", "0", "--data", DATA, "--results", "tmp")
-    run = bench("run", *asked, folder=tmp_path)
+    """From an empty folder to a leaderboard and a plot."""
+    arguments = ("--defense", "constant", "--attack", "membership", "--seeds", "0", "--data", DATA, "--results", "tmp")
+    run = bench("run", "--no-reference", *arguments, folder=tmp_path)
     assert run.returncode == 0, run.stderr
     results = tmp_path / "tmp"
     kept = sorted(results.rglob("0.json"))
@@ -55,14 +55,14 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
     assert "Release-free baseline" in run.stdout
     assert "[2/2] done" in run.stderr or f"[{len(kept)}/{len(kept)}] done" in run.stderr
 
-    board = {path: path.read_bytes() for path in results.glob("leaderboard.*")}
-    assert {path.suffix for path in board} == {".md", ".csv"}
-    for path in board:
+    leaderboard = {path: path.read_bytes() for path in results.glob("leaderboard.*")}
+    assert {path.suffix for path in leaderboard} == {".md", ".csv"}
+    for path in leaderboard:
         path.unlink()
     again = bench("table", "--results", "tmp", folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout == run.stdout
-    assert {path: path.read_bytes() for path in results.glob("leaderboard.*")} == board
+    assert {path: path.read_bytes() for path in results.glob("leaderboard.*")} == leaderboard
 
     drawn = bench("plot", "--results", "tmp", folder=tmp_path)
     assert drawn.returncode == 0, drawn.stderr
@@ -72,7 +72,7 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "printed"),
     [
         (("run", "--defense", "constnat", "--attack", "membership"), "did you mean 'constant'?"),
         (("run", "--defense", "constant", "--data", "digits,private=5000"), "digits has 1797 distinct records"),
@@ -80,17 +80,17 @@ def test_run_table_and_plot(tmp_path: Path) -> None:
         (("table", "--results", "nowhere"), "measure first with `bench run`"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_sentence_and_exit_2(words: tuple[str, ...], printed: str, tmp_path: Path) -> None:
     found = bench(*words, *(("--results", "tmp") if words[0] == "run" else ()), folder=tmp_path)
     assert found.returncode == 2, found.stderr
     spoken = [line for line in found.stderr.splitlines() if not line.startswith("[")]  # but for progress
     assert len(spoken) == 1, found.stderr
     assert spoken[0].startswith("bench: ")
-    assert said in spoken[0]
+    assert printed in spoken[0]
     assert not found.stdout
 
 
-# The board in the repository
+# The leaderboard in the repository
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,10 @@ def shipped() -> list[CellResult]:
     return cells
 
 
-def test_shipped_board_says_what_its_cells_say(shipped: list[CellResult], tmp_path: Path) -> None:
+def test_the_shipped_leaderboard_is_built_from_its_cells(shipped: list[CellResult], tmp_path: Path) -> None:
     copy = Store(tmp_path / "results")
     shutil.copytree(SHIPPED, copy.root, ignore=shutil.ignore_patterns(".*", "*.tmp", "leaderboard.*", "details.md"))
-    # As in somebody else's checkout, where nothing is known of single records: differences come from comparisons.csv.
+    # As in a clone, which lacks the answers per record: differences come from comparisons.csv.
     publish(copy, discover(), {}, lambda section: False)
     assert (copy.root / comparisons.FILE).read_text() == (SHIPPED / comparisons.FILE).read_text()
     pages = [str(page.relative_to(copy.root)) for page in copy.root.glob("*/details.md")]
@@ -125,20 +125,20 @@ def test_shipped_cells_are_fresh(shipped: list[CellResult]) -> None:
     assert not stale, f"{len(stale)} of {len(shipped)} shipped cells are stale, {stale[0]} first: {AGAIN}"
 
 
-def test_shipped_cells_are_what_their_labels_ask_for(shipped: list[CellResult]) -> None:
-    """The options inside are those that the label gives today, so that `bench run` finds the cell."""
+def test_shipped_cells_have_the_options_of_their_labels(shipped: list[CellResult]) -> None:
+    """The stored options are those of the label, so that `bench run` finds the cell."""
     registry = discover()
     for cell in shipped:
         [data] = choose(registry, "data", cell.data)
         [defense] = choose(registry, "defense", cell.defense)
         [attack] = choose(registry, "attack", cell.attack)
-        asked = Cell(data, defense, attack, cell.seed)
-        assert asked.name == (cell.data, cell.defense, cell.attack, cell.seed)
-        assert asked.digest() == cell.digest, f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}: {AGAIN}"
+        arguments = Cell(data, defense, attack, cell.seed)
+        assert arguments.name == (cell.data, cell.defense, cell.attack, cell.seed)
+        assert arguments.digest() == cell.digest, f"{cell.data}/{cell.defense}/{cell.attack}/{cell.seed}: {AGAIN}"
 
 
-def test_shipped_cells_tell_nothing_of_the_machine(shipped: list[CellResult]) -> None:
-    """A random id of the checkout, no path and no user."""
+def test_shipped_cells_do_not_reveal_the_machine(shipped: list[CellResult]) -> None:
+    """The machine is a random identifier of the checkout; no path and no user name."""
     for cell in shipped:
         assert str(Path.home()) not in encode(cell).decode()
         assert len(cell.machine) == 32

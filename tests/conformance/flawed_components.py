@@ -1,4 +1,4 @@
-"""A right defense and a right attack, and for each check edits that make one fail it, with words of the sentence."""
+"""A correct defense and attack, and for each check edits that fail it, with words of the expected sentence."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from bench.core.component import attack
 
 @attack("sure", game=MEMBERSHIP, needs={"predict"}, required_score=0.7)
 def sure(release, targets, public, *, seed):
-    """How sure the release is of the truth."""
+    """The probability that the release gives the true label."""
     p = release.predict(targets.records.x)[np.arange(len(targets.records)), targets.records.y]
     score = np.log(np.clip(p, 1e-9, 1)).astype(float)
     return score
@@ -78,7 +78,7 @@ def secret(targets):
     return next(c.ground_truth for c in gc.get_objects() if isinstance(c, Challenge) and c.targets is targets)
 
 @attack"""
-# For each check: the edits (old and new text) of a defense that must fail it, and words of the sentence.
+# For each check: edits (old and new text) of a defense that must fail it, and words of the expected sentence.
 DEFENSES: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "publishes_what_it_declares": [
         ([("return Release(dp_event, predict=predict, ", "return predict; Release(")], "returned a function: return a"),

@@ -36,7 +36,7 @@ def test_a_right_file_is_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     ("text", "edits", "words"),
-    [  # of the mutants above, one a kind
+    [  # one mutant of each kind
         (MEANS, [(FIRST, "private.x *= 2\n    rng = np")], "modifies its input records at line 17 of bad.py: work on"),
         (MEANS, [("return Release(dp_event, ", "return dict(dp_event=dp_event, ")], "returned a dict: return a bench"),
         (MEANS, [(DRAWN, "default_rng(0)\n    sigma")], "two seeds give bit-identical releases"),
@@ -54,7 +54,7 @@ def test_a_wrong_file_is_exit_1_and_its_sentence(
     failed = [line for line in lines if ": FAILED: " in line]
     assert re.search(words, failed[0]), failed
     whys = [line.partition(": FAILED: ")[2] for line in failed]
-    assert len(set(whys)) == len(whys), "one cause is told once"
+    assert len(set(whys)) == len(whys), "one cause is reported once"
     assert f"{len(failed)} failed" in lines[-1]
 
 
@@ -82,14 +82,14 @@ def test_a_wrong_declaration_is_exit_2(mistake: str, tmp_path: Path, capsys: pyt
     assert err.count("\n") == 1
 
 
-def test_what_is_not_there_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for word, says in (
+def test_an_unknown_component_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word, text in (
         ("dp_vaegn", "did you mean 'dp_vaegm'"), (str(tmp_path / "no.py"), "does not exist"),
         ("dp_vaegm,epsilom=1", "did you mean 'epsilon'"), (f"{tmp_path / 'no.py'},epsilon=1", "does not exist"),
     ):  # fmt: skip
         code, lines, err = program(capsys, "constant", word)
-        assert (code, lines) == (2, []), "nothing is tried before all are found"
-        assert says in err
+        assert (code, lines) == (2, []), "no component is checked before all are found"
+        assert text in err
 
 
 def test_options_follow_a_file_as_they_follow_a_name(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The checks pass right components, and say of each flawed one in a sentence what to do."""
+"""The checks pass correct components, and tell in a sentence how to fix each flawed one."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_an_answer_of_none_is_reported_once(tmp_path: Path) -> None:
 
 
 def test_refusing_records_with_a_user_error_is_allowed(tmp_path: Path) -> None:
-    """But whoever makes records that are none has refused nothing."""
+    """A defense that fails on malformed records has not refused them."""
     no = (
         "from bench.core.errors import UserError\n"
         "    if private.x.ndim < 4: raise UserError('pictures only')\n    rng = np"
@@ -102,7 +102,7 @@ def test_a_defense_that_refuses_images_is_tested_on_plain_features(tmp_path: Pat
         assert printed(check, runs) == ["passed: "], check
 
 
-# The controls, and the board
+# The controls, and the leaderboard
 
 
 @pytest.fixture

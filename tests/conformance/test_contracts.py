@@ -1,6 +1,6 @@
-"""Every defense of the project passes the conformance checks: it publishes what it declares, and uses DP alone.
+"""Every defense of the project passes the conformance checks: its declarations and its privacy claim hold.
 
-By default on a few of them that differ most; the others take half an hour and are marked slow.
+By default the checks run on a few different defenses; the others take half an hour and are marked slow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ KNOWN_OUTPUTS = {"predict", "model", "encode", "decode", "generate", "synthetic"
 
 
 def representatives(names: Iterable[str]) -> list[Any]:
-    """The names as parameters, of which all but the representatives are slow."""
+    """The names as parameters; all except the representatives are slow."""
     return [pytest.param(name, marks=[] if name in REPRESENTATIVES else pytest.mark.slow) for name in names]
 
 
@@ -66,7 +66,7 @@ def train(name: str, private: Examples, public: Examples, seed: int = 0, **chang
 
 @cache
 def tried(name: str) -> ShortRuns:
-    """One release a defense and data set, for all tests that only look at it."""
+    """One release per defense and data set, shared by the tests that only read it."""
     return ShortRuns(Choice(defense(name)), components())
 
 
@@ -76,17 +76,17 @@ def trained(name: str, data: str = "digits") -> Release:
 
 @pytest.fixture(scope="module", autouse=True)
 def _let_go() -> Iterator[None]:
-    """TensorFlow complains of functions that outlive it."""
+    """TensorFlow warns of functions that outlive it."""
     yield
     tried.cache_clear()
 
 
-# What `bench test` asks of anybody's
+# The checks of `bench test`
 
 
 @pytest.mark.parametrize(("name", "check"), list(contracts()))
 def test_keeps_the_contract(name: str, check: Check[ShortRuns]) -> None:
-    """Each check of the kit; where one has nothing to say that is known here."""
+    """Every check of the kit; where a check does not apply is stated here."""
     try:
         assert check(tried(name)) == []
     except Skip:
@@ -100,25 +100,25 @@ def test_another_seed_moves_all_that_it_lets_out(name: str) -> None:
 
 @pytest.mark.parametrize("name", representatives(DEFENSES))
 def test_which_defenses_read_no_private_record_is_known(name: str) -> None:
-    """Only for these does the check of an epsilon of 0 apply."""
+    """The check of an epsilon of 0 applies only to these."""
     reads_nothing = accounting.claim(trained(name).dp_event, 200)["epsilon"] == 0
     assert reads_nothing == (name in {"constant", "public_only", "random_encoder"})
 
 
-# What it lets out
+# The release
 
 
 @pytest.mark.parametrize("name", representatives(DEFENSES))
-def test_what_is_published_can_be_hidden(name: str) -> None:
+def test_published_accesses_can_be_hidden(name: str) -> None:
     release = trained(name)
-    assert release.published() <= KNOWN_OUTPUTS, "teach `outputs` here to look at the new access"
+    assert release.published() <= KNOWN_OUTPUTS, "extend `outputs` here by the new access"
     assert release.only(set()).published() == set()
     for access in release.published():
         assert release.only({access}).published() == {access}
 
 
 def test_holdout_is_out_of_reach(digits: Split) -> None:
-    """A defense gets two arguments, and the memory behind them holds their own records only."""
+    """A defense receives two arguments, whose memory contains only their records."""
     seen: list[tuple[Any, ...]] = []
 
     def spy(private: Examples, public: Examples, *, seed: int) -> Release:
@@ -138,7 +138,7 @@ def test_holdout_is_out_of_reach(digits: Split) -> None:
 
 
 @pytest.mark.parametrize("name", representatives(GENERATE))
-def test_labels_take_turns_and_are_not_drawn(name: str) -> None:
+def test_generated_labels_do_not_depend_on_the_seed(name: str) -> None:
     generate = trained(name).generate
     assert generate
     assert all(np.array_equal(generate(n, 3).y, generate(n, 4).y) for n in (1, 10, 25))
@@ -149,8 +149,8 @@ def test_labels_take_turns_and_are_not_drawn(name: str) -> None:
 
 @pytest.mark.parametrize("data", ["digits", "breast_cancer"])
 @pytest.mark.parametrize("name", representatives(name for name in GENERATE if "decode" in defense(name).publishes))
-def test_what_is_generated_is_decoded(name: str, data: str) -> None:
-    """Whoever holds the decoder can draw the very records that `generate` gives."""
+def test_generated_records_are_decoded_codes(name: str, data: str) -> None:
+    """The published decoder maps the latent codes of `generate` to exactly its records."""
     release = trained(name, data)
     assert release.decode
     assert release.generate
@@ -163,7 +163,7 @@ def test_what_is_generated_is_decoded(name: str, data: str) -> None:
     assert np.allclose(release.decode.model(codes), made.x, atol=1e-6), "the model is the map"
 
 
-# The guarantee (`bench.lint`, which a check of the kit asks of every defense that claims privacy)
+# The guarantee (`bench.lint`, called by a check of the kit for every defense that claims privacy)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_what_is_generated_is_decoded(name: str, data: str) -> None:
 )
 def test_statistics_in_the_clear_are_caught(mutant: str, cancer: Split) -> None:
     def leaky(private: Examples, public: Examples, seed: int) -> Release:
-        if mutant == "rate":  # a training parameter that tells how many records the first class has
+        if mutant == "rate":  # a training parameter that reveals the number of records of the first class
             return train("dp_sgd", private, public, seed, batch_size=10 + int((private.y == 0).sum()))
         release = train("dp_sgd", private, public, seed)
         predict, top = release.predict, private.x.max()

@@ -1,4 +1,4 @@
-"""Arrays from foreign archives: sizes are read before any array is, and nothing is ever unpickled."""
+"""Arrays from untrusted archives: sizes are checked before any array is read, and no object is unpickled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.core.arrays import BadArrays, load_arrays, read_arrays
 
 
 def npy(array: Any, shape: str | None = None) -> bytes:
-    """The bytes of one array, perhaps with a header that says another shape."""
+    """The bytes of one array, optionally with another shape in its header."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=True)
     data = buffer.getvalue()
@@ -39,7 +39,7 @@ def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) 
 
 
 def encrypted(data: bytes) -> bytes:
-    """The flag of encryption set, in both places where a zip file says it."""
+    """An archive with its encryption flag set in both headers."""
     spoilt = bytearray(data)
     spoilt[6] |= 1
     spoilt[data.index(b"PK\x01\x02") + 8] |= 1
@@ -59,7 +59,7 @@ def deep() -> bytes:
     return data[:8] + struct.pack("<H", 5000) + b"(" * 4999 + b"\n" + data[-24:]
 
 
-def test_what_numpy_saves_comes_back(tmp_path: Path) -> None:
+def test_arrays_saved_by_numpy_are_read_back(tmp_path: Path) -> None:
     made = {"dense/kernel:0": np.arange(6.0).reshape(2, 3), "word": np.array("a"), "none": np.zeros((0, 4)),
             "ends.in.dots": np.array([True]), "fortran": np.asfortranarray(np.arange(6).reshape(2, 3))}  # fmt: skip
     for save in (np.savez, np.savez_compressed):
@@ -102,7 +102,7 @@ def _twice() -> bytes:
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_no_archive_of_arrays_is_refused(tmp_path: Path, case: str) -> None:
+def test_a_file_that_is_no_archive_of_arrays_is_refused(tmp_path: Path, case: str) -> None:
     make, name, why = BAD[case]
     data = make()
     with pytest.raises(BadArrays, match=why.replace("(", r"\(")) as refused:
@@ -133,8 +133,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-def test_what_inflates_above_the_limit_is_refused_before_it_does(tmp_path: Path) -> None:
-    """A megabyte that holds 256, of which 64 are allowed: not one of them is unpacked."""
+def test_an_archive_that_inflates_above_the_limit_is_refused_unread(tmp_path: Path) -> None:
+    """A compressed megabyte that inflates to 256, of which 64 are allowed: no byte is inflated."""
     size = 1 << 28
     path = tmp_path / "bomb.npz"
     path.write_bytes(archive({"a.npy": npy(np.zeros(size, np.uint8))}))

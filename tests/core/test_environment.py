@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -31,21 +32,36 @@ def test_every_library_has_one_thread(first: str) -> None:
     assert threads(first) == {"1"}
 
 
-def test_tensorflow_with_threads_of_its_own_is_one_sentence() -> None:
+def test_tensorflow_with_other_threads_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(count: int) -> None:
         raise RuntimeError("cannot be modified after initialization")
 
     threading = SimpleNamespace(set_intra_op_parallelism_threads=refuse, set_inter_op_parallelism_threads=refuse)
     started: Any = SimpleNamespace(config=SimpleNamespace(threading=threading))
+    started.config.experimental = SimpleNamespace(enable_op_determinism=lambda: None)
+    started.get_logger = lambda: SimpleNamespace(setLevel=lambda level: None)
+    monkeypatch.setattr(environment, "_tensorflow_came_first", True)
     with pytest.raises(UserError, match="TensorFlow already runs with another number of threads"):
         environment.configure(started)
+    monkeypatch.setattr(environment, "_tensorflow_came_first", False)
+    environment.configure(started)  # a component that imports TensorFlow by itself finds one thread
+
+
+def test_a_component_that_imports_tensorflow_by_itself_finds_one_thread() -> None:
+    """TensorFlow reads these variables at its first operation, which may come before the benchmark's own."""
+    code = "import os, bench; print(os.environ['TF_NUM_INTRAOP_THREADS'], os.environ['TF_NUM_INTEROP_THREADS'])"
+    variables = {**os.environ, "TF_NUM_INTRAOP_THREADS": "3", "TF_NUM_INTEROP_THREADS": "3"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables)
+    assert done.stdout.split() == ["1", "1"]
 
 
 @pytest.mark.slow
 def test_tensorflow_that_was_started_before_is_refused_and_one_that_was_imported_is_not() -> None:
     code = "import tensorflow as tf; {}; from bench.dp.tensorflow_setup import tensorflow; tensorflow(); print('fine')"
-    for first, fine in (("tf.constant(1)", False), ("pass", True)):
-        done = subprocess.run([sys.executable, "-c", code.format(first)], capture_output=True, text=True)
+    variables = {name: value for name, value in os.environ.items() if name not in environment.THREADS}
+    for first, fine in (("tf.constant(1)", False), ("pass", True), ("import bench; tf.constant(1)", False)):
+        command = [sys.executable, "-c", code.format(first)]
+        done = subprocess.run(command, capture_output=True, text=True, env=variables)
         assert ("fine" in done.stdout) == fine
         assert fine or "bench.core.errors.UserError: TensorFlow already runs" in done.stderr
 

@@ -1,4 +1,4 @@
-"""Files are whole or absent, and what is no file of sane size is refused before it is opened."""
+"""Files are complete or absent, and a path that is no regular file of limited size is refused before it is opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.core.errors import UserError
 from bench.core.files import read_regular, write, write_if_changed
 
 
-def test_a_file_comes_back_whole_and_only_within_the_limit(tmp_path: Path) -> None:
+def test_a_file_is_read_completely_and_only_within_the_limit(tmp_path: Path) -> None:
     path, data = tmp_path / "deep" / "a", os.urandom(100_000)
     write(path, data)
     assert read_regular(path, len(data)) == read_regular(str(path), len(data)) == data
@@ -21,7 +21,7 @@ def test_a_file_comes_back_whole_and_only_within_the_limit(tmp_path: Path) -> No
     assert read_regular(tmp_path / "link", len(data)) == data
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "to_pipe").symlink_to("pipe")
     for path, why in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular file"), (Path("/dev/zero"), "no regular"),
@@ -32,8 +32,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read_regular(tmp_path / "missing", 10)
 
 
-def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opening a device can do something, and opening a pipe lets whoever waits at its other end go on."""
+def test_a_path_that_is_no_regular_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a device can have side effects, and opening a pipe unblocks the process at its other end."""
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
     with pytest.raises(ValueError, match="no regular file"):
@@ -41,7 +41,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_file_that_grows_while_it_is_read_is_read_to_the_limit(tmp_path: Path) -> None:
-    """Files of the kernel say that they have no bytes, and have some."""
+    """Files of the kernel report a size of 0 and have content."""
     path = Path("/proc/self/status")
     assert path.stat().st_size == 0
     assert b"VmHWM" in read_regular(path, 100_000)

@@ -1,4 +1,4 @@
-"""What is assumed of pictures is fixed: waves are the cosine transform's, and roughening leaves a picture its place."""
+"""Pictures: their cosine basis, which records count as pictures, and the random perturbation of records."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.core.dataset import Examples
 from bench.core.images import augmented, cosines, is_picture
 
 
-def test_waves_are_those_of_the_cosine_transform() -> None:
-    """Against SciPy's, which knows them as coefficients."""
+def test_the_basis_is_that_of_the_cosine_transform() -> None:
+    """Compared with SciPy's cosine transform of unit coefficients."""
     picture = np.random.default_rng(0).random((12, 10))
     known = dctn(picture, norm="ortho")[:5, :5].ravel()
     np.testing.assert_allclose(cosines((12, 10, 1), 5) @ picture.ravel() / math.sqrt(120), known, rtol=1e-4, atol=1e-5)
 
 
-def test_waves_are_one_function_at_every_resolution_and_each_colour_has_its_own() -> None:
+def test_the_cosine_basis_is_one_function_at_every_resolution_per_channel() -> None:
     fine, coarse = cosines((28, 28, 1), 3).reshape(9, 28, 28), cosines((14, 14, 1), 3).reshape(9, 14, 14)
     halved = fine.reshape(9, 14, 2, 14, 2).mean((2, 4))
     np.testing.assert_allclose(halved, coarse, atol=0.03)  # means over a pixel, not values at its centre
@@ -33,7 +33,7 @@ def test_waves_are_one_function_at_every_resolution_and_each_colour_has_its_own(
 
 
 @pytest.mark.parametrize(("shape", "yes"), [((8, 8, 1), True), ((28, 20, 3), True), ((30,), False), ((4, 4, 1), False)])
-def test_what_is_a_picture(shape: tuple[int, ...], yes: bool) -> None:
+def test_which_records_are_pictures(shape: tuple[int, ...], yes: bool) -> None:
     assert is_picture(shape) is yes
 
 

@@ -1,4 +1,4 @@
-"""Markdown shows text as it is, whatever the text holds: parsed again, it reads the same."""
+"""Escaped text is shown literally: parsed as Markdown, it gives the same text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_code_shows_every_character(words: str) -> None:
 
 
 def test_a_name_is_neither_a_column_nor_a_link() -> None:
-    """Whoever submits scores names them."""
+    """Names of submitted scores are chosen by their authors."""
     assert table(["defense"], [["a|b [c](http://d)"]])[2] == "| a\\|b [c]\\(http://d) |"
     assert table(["utility"], [["0.912 [0.871, 0.953]"]])[2] == "| 0.912 [0.871, 0.953] |"
     assert table(["defense"], [["dp_sgd,batch_size=1000"]])[2] == "| dp_sgd,batch_size=1000 |"
@@ -63,7 +63,7 @@ def test_only_what_is_marked_as_markdown_passes() -> None:
     assert escape("**x**") == "\\*\\*x\\*\\*"
     assert escape(Markup("**x**")) == "**x**"
     assert bold("a*b") == "**a\\*b**"
-    assert escape(bold("x") + " y") == "\\*\\*x\\*\\* y", "joined with other text it is text again"
+    assert escape(bold("x") + " y") == "\\*\\*x\\*\\* y", "markup joined with other text is escaped"
 
 
 def comes_out_as_text(words: str) -> bool:
@@ -76,7 +76,7 @@ def comes_out_as_text(words: str) -> bool:
 
 @pytest.mark.parametrize("dropped", ["_INLINE", "_BLOCK", "one_line"])
 def test_a_page_without_escaping_is_found(monkeypatch: pytest.MonkeyPatch, dropped: str) -> None:
-    """The mutants that these tests must stop."""
+    """Mutants that these tests must detect."""
     never = (lambda words: words) if dropped == "one_line" else re.compile("(?!)")
     monkeypatch.setattr(markdown, dropped, never)
     assert not all(map(comes_out_as_text, (HOSTILE, *BLOCKS)))

@@ -1,4 +1,4 @@
-"""Every artefact of a seeded run says that noise was seeded, or the README that names it does."""
+"""Every artefact of a seeded run states that noise was seeded, or the README that names it does."""
 
 from __future__ import annotations
 
@@ -28,13 +28,24 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that every command writes of a run."""
+    """Everything that the commands write for one run."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "plugin.py").write_text(PLUGIN)
     root = folder / "results"
     shared = ["--results", str(root), "--plugin", str(folder / "plugin.py")]
-    chosen = ["--data", "made", "--defense", "says", "--defense", "says,bias=1", "--attack", "honest", "--seeds", "0-1"]
-    assert main(["run", *shared, *chosen]) == 0
+    selected = [
+        "--data",
+        "made",
+        "--defense",
+        "says",
+        "--defense",
+        "says,bias=1",
+        "--attack",
+        "honest",
+        "--seeds",
+        "0-1",
+    ]
+    assert main(["run", "--no-reference", *shared, *selected]) == 0
     store = Store(root)
     picture = np.zeros((4, 8, 8, 1), np.uint8)
     store.save_sheet(("made", "says", "honest", 0), {"true": picture, "baseline": picture})
@@ -49,54 +60,54 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def named(readme: Path) -> list[str]:
-    """Patterns of the files that a README names in backquotes; nothing where it lacks the sentence."""
+    """Patterns of the files that a README names in backquotes, if it contains the sentence."""
     text = readme.read_text() if readme.exists() else ""
     names = re.findall(r"`([^`\s*]+\.\w+)`", text) + re.findall(r"\]\(([^)]+)\)", text) if SEEDED in text else []
     return [re.sub(r"<[^>]+>", "*", name) for name in names]
 
 
-def says(path: Path, root: Path) -> bool:
-    """Whether a file says it itself, or the README beside it or that of results names it and does."""
-    own = SEEDED.encode() in path.read_bytes()
+def states_it(path: Path, root: Path) -> bool:
+    """Whether the file, or a README beside it or in `results` that names it, contains the sentence."""
+    here = SEEDED.encode() in path.read_bytes()
     beside = any(fnmatch(path.name, name) for name in named(path.parent / "README.md"))
     whole = str(path.relative_to(root))
-    return own or beside or any(fnmatch(whole, name) for name in named(RESULTS / "README.md"))
+    return here or beside or any(fnmatch(whole, name) for name in named(RESULTS / "README.md"))
 
 
 def artefacts(root: Path) -> list[Path]:
-    """All files but this checkout's own and the lists of source files, which hold no number."""
+    """All files except those of `.local` and the lists of source files, which contain no number."""
     found = (path for path in root.rglob("*") if path.is_file())
     return sorted(path for path in found if not {".local", CODE} & set(path.relative_to(root).parts))
 
 
-def test_every_artefact_says_it_or_its_readme_does(written: Path) -> None:
+def test_every_artefact_or_its_readme_states_that_noise_was_seeded(written: Path) -> None:
     found = artefacts(written)
     kinds = {path.name for path in found} | {path.parent.name for path in found}
     assert {"leaderboard.md", "leaderboard.csv", "details.md", "comparisons.csv", "README.md"} <= kinds
     assert {"exposed.md", "exposed.csv.gz"} <= kinds
     assert {"privacy_utility.png", "vaegm_epsilon.png", "vaegm_epsilon.csv", "0.json"} <= kinds
     assert [name for name in kinds if name.startswith("sheet_")]
-    assert [path for path in found if not says(path, written)] == []
+    assert [path for path in found if not states_it(path, written)] == []
 
 
-def test_what_people_read_and_look_at_says_it_itself(written: Path) -> None:
+def test_pages_and_pictures_state_it_themselves(written: Path) -> None:
     shown = [path for path in artefacts(written) if path.suffix in (".md", ".png")]
     assert len(shown) >= 7
     for path in shown:
         assert path.read_bytes().count(SEEDED.encode()) == 1, path
 
 
-def test_an_artefact_that_nobody_names_is_found(written: Path) -> None:
-    """The guard itself: what a new verb would write without a word."""
+def test_an_artefact_without_the_sentence_is_found(written: Path) -> None:
+    """The guard itself: a file that a new command would write without the sentence."""
     for name in ("new.md", "new.csv", "figures/new.csv", "plots/new.png"):
         path = written / name
         path.write_text("numbers")
-        assert not says(path, written), name
+        assert not states_it(path, written), name
         path.unlink()
 
 
 def test_a_picture_shows_it(tmp_path: Path) -> None:
-    """Not in its metadata alone."""
+    """In the visible page, not only in its metadata."""
     from matplotlib.text import Text
 
     from bench.report.drawing import legend, panels, save
@@ -112,7 +123,7 @@ def test_a_picture_shows_it(tmp_path: Path) -> None:
         assert texts[0].get_visible()
 
 
-def test_committed_pages_say_it() -> None:
+def test_committed_pages_state_that_noise_was_seeded() -> None:
     assert ON_THE_BOARD is SEEDED
     pages = [RESULTS / name for name in ("README.md", "claims.md", "exposed.md", "leaderboard.md")]
     for page in [*pages, *RESULTS.glob("*/details.md")]:

@@ -1,4 +1,4 @@
-"""Progress on a terminal and off one, and stops that something swallowed."""
+"""Progress with and without a terminal, and interrupts that a library swallowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.core.progress import Progress
 
 @pytest.fixture
 def _stoppable() -> Iterator[None]:
-    """Ctrl-C as in a terminal: whoever starts tests in the background has Python ignore it."""
+    """Handle Ctrl-C as in a terminal; a Python started in the background ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -25,7 +25,7 @@ def _stoppable() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_stoppable")
 def test_a_stop_that_was_swallowed_stops_at_the_next_step() -> None:
-    """TensorFlow's C code makes a SystemError of it, which the runner takes for a training that failed."""
+    """TensorFlow's C code turns it into a SystemError, which the runner treats as a failed training."""
     with Progress(Console(file=io.StringIO())) as progress:
         progress.step("first", 0, 2)
         with contextlib.suppress(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Freshness follows imports: what cannot change a number makes no cell stale, what can makes stale whom it touches."""
+"""Freshness follows imports: an edit makes exactly those cells stale whose numbers it can change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Edit = Callable[[Path], None]
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Of every playable cell of the components in a checkout."""
+    """The digest of every playable cell of the components in a checkout."""
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True, check=True
     )
@@ -89,7 +89,7 @@ def reworded(root: Path) -> None:
 
 
 @pytest.mark.parametrize("edit", [moved, reworded])
-def test_what_cannot_change_a_number_makes_nothing_stale(stale: Callable[[Edit], set[str]], edit: Edit) -> None:
+def test_code_that_cannot_change_a_number_makes_no_cell_stale(stale: Callable[[Edit], set[str]], edit: Edit) -> None:
     assert stale(edit) == set()
 
 
@@ -99,7 +99,7 @@ def test_a_changed_constant_of_clipping_makes_everything_stale_that_trains(
     assert stale(replaced("bench/dp/clipping.py", "ROUNDING = ", "ROUNDING = 2 * ")) == set(before)
 
 
-def test_a_changed_component_makes_its_own_cells_stale(
+def test_a_changed_component_makes_only_its_cells_stale(
     stale: Callable[[Edit], set[str]], before: dict[str, str]
 ) -> None:
     def edit(root: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_changed_component_makes_its_own_cells_stale(
     assert 0 < len(found) < len(before) / 2
 
 
-def test_what_stores_or_reports_decides_nothing() -> None:
+def test_store_and_report_code_counts_for_no_cell() -> None:
     for package in ("store", "report", "cli", "lint", "audit", "conformance"):
         assert not any(path.is_relative_to(BENCH / package) for path in reached([BENCH / "runner/play.py"]))
 

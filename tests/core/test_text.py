@@ -26,7 +26,7 @@ def test_no_control_character_is_left(words: str) -> None:
     shown = one_line(words)
     assert not [one for one in shown if unicodedata.category(one)[0] == "C" or one in "\u2028\u2029"]
     assert shown.encode().decode() == shown
-    assert one_line(shown) == shown, "a text is escaped once, however often it passes here"
+    assert one_line(shown) == shown, "escaping is idempotent"
 
 
 def test_a_warning_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:

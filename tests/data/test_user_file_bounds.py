@@ -1,4 +1,4 @@
-"""The bounds of a file's columns and its arrays: what is too deep, too large or no array is one sentence."""
+"""The parser refuses bounds and arrays that are nested too deeply, too large or malformed, in one sentence."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def test_bounds_are_read() -> None:
     ],
     ids=range(7),
 )  # fmt: skip
-def test_bounds_that_are_none_are_one_sentence(bounds: bytes, why: str) -> None:
-    with pytest.raises(UserError, match=why) as refused:
+def test_malformed_bounds_are_refused_in_one_sentence(bounds: bytes, why: str) -> None:
+    with pytest.raises(UserError, match=why) as caught:
         parse(Path("my.csv"), ROWS, bounds, "label")
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
 
 
 def arrays(
     compression: int = zipfile.ZIP_DEFLATED, size: int | None = None, name: str = "x.npy", **more: object
 ) -> bytes:
-    made = {"x": np.arange(8.0).reshape(4, 2), "label": np.array([0, 0, 1, 1])} | more
+    content = {"x": np.arange(8.0).reshape(4, 2), "label": np.array([0, 0, 1, 1])} | more
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as file:
-        for key, array in made.items():
+        for key, array in content.items():
             member = io.BytesIO()
             np.save(member, np.asarray(array), allow_pickle=True)
             file.writestr(name if key == "x" else f"{key}.npy", member.getvalue())
@@ -50,7 +50,7 @@ def arrays(
     return buffer.getvalue()
 
 
-def test_arrays_are_read_within_limits_and_the_fault_is_named() -> None:
+def test_arrays_are_read_within_limits_and_faults_are_named() -> None:
     assert parse(Path("my.npz"), arrays(), b"", "label").n == 4
     for data, why in (
         (arrays(size=4 << 30), "above the limit"), (arrays(zipfile.ZIP_LZMA), "compressed in an unknown way"),

@@ -1,4 +1,4 @@
-"""The insider's game: the judge knows a leak when it sees one, the insider finds one, and where there is none, none."""
+"""The insider's game: its judge recognises leaked records, and attacks find a leak if and only if there is one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bench.core.dataset import DataLocation, Examples, Split
 from bench.core.errors import Caveat, UserError
 from bench.core.game import Challenge
 from bench.core.release import Release
+from bench.dp.accounting import no_privacy
 from bench.dp.train import caching
 from bench.dp.weights_cache import WeightsCache
 from bench.games import GAN_LEAKAGE, INVERSION, GanLeakageTargets
@@ -26,18 +27,18 @@ from bench.models.federated.plan import Plan
 from defenses.federated import federated
 
 SEED = 1
-LABEL = 4  # that is asked about with this seed
+LABEL = 4  # the target class with this seed
 SIZES = {"private": 800, "holdout": 500, "public": 490}
 PLAN: dict[str, Any] = {"rounds": 30, "local_steps": 10, "hidden": (32,)}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _remember(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is trained on the same records in several tests is trained once."""
+def _cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trains once what several tests train on the same records."""
     with caching(WeightsCache(tmp_path_factory.mktemp("cache") / "fits")):
         yield
     for function in (release, found):
-        function.cache_clear()  # TensorFlow complains of functions that outlive it
+        function.cache_clear()  # TensorFlow warns of functions that outlive it
 
 
 @cache
@@ -63,7 +64,7 @@ def judged(answer: NDArray[Any]) -> dict[str, Any]:
 
 
 def records_of(label: int, part: Examples) -> NDArray[Any]:
-    rows = np.flatnonzero(part.y == label)[:40]  # those that the judge compares with are as few
+    rows = np.flatnonzero(part.y == label)[:40]  # as many as the judge compares with
     return part.x[np.resize(rows, challenge().targets.n)]
 
 
@@ -103,15 +104,15 @@ def test_true_records_are_recognised_and_those_of_another_class_are_not() -> Non
         )
 
 
-def test_the_baseline_sees_nothing_private() -> None:
-    """It is recognised hardly more often than by chance, and nothing private or of the class has a part in it."""
+def test_the_baseline_does_not_depend_on_private_records() -> None:
+    """It is recognised little more often than by chance."""
     assert judged(baseline())["recognition"]["value"] < 0.4
     c = challenge()
     other = Challenge(c.targets, replace(c.ground_truth, private=c.ground_truth.public), c.public)
     assert np.array_equal(GAN_LEAKAGE.baseline(other, 0), baseline())
 
 
-def test_one_picture_a_hundred_times_is_doubted() -> None:
+def test_a_repeated_picture_has_a_caveat() -> None:
     label = challenge().targets.label
     one = np.repeat(records_of(label, digits().private)[:1], challenge().targets.n, 0)
     with pytest.warns(Caveat, match="are one picture"):
@@ -126,13 +127,13 @@ def test_an_answer_that_is_no_pictures_is_refused(spoil: Any) -> None:
         GAN_LEAKAGE.judge(spoil(baseline()), baseline(), challenge(), np.random.default_rng(0))
 
 
-def test_a_single_class_cannot_be_asked_about() -> None:
+def test_a_single_class_is_refused() -> None:
     one = digits().private[np.flatnonzero(digits().private.y == 1)]
     with pytest.raises(UserError, match="too few classes"):
         GAN_LEAKAGE.challenge(Split("one", one, one, one), np.random.default_rng(0))
 
 
-def test_the_sheet_shows_true_reconstructed_and_blind() -> None:
+def test_the_contact_sheet_shows_truth_answer_and_baseline() -> None:
     assert GAN_LEAKAGE.contact_sheet
     rows = GAN_LEAKAGE.contact_sheet(baseline(), baseline(), challenge())
     assert list(rows) == ["true", "reconstructed", "baseline"]
@@ -147,10 +148,10 @@ def release() -> Release:
     return federated(digits().private, digits().public, seed=0, **PLAN).only({"join"})
 
 
-def play(given: Release, targets: GanLeakageTargets | None = None, **options: Any) -> NDArray[Any]:
+def play(released: Release, targets: GanLeakageTargets | None = None, **options: Any) -> NDArray[Any]:
     attack = components().attacks["insider_gan"]
     targets = targets or challenge().targets
-    answer: NDArray[Any] = attack.function(given, targets, challenge().public, seed=1, **options)
+    answer: NDArray[Any] = attack.function(released, targets, challenge().public, seed=1, **options)
     return answer
 
 
@@ -159,15 +160,15 @@ def found() -> NDArray[Any]:
     return play(release())
 
 
-def test_the_insider_draws_a_class_that_it_never_saw() -> None:
+def test_the_insider_reconstructs_an_unseen_class() -> None:
     result = judged(found())
     assert result["recognition"]["low"] > 0.5
     assert result["gain"]["low"] > 0.3
     assert result["spread"] > 0.1
 
 
-def test_of_a_class_that_nobody_holds_it_finds_nothing() -> None:
-    """Null: the victim's records are noise that only bears the label."""
+def test_the_insider_does_not_reconstruct_a_class_of_noise() -> None:
+    """The null control: the records with the target label are noise."""
     private, label = digits().private, challenge().targets.label
     x = private.x.copy()
     rows = np.flatnonzero(private.y == label)
@@ -177,7 +178,7 @@ def test_of_a_class_that_nobody_holds_it_finds_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_an_insider_who_aims_at_another_class_is_not_believed() -> None:
+def test_an_insider_who_targets_another_class_fails() -> None:
     targets = replace(challenge().targets, label=(challenge().targets.label + 1) % 10)
     assert judged(play(release(), targets))["recognition"]["value"] < 0.3
 
@@ -191,15 +192,15 @@ def test_the_same_seed_gives_the_same_pictures() -> None:
 @pytest.mark.parametrize(
     "option", [{"norm_bound": 0.05}, pytest.param({"upload": 0.1}, marks=pytest.mark.slow)], ids=str
 )
-def test_the_insider_keeps_the_rules_of_the_server(option: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_updates_of_the_insider_are_accepted(option: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[federation.Run] = []
     join = federation.Federation.join
 
-    def heard(self: federation.Federation, *enter: Any) -> federation.Run:
+    def recorded(self: federation.Federation, *enter: Any) -> federation.Run:
         runs.append(join(self, *enter))
         return runs[-1]
 
-    monkeypatch.setattr(federation.Federation, "join", heard)
+    monkeypatch.setattr(federation.Federation, "join", recorded)
     play(federated(digits().private, digits().public, seed=0, rounds=3, local_steps=2, **option), reject=0.0)
     assert not [reason for run in runs for reason in run.refused if "joined" in reason]
 
@@ -208,7 +209,7 @@ def test_the_insider_keeps_the_rules_of_the_server(option: dict[str, Any], monke
 
 
 class OneRecord:
-    """Updates as of clients that hold one record each and take one step of gradient descent on it."""
+    """The updates of clients with one record each, after one step of gradient descent."""
 
     def __init__(self, records: Examples) -> None:
         self.records = records
@@ -216,28 +217,22 @@ class OneRecord:
     def __call__(self) -> Any:
         plan = Plan(clients=len(self.records), classes_each=10, hidden=(32,), rounds=1, local_steps=1, batch_size=1)
         fed = federation.federation(self.records, plan, 0)
-        apart = [Examples(self.records.x[[i]], self.records.y[[i]], 11) for i in range(len(self.records))]
+        shards = [Examples(self.records.x[[i]], self.records.y[[i]], 11) for i in range(len(self.records))]
         rows = [np.array([i]) for i in range(len(self.records))]
-        return replace(fed, shards=apart, rows=rows, rate=1.0, batch_size=1.0).updates()
+        return replace(fed, shards=shards, rows=rows, rate=1.0, batch_size=1.0).updates()
 
 
 def observed(records: Examples, labels: NDArray[Any], **options: Any) -> NDArray[Any]:
-    given = Release(challenge_spent(), updates=OneRecord(records))
-    wanted = INVERSION.challenge(digits(), np.random.default_rng(0)).targets
-    wanted = replace(wanted, labels=labels)
+    released = Release(no_privacy(), updates=OneRecord(records))
+    targets = INVERSION.challenge(digits(), np.random.default_rng(0)).targets
+    targets = replace(targets, labels=labels)
     attack = components().attacks["gradient_leakage"]
-    answer: NDArray[Any] = attack.function(given, wanted, digits().public, seed=0, **options)
+    answer: NDArray[Any] = attack.function(released, targets, digits().public, seed=0, **options)
     return answer
 
 
-def challenge_spent() -> Any:
-    from bench.dp.accounting import no_privacy
-
-    return no_privacy()
-
-
-def test_the_gradient_of_one_record_is_that_record() -> None:
-    """Deep leakage: what a client sends after one step on one record shows it, to those who match the right one."""
+def test_the_gradient_of_one_record_reveals_the_record() -> None:
+    """Deep leakage: an attack reconstructs the record of a client from its update, given the true label."""
     first = [int(np.flatnonzero(digits().private.y == k)[0]) for k in (2, 5, 7)]
     records = digits().private[np.array(first)]
     options = {"steps": 400, "smoothness": 0.0, "cosines": 0}
@@ -248,7 +243,7 @@ def test_the_gradient_of_one_record_is_that_record() -> None:
     assert np.sqrt(((wrong - records.x) ** 2).mean((1, 2, 3))).min() > 0.15
 
 
-def test_options_out_of_range_are_one_sentence() -> None:
+def test_options_out_of_range_are_refused_in_one_sentence() -> None:
     names = ("generator_steps", "judges", "closeness", "inject", "reject")
     wrong: list[dict[str, Any]] = [{name: -1} for name in names]
     for options in (*wrong, {"learning_rate": math.nan}):

@@ -1,8 +1,7 @@
-"""The inversion game: what is asked and what is told, who may recognise a picture, similarity against a slow truth."""
+"""The inversion game: its targets, what an adversary receives, its baseline and its judge."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -22,13 +21,12 @@ from bench.core.release import Release
 from bench.games import GAMES, INVERSION
 from bench.games.inversion import CLASSES, NEAR
 from bench.models import evaluation_network
-from bench.models.ssim import own_ssim, ssim
 
 SIGMAS = 4.7534  # one-sided 1e-6
 
 
 def drawn(seed: int = 0, classes: int = 5, sizes: tuple[int, int, int] = (150, 100, 80), side: int = 8) -> Split:
-    """Pictures of a shape a class with much noise: what is fresh is as near to private records as to public ones."""
+    """Pictures with one mean per class and much noise: new ones are as close to private records as to public ones."""
     rng = np.random.default_rng(seed)
     means = np.random.default_rng(99).random((classes, side, side, 1))
     made = []
@@ -40,16 +38,16 @@ def drawn(seed: int = 0, classes: int = 5, sizes: tuple[int, int, int] = (150, 1
 
 @pytest.fixture
 def recognise(monkeypatch: pytest.MonkeyPatch) -> list[Examples]:
-    """In place of the evaluation network the nearest class mean, which takes no time; returns what it was given."""
-    given: list[Examples] = []
+    """Replaces the evaluation network by the nearest class mean, which is fast; returns the records it received."""
+    received: list[Examples] = []
 
     def nearest(examples: Examples, seed: int) -> Any:
-        given.append(examples)
+        received.append(examples)
         means = np.stack([examples.x[examples.y == k].mean(0).ravel() for k in range(examples.classes)])
         return lambda x: -np.square(x.reshape(len(x), 1, -1) - means).sum(2)
 
     monkeypatch.setattr(evaluation_network, "evaluation_network", nearest)
-    return given
+    return received
 
 
 def judged(answer: Any, challenge: Challenge) -> tuple[dict[str, Any], list[str]]:
@@ -60,18 +58,16 @@ def judged(answer: Any, challenge: Challenge) -> tuple[dict[str, Any], list[str]
     return dict(found), [str(caveat.message) for caveat in caught]
 
 
-# The question
-
-
-def test_every_class_equally_often_each_with_a_private_record_behind_it() -> None:
+# Targets
+def test_every_class_is_a_target_equally_often_and_has_a_private_record() -> None:
     data = drawn(sizes=(150, 100, 80))
     challenge = INVERSION.challenge(data, np.random.default_rng(1))
-    wanted, ground_truth = challenge.targets, challenge.ground_truth
-    assert np.bincount(wanted.labels).tolist() == [8] * 5
-    assert (wanted.shape, wanted.classes, wanted.codes) == ((8, 8, 1), 5, None)
-    assert np.array_equal(ground_truth.true.y, wanted.labels)
+    targets, ground_truth = challenge.targets, challenge.ground_truth
+    assert np.bincount(targets.labels).tolist() == [8] * 5
+    assert (targets.shape, targets.classes, targets.codes) == ((8, 8, 1), 5, None)
+    assert np.array_equal(ground_truth.true.y, targets.labels)
     private = dict(zip(record_keys(data.private), data.private.y, strict=True))
-    assert [private[key] for key in record_keys(ground_truth.true)] == wanted.labels.tolist()
+    assert [private[key] for key in record_keys(ground_truth.true)] == targets.labels.tolist()
     assert len(set(record_keys(ground_truth.true))) == 40
     assert challenge.public is data.public
     assert ground_truth.holdout is data.holdout
@@ -80,7 +76,7 @@ def test_every_class_equally_often_each_with_a_private_record_behind_it() -> Non
     assert set(record_keys(ground_truth.public)) == set(record_keys(data.public))
 
 
-def test_question_is_its_generators_and_tells_nothing_of_the_records() -> None:
+def test_targets_are_determined_by_the_seed_and_independent_of_the_records() -> None:
     data = drawn()
     first, again, other = (INVERSION.challenge(data, np.random.default_rng(s)) for s in (1, 1, 2))
     assert digest(first) == digest(again)
@@ -88,26 +84,27 @@ def test_question_is_its_generators_and_tells_nothing_of_the_records() -> None:
     assert np.array_equal(first.targets.labels, other.targets.labels)
 
 
-def test_classes_without_private_records_are_not_asked_about_and_few_are_asked_twice() -> None:
+def test_classes_without_private_records_are_no_targets_and_few_classes_repeat() -> None:
     data = drawn()
     kept = np.flatnonzero(np.isin(data.private.y, (1, 3)))[:8]
     challenge = INVERSION.challenge(replace(data, private=data.private[kept]), np.random.default_rng(0))
     assert np.bincount(challenge.targets.labels, minlength=5).tolist() == [0, 20, 0, 20, 0]
 
 
-def test_bounded_however_many_classes_and_records_there_are() -> None:
+def test_the_numbers_of_targets_and_compared_records_are_bounded() -> None:
     data = drawn(classes=300, sizes=(3000, 300, 2000))
     challenge = INVERSION.challenge(data, np.random.default_rng(0))
     assert len(challenge.targets.labels) == len(set(challenge.targets.labels)) == CLASSES
     assert len(challenge.ground_truth.private) == len(challenge.ground_truth.public) == NEAR
 
 
-def test_of_unseen_classes_the_adversary_has_no_public_record() -> None:
+def test_the_adversary_has_no_public_record_of_unseen_classes() -> None:
     data = drawn()
     challenge = INVERSION.challenge(data, np.random.default_rng(0), "unseen")
-    asked = set(challenge.targets.labels)
-    assert len(asked) == 2
-    assert sorted(record_keys(challenge.public)) == sorted(record_keys(data.public[~np.isin(data.public.y, [*asked])]))
+    target_classes = set(challenge.targets.labels)
+    assert len(target_classes) == 2
+    others = data.public[~np.isin(data.public.y, [*target_classes])]
+    assert sorted(record_keys(challenge.public)) == sorted(record_keys(others))
     assert set(challenge.ground_truth.public.y) == set(range(5))  # the judge compares with all of them
     baseline = INVERSION.baseline(challenge, 0)
     assert np.allclose(baseline, challenge.public.x.mean(0))
@@ -116,7 +113,7 @@ def test_of_unseen_classes_the_adversary_has_no_public_record() -> None:
         INVERSION.challenge(one, np.random.default_rng(0), "unseen")
 
 
-def test_codes_are_shown_to_those_who_may_encode_and_the_records_to_nobody() -> None:
+def test_embeddings_of_the_targets_are_visible_only_with_access_to_the_encoder() -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
 
     def encode(x: NDArray[Any]) -> NDArray[Any]:
@@ -128,7 +125,7 @@ def test_codes_are_shown_to_those_who_may_encode_and_the_records_to_nobody() -> 
     assert challenge.targets.codes is None
 
 
-def test_asks_for_pictures() -> None:
+def test_the_game_requires_pictures() -> None:
     assert GAMES["inversion"] is INVERSION
     registry = components()
     attack, defense = registry.attacks["gradient_inversion"], registry.defenses["none"]
@@ -136,22 +133,20 @@ def test_asks_for_pictures() -> None:
     assert missing(attack, defense, registry.data["digits"]) == ()
 
 
-# The baseline answer
-
-
-def test_baseline_answer_is_the_mean_public_record_of_the_label() -> None:
+# The baseline
+def test_the_baseline_is_the_mean_public_record_of_the_label() -> None:
     data = drawn()
     public = data.public[np.flatnonzero(data.public.y != 2)]
     challenge = INVERSION.challenge(replace(data, public=public), np.random.default_rng(0))
     for picture, label in zip(INVERSION.baseline(challenge, 0), challenge.targets.labels, strict=True):
-        own = public.x[public.y == label] if label != 2 else public.x
-        assert np.allclose(picture, own.mean(0), atol=1e-6)
+        expected = public.x[public.y == label] if label != 2 else public.x
+        assert np.allclose(picture, expected.mean(0), atol=1e-6)
 
 
-def test_baseline_answer_handed_in_as_an_attack_gains_exactly_nothing(recognise: list[Examples]) -> None:
+def test_the_baseline_as_an_attack_has_a_gain_of_zero(recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
     found, _ = judged(INVERSION.baseline(challenge, 0), challenge)
-    gains = [figure for name, figure in found.items() if name.endswith("gain")]
+    gains = [estimate for name, estimate in found.items() if name.endswith("gain")]
     assert len(gains) == 6
     for gain in gains:
         assert gain["value"] == 0
@@ -159,8 +154,6 @@ def test_baseline_answer_handed_in_as_an_attack_gains_exactly_nothing(recognise:
 
 
 # The judge
-
-
 def test_true_records_are_recognised_and_those_of_other_labels_are_not(recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
     true = challenge.ground_truth.true.x
@@ -169,33 +162,33 @@ def test_true_records_are_recognised_and_those_of_other_labels_are_not(recognise
     assert found["headline"] == "recognition"
     assert found["chance"] == 0.2
     assert found["recognition"]["value"] == found["ssim"]["value"] == found["identified"]["value"] == 1
-    assert found["recognition"]["low"] < 0.6  # five classes, however many pictures
+    assert found["recognition"]["low"] < 0.6  # five classes are few, for any number of pictures
     swapped, _ = judged(np.roll(true, 1, axis=0), challenge)
     assert swapped["recognition"]["value"] == swapped["identified"]["value"] == 0
     assert swapped["gain"]["high"] < 0
     assert swapped["ssim"]["value"] < 0.9
 
 
-def test_similarity_tells_copies_of_private_records_from_public_and_fresh_ones(recognise: list[Examples]) -> None:
-    """At 1e-6; the mutant, in whose pools private records are many more, calls fresh ones private."""
+def test_similarity_distinguishes_copies_of_private_records_from_public_and_new_ones(recognise: list[Examples]) -> None:
+    """Error rate 1e-6; the mutant, which compares with many more private records, classifies new ones as private."""
     data = drawn(classes=20, sizes=(600, 400, 100))
     challenge = INVERSION.challenge(data, np.random.default_rng(0))
-    fresh = np.concatenate([data.holdout.x[data.holdout.y == k][:1] for k in challenge.targets.labels])
+    new = np.concatenate([data.holdout.x[data.holdout.y == k][:1] for k in challenge.targets.labels])
     copies = challenge.ground_truth.private.x[
         [np.flatnonzero(challenge.ground_truth.private.y == k)[0] for k in range(20)] * 2
     ]
-    for answer, sign in ((copies, 1), (challenge.ground_truth.public.x[:40], -1), (fresh, 0)):
-        figure = judged(answer, challenge)[0]["closer_to_private"]
-        deviations = figure["value"] / figure["se"]
+    for answer, sign in ((copies, 1), (challenge.ground_truth.public.x[:40], -1), (new, 0)):
+        estimate = judged(answer, challenge)[0]["closer_to_private"]
+        deviations = estimate["value"] / estimate["se"]
         assert abs(deviations) < SIGMAS if sign == 0 else sign * deviations > SIGMAS
     few = challenge.ground_truth.public[:5]
     mutant = replace(challenge, ground_truth=replace(challenge.ground_truth, public=few))
-    figure = judged(fresh, mutant)[0]["closer_to_private"]
-    assert figure["value"] / figure["se"] > SIGMAS
+    estimate = judged(new, mutant)[0]["closer_to_private"]
+    assert estimate["value"] / estimate["se"] > SIGMAS
 
 
 @pytest.mark.parametrize("wrong", ["shape", "count", "integers", "nan", "above", "below"])
-def test_no_pictures_are_refused(wrong: str, recognise: list[Examples]) -> None:
+def test_an_answer_that_is_no_pictures_is_refused(wrong: str, recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
     answer = challenge.ground_truth.true.x.copy()
     if wrong in ("nan", "above", "below"):
@@ -205,17 +198,17 @@ def test_no_pictures_are_refused(wrong: str, recognise: list[Examples]) -> None:
         judged(answer, challenge)
 
 
-def test_judged_by_what_nobody_attacked(recognise: list[Examples]) -> None:
-    """The network gets the holdout and nothing else; the seed for it is one for all cells of a split."""
+def test_the_evaluation_network_is_trained_on_holdout_records(recognise: list[Examples]) -> None:
+    """The network is trained on the holdout records only."""
     data = drawn()
     challenge = INVERSION.challenge(data, np.random.default_rng(0))
     judged(challenge.ground_truth.true.x, challenge)
-    [given] = recognise
-    assert given is data.holdout
-    assert not set(record_keys(given)) & {key for part in (data.private, data.public) for key in record_keys(part)}
+    [received] = recognise
+    assert received is data.holdout
+    assert not set(record_keys(received)) & {key for part in (data.private, data.public) for key in record_keys(part)}
 
 
-def test_an_evaluation_network_that_recognises_little_is_doubted(recognise: list[Examples]) -> None:
+def test_an_inaccurate_evaluation_network_has_a_caveat(recognise: list[Examples]) -> None:
     data = drawn()
     shuffled = Examples(data.holdout.x, np.random.default_rng(0).permutation(data.holdout.y), 5)
     challenge = INVERSION.challenge(replace(data, holdout=shuffled), np.random.default_rng(0))
@@ -225,14 +218,14 @@ def test_an_evaluation_network_that_recognises_little_is_doubted(recognise: list
     assert "evaluation network" in caveats[0]
 
 
-def test_a_single_class_has_no_spread(recognise: list[Examples]) -> None:
+def test_a_single_class_has_no_interval(recognise: list[Examples]) -> None:
     challenge = INVERSION.challenge(drawn(classes=2), np.random.default_rng(0), "unseen")
     found, _ = judged(challenge.ground_truth.true.x, challenge)
     assert "one class" in found["ssim"]["not_measurable"]
     assert found["recognition"]["value"] == 1
 
 
-def test_contact_sheet_shows_truth_answer_and_blind_answer() -> None:
+def test_the_contact_sheet_shows_truth_answer_and_baseline() -> None:
     challenge = INVERSION.challenge(drawn(), np.random.default_rng(0))
     answer = np.full(challenge.ground_truth.true.x.shape, 0.2, np.float32)
     assert INVERSION.contact_sheet
@@ -242,7 +235,7 @@ def test_contact_sheet_shows_truth_answer_and_blind_answer() -> None:
     assert (rows["reconstructed"] == 51).all()
 
 
-def test_evaluation_network_knows_digits_that_were_moved_or_have_noise_and_is_sure_of_its_seed() -> None:
+def test_the_evaluation_network_recognises_noisy_digits_and_is_determined_by_its_seed() -> None:
     data: Split = components().data["digits"].function(DataLocation(), np.random.default_rng(0))
     predict = evaluation_network.evaluation_network(data.holdout, 3, steps=300)
     rng = np.random.default_rng(0)
@@ -253,52 +246,3 @@ def test_evaluation_network_knows_digits_that_were_moved_or_have_noise_and_is_su
     assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
     again = evaluation_network.evaluation_network(data.holdout, 3, steps=300)
     assert np.array_equal(again(data.private.x[:5]), probabilities)
-
-
-# Similarity
-
-
-def slow_ssim(a: NDArray[Any], b: NDArray[Any], size: int) -> float:
-    """Wang et al. 2004, equations 13 to 17, window by window."""
-    around = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * 1.5**2))
-    weights = np.outer(around, around)
-    weights /= weights.sum()
-    found = []
-    height, width, colours = a.shape
-    for i, j, c in itertools.product(range(height - size + 1), range(width - size + 1), range(colours)):
-        x, y = (z[i : i + size, j : j + size, c].astype(float) for z in (a, b))
-        mx, my = (weights * x).sum(), (weights * y).sum()
-        vx, vy = (weights * (x - mx) ** 2).sum(), (weights * (y - my) ** 2).sum()
-        cov = (weights * (x - mx) * (y - my)).sum()
-        one, two = 0.01**2, 0.03**2
-        found.append((2 * mx * my + one) * (2 * cov + two) / ((mx**2 + my**2 + one) * (vx + vy + two)))
-    return float(np.mean(found))
-
-
-@pytest.mark.parametrize(
-    ("shape", "window"), [((8, 8, 1), 5), ((28, 28, 1), 11), ((12, 30, 3), 7), ((3, 4, 1), None), ((1, 1, 1), 1)]
-)
-def test_ssim_is_that_of_every_pair_window_by_window(shape: tuple[int, int, int], window: int | None) -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.random((3, *shape), np.float32), rng.random((4, *shape), np.float32)
-    b[0], b[1] = a[1], 0.7 * a[2]
-    found = ssim(a, b)
-    if window and shape[0] // 2 | 1 == shape[1] // 2 | 1:
-        assert np.allclose(found, [[slow_ssim(x, y, window) for y in b] for x in a], atol=1e-9)
-    assert found.shape == (3, 4)
-    assert found[1, 0] == pytest.approx(1)
-    assert (np.abs(found) <= 1 + 1e-12).all()
-    assert np.allclose(ssim(b, a), found.T)
-    assert np.allclose(own_ssim(a, b[:3]), np.diag(found[:, :3]))
-
-
-def test_ssim_is_tensorflows_where_that_has_room_for_its_window() -> None:
-    import tensorflow as tf
-
-    rng = np.random.default_rng(1)
-    a, b = rng.random((6, 28, 36, 3), np.float32), rng.random((6, 28, 36, 3), np.float32)
-    b[:3] = 0.8 * a[:3] + 0.2 * b[:3]
-    theirs = tf.image.ssim(a, b, max_val=1.0).numpy()
-    assert np.allclose(own_ssim(a, b), theirs, atol=1e-5)
-    # a mutant without the covariance of the two pictures is not
-    assert not np.allclose(own_ssim(a, a[::-1]), theirs, atol=1e-5)

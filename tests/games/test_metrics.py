@@ -1,4 +1,4 @@
-"""Figures against slow truths, intervals against simulation; every guard is shown to reject a mutant."""
+"""Estimates equal naive computations, and intervals cover in simulations; every test rejects a mutant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ERROR_RATE = 1e-6
 
 @pytest.mark.parametrize("grain", [None, 1, 0.5])
 @pytest.mark.parametrize("sizes", [(2, 2), (5, 30), (40, 23)])
-def test_auc_is_that_of_all_pairs(sizes: tuple[int, int], grain: float | None) -> None:
+def test_auc_equals_that_of_all_pairs(sizes: tuple[int, int], grain: float | None) -> None:
     scores, member = drawn(1, *sizes, shift=0.5)
     if grain:
         scores = np.round(scores / grain) * grain
@@ -33,12 +33,12 @@ def test_auc_is_that_of_all_pairs(sizes: tuple[int, int], grain: float | None) -
         assert metrics.auc(scores, member, spread=2)["se"] == pytest.approx(2 * np.sqrt(variance))
 
 
-def test_auc_turns_over_with_the_sign_and_ignores_order_and_scale() -> None:
+def test_auc_is_reflected_by_the_sign_and_invariant_to_order_and_scale() -> None:
     scores, member = drawn(2, 60, 40)
     scores = np.round(scores, 1)
-    found, turned = metrics.auc(scores, member), metrics.auc(-scores, member)
-    assert turned["value"] == pytest.approx(1 - found["value"])
-    assert (turned["low"], turned["high"]) == pytest.approx((1 - found["high"], 1 - found["low"]))
+    found, reflected = metrics.auc(scores, member), metrics.auc(-scores, member)
+    assert reflected["value"] == pytest.approx(1 - found["value"])
+    assert (reflected["low"], reflected["high"]) == pytest.approx((1 - found["high"], 1 - found["low"]))
     order = np.argsort(member)
     assert metrics.auc(scores[order], member[order]) == pytest.approx(found)
     assert metrics.auc(np.exp(3 * scores), member) == found
@@ -50,7 +50,7 @@ def test_auc_of_equal_scores_is_exactly_a_half() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_auc_without_overlap_has_an_interval_all_the_same(sign: int) -> None:
+def test_auc_without_overlap_has_an_interval(sign: int) -> None:
     member = np.arange(50) < 20
     found = metrics.auc(sign * member.astype(float), member)
     edge = 0.025 ** (1 / 20)
@@ -61,7 +61,7 @@ def test_auc_without_overlap_has_an_interval_all_the_same(sign: int) -> None:
 
 
 def coverage_p(width: float, runs: int = 2000) -> float:
-    """P-value of "at least 94 % of the intervals cover": a percent is left to a formula that holds asymptotically."""
+    """The p value of "at least 94 % of the intervals cover": the formula holds asymptotically."""
     truth, covered = stats.norm.cdf(0.5 / np.sqrt(2)), 0
     for seed in range(runs):
         found = metrics.auc(*drawn(seed, 150, 100, 0.5))
@@ -87,7 +87,7 @@ def noise_advantages(rule: str, runs: int = 1000) -> np.ndarray:
     return np.array(found)
 
 
-def test_advantage_on_noise_is_nothing() -> None:
+def test_advantage_on_noise_is_zero() -> None:
     limit = stats.norm.isf(ERROR_RATE / 2)
     found = noise_advantages("halves")
     assert abs(found.mean()) < limit * found.std() / np.sqrt(len(found))
@@ -126,7 +126,7 @@ def naive_tpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> tuple[int, 
 
 @pytest.mark.parametrize("fpr", [0.1, 0.03])
 @pytest.mark.parametrize("grain", [None, 0.25, 10.0])
-def test_tpr_at_fpr_is_that_of_a_loop(grain: float | None, fpr: float) -> None:
+def test_tpr_at_fpr_equals_the_naive_one(grain: float | None, fpr: float) -> None:
     scores, member = drawn(7, 200, 350)
     if grain:
         scores = np.round(scores / grain) * grain
@@ -141,8 +141,8 @@ def test_tpr_at_fpr_is_that_of_a_loop(grain: float | None, fpr: float) -> None:
     assert found["low"] <= exact.low < exact.high <= found["high"]
 
 
-def test_tpr_covers_the_truth_though_its_threshold_is_estimated() -> None:
-    """Many members, few non-members, no leak: the mutant that trusts its threshold covers under 70 % (p < 1e-6)."""
+def test_tpr_interval_covers_with_an_estimated_threshold() -> None:
+    """Many members, few non-members, no leak: a mutant with an exact threshold covers under 70 % (p < 1e-6)."""
     rng, trials, covered, naive = np.random.default_rng(0), 400, 0, 0
     member = np.arange(11_000) < 10_000
     for _ in range(trials):
@@ -155,7 +155,7 @@ def test_tpr_covers_the_truth_though_its_threshold_is_estimated() -> None:
 
 
 def tpr_bounds(false_alarms: int, others: int, fpr: float, place: float) -> tuple[float, float]:
-    """Of 400 members who all score alike, after `false_alarms` of the non-members scored above the true threshold 2.
+    """Interval of the TPR of 400 members with one score; `false_alarms` non-members are above the true threshold 2.
 
     place: the members' score, just below or just above that threshold.
     """
@@ -165,11 +165,11 @@ def tpr_bounds(false_alarms: int, others: int, fpr: float, place: float) -> tupl
 
 
 @pytest.mark.parametrize(("others", "fpr"), [(1000, 0.01), (1500, 0.01), (300, 0.05)])
-def test_an_estimated_threshold_costs_half_of_the_error_and_no_more(others: int, fpr: float) -> None:
-    """Exactly, by all counts of alarms: members sit on one side of the true threshold, so that TPR there is 0 or 1.
+def test_an_estimated_threshold_uses_at_most_half_of_the_error_rate(others: int, fpr: float) -> None:
+    """Sums over all counts of alarms: members are on one side of the true threshold, so the true TPR is 0 or 1.
 
-    An end that missed the truth for one more count of alarms, as with `at(fewest)` for `at(fewest - 1)`, would be
-    wrong too often; one that missed it for one less would be wider than it must be.
+    An interval that missed the truth for one more count of alarms, as with `at(fewest)` for `at(fewest - 1)`, would
+    exceed the error rate; one that missed it for one less would be wider than necessary.
     """
     counts = np.arange(round(4 * fpr * others))
     chance = stats.binom.pmf(counts, others, fpr)
@@ -191,7 +191,7 @@ def test_ties_with_non_members_are_all_alarms() -> None:
 
 
 @pytest.mark.parametrize(("others", "fpr", "needed"), [(375, 0.01, 1000), (999, 0.01, 1000), (9999, 0.001, 10000)])
-def test_a_small_fpr_needs_non_members(others: int, fpr: float, needed: int) -> None:
+def test_a_small_fpr_requires_enough_non_members(others: int, fpr: float, needed: int) -> None:
     scores, member = drawn(8, 10, others)
     assert metrics.tpr_at_fpr(scores, member, fpr) == {"not_measurable": f"{others} non-members; {needed} are needed"}
     assert "value" in metrics.tpr_at_fpr(*drawn(8, 10, needed), fpr)
@@ -199,7 +199,7 @@ def test_a_small_fpr_needs_non_members(others: int, fpr: float, needed: int) -> 
 
 @pytest.mark.parametrize("grain", [None, 0.5])
 @pytest.mark.parametrize("sizes", [(2, 2), (50, 20), (3000, 9000)])
-def test_roc_corners_are_counts_on_the_curve(sizes: tuple[int, int], grain: float | None) -> None:
+def test_roc_corners_are_points_of_the_curve(sizes: tuple[int, int], grain: float | None) -> None:
     scores, member = drawn(9, *sizes)
     if grain:
         scores = np.round(scores / grain) * grain
@@ -209,9 +209,9 @@ def test_roc_corners_are_counts_on_the_curve(sizes: tuple[int, int], grain: floa
     assert (curve["fp"][-1], curve["tp"][-1]) == (sizes[1], sizes[0])
     assert all(a < b for a, b in itertools.pairwise(curve["fp"]))
     assert curve["tp"] == sorted(curve["tp"])
-    ours, others = np.sort(scores[member]), np.sort(scores[~member])
+    members, others = np.sort(scores[member]), np.sort(scores[~member])
     true = {(0, 0)} | {
-        (len(others) - int(np.searchsorted(others, t)), len(ours) - int(np.searchsorted(ours, t))) for t in scores
+        (len(others) - int(np.searchsorted(others, t)), len(members) - int(np.searchsorted(members, t))) for t in scores
     }
     assert set(zip(curve["fp"], curve["tp"], strict=True)) <= true
     assert all(isinstance(count, int) for count in curve["fp"] + curve["tp"])
@@ -220,7 +220,7 @@ def test_roc_corners_are_counts_on_the_curve(sizes: tuple[int, int], grain: floa
 
 
 @pytest.mark.parametrize("hits", [0, 3, 20])
-def test_accuracy_is_wilsons(hits: int) -> None:
+def test_accuracy_has_the_wilson_interval(hits: int) -> None:
     found = metrics.accuracy(np.arange(20) < hits)
     truth = stats.binomtest(hits, 20).proportion_ci(0.95, "wilson")
     assert (found["value"], found["low"], found["high"]) == pytest.approx((hits / 20, truth.low, truth.high))
@@ -236,9 +236,9 @@ def test_accuracy_is_wilsons(hits: int) -> None:
         (np.zeros(10, complex), "real scores"),
     ],
 )
-def test_scores_that_no_attack_should_return(scores: np.ndarray, message: str) -> None:
+def test_malformed_scores_are_refused(scores: np.ndarray, message: str) -> None:
     member = np.arange(10) < 5
-    for figure in (
+    for estimate in (
         lambda: metrics.auc(scores, member),
         lambda: paired.auc_gain(np.zeros(10), scores, member),
         lambda: metrics.advantage(scores, member, np.random.default_rng(0)),
@@ -246,31 +246,31 @@ def test_scores_that_no_attack_should_return(scores: np.ndarray, message: str) -
         lambda: metrics.roc(scores, member),
     ):
         with pytest.raises(ValueError, match=message):
-            figure()
+            estimate()
 
 
-def test_one_sided_truth_is_refused() -> None:
+def test_a_truth_without_non_members_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 members"):
         metrics.auc(np.zeros(10), np.ones(10, bool))
 
 
-def test_import_is_cheap() -> None:
+def test_the_import_loads_no_large_library() -> None:
     code = "import sys, bench.games; print(*(m for m in ('scipy', 'sklearn', 'tensorflow') if m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
-def test_share_covers_the_mean_of_numbers_that_are_not_all_0_or_1() -> None:
+def test_share_interval_covers_the_mean_of_numbers_in_the_unit_interval() -> None:
     rng = np.random.default_rng(0)
     for sample in (lambda: rng.random(10) < 0.6, lambda: rng.beta(3, 2, 10), lambda: rng.integers(0, 5, 10) / 4):
         mean = np.mean([sample() for _ in range(4000)])
         found = [metrics.share(np.asarray(sample(), float)) for _ in range(2000)]
-        covered = sum(figure["low"] <= mean <= figure["high"] for figure in found)
+        covered = sum(estimate["low"] <= mean <= estimate["high"] for estimate in found)
         assert stats.binom.cdf(covered, 2000, 0.93) > 1e-6
     sure = metrics.share(np.ones(10))
     assert (sure["value"], sure["low"], sure["high"]) == pytest.approx((1, 10 / (10 + Z**2), 1))
 
 
-def test_average_is_students() -> None:
+def test_average_has_the_student_t_interval() -> None:
     values = np.array([0.1, -0.2, 0.3, 0.25])
     found = metrics.average(values)
     low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
@@ -278,9 +278,9 @@ def test_average_is_students() -> None:
 
 
 @pytest.mark.parametrize("bad", [[], [0.5, 1.2], [0.5, np.nan], [[0.5]]])
-def test_what_are_no_shares_is_refused(bad: Any) -> None:
-    for figure in (metrics.share, metrics.average, lambda x: paired.share_gain(x, x)):
+def test_values_outside_the_unit_interval_are_refused(bad: Any) -> None:
+    for estimate in (metrics.share, metrics.average, lambda x: paired.share_gain(x, x)):
         with pytest.raises(ValueError, match="expected"):
-            figure(np.array(bad))
+            estimate(np.array(bad))
     with pytest.raises(ValueError, match="paired"):
         paired.share_gain(np.ones(3), np.ones(4))

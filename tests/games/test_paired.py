@@ -1,4 +1,4 @@
-"""Paired differences against slow truths and exact coverage."""
+"""Paired differences equal naive computations, and their intervals have exact coverage."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_gain_has_delongs_covariance() -> None:
     assert variance < 0.9 * unpaired  # mutant: the covariance left out
 
 
-def test_gain_over_oneself_is_nothing_and_perfection_keeps_an_interval() -> None:
+def test_the_gain_over_the_same_scores_is_zero_and_a_perfect_gain_has_an_interval() -> None:
     a, member = drawn(5, 40, 30)
     assert paired.auc_gain(a, a, member) == {"value": 0, "low": 0, "high": 0, "se": 0}
     perfect = paired.auc_gain(member.astype(float), np.zeros(70), member)
@@ -45,35 +45,35 @@ def test_gain_of_shares_covers_the_difference_and_is_newcombes() -> None:
     covered = 0
     for _ in range(2000):
         both = rng.random(10)
-        figure = paired.share_gain((both < 0.7).astype(float), (both < 0.4).astype(float))
-        covered += figure["low"] <= 0.3 <= figure["high"]
+        estimate = paired.share_gain((both < 0.7).astype(float), (both < 0.4).astype(float))
+        covered += estimate["low"] <= 0.3 <= estimate["high"]
     assert stats.binom.cdf(covered, 2000, 0.93) > 1e-6
-    # without correlation the two Wilson intervals side by side, as for independent shares
+    # Without correlation it is the combination of two Wilson intervals, as for independent shares.
     up, down = metrics.share(np.array([1.0, 1, 0, 0])), metrics.share(np.array([1.0, 0, 1, 0]))
-    figure = paired.share_gain(np.array([1.0, 1, 0, 0]), np.array([1.0, 0, 1, 0]))
-    assert figure["high"] == pytest.approx(math.hypot(up["high"] - 0.5, 0.5 - down["low"]))
+    estimate = paired.share_gain(np.array([1.0, 1, 0, 0]), np.array([1.0, 0, 1, 0]))
+    assert estimate["high"] == pytest.approx(math.hypot(up["high"] - 0.5, 0.5 - down["low"]))
     sure = paired.share_gain(np.ones(10), np.zeros(10))
     assert sure["value"] == 1
     assert 0.5 < sure["low"] < 0.7
 
 
 def coverage(gain: Gain, n: int, cells: tuple[float, float, float, float]) -> float:
-    """The exact chance that an interval holds the true gain, over all outcomes of n pairs of 0 and 1.
+    """The exact probability that an interval covers the true gain, over all outcomes of n pairs of 0 and 1.
 
-    cells: the chances of a pair (1, 1), (1, 0), (0, 1) and (0, 0).
+    cells: the probabilities of a pair (1, 1), (1, 0), (0, 1) and (0, 0).
     """
     total = 0.0
     for a, b, c in itertools.product(range(n + 1), repeat=3):
         if a + b + c <= n:
             counts = np.array([a, b, c, n - a - b - c])
-            figure = gain(np.repeat([1.0, 1, 0, 0], counts), np.repeat([1.0, 0, 1, 0], counts))
-            holds = figure["low"] <= cells[1] - cells[2] <= figure["high"]
-            total += holds * float(stats.multinomial.pmf(counts, n, cells))
+            estimate = gain(np.repeat([1.0, 1, 0, 0], counts), np.repeat([1.0, 0, 1, 0], counts))
+            covers = estimate["low"] <= cells[1] - cells[2] <= estimate["high"]
+            total += covers * float(stats.multinomial.pmf(counts, n, cells))
     return total
 
 
-def side_by_side(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """The mutant: two Wilson intervals without the correlation, which is for independent shares."""
+def independent_gain(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """The mutant: combines two Wilson intervals without their correlation, as for independent shares."""
     one, other = metrics.share(a), metrics.share(b)
     value = one["value"] - other["value"]
     low = value - math.hypot(one["value"] - one["low"], other["high"] - other["value"])
@@ -83,12 +83,12 @@ def side_by_side(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 @pytest.mark.parametrize("cells", [(0.0, 0.5, 0.5, 0.0), (0.0, 0.3, 0.7, 0.0), (0.1, 0.4, 0.4, 0.1)])
 def test_units_that_disagree_widen_the_interval_of_a_gain(cells: tuple[float, float, float, float]) -> None:
-    """Where one answer succeeds as the other fails, the correlation is negative and the difference varies more."""
+    """If one answer succeeds where the other fails, the correlation is negative and the variance larger."""
     assert coverage(paired.share_gain, 10, cells) > 0.92
-    assert coverage(side_by_side, 10, cells) < 0.9
+    assert coverage(independent_gain, 10, cells) < 0.9
 
 
-def test_units_are_what_an_estimate_is_made_of() -> None:
+def test_units_reproduce_their_estimate() -> None:
     scores, member = drawn(3, 40, 30)
     value = metrics.auc(scores, member)["value"]
     assert paired.is_made_of(paired.auc_units(scores, member), value)

@@ -1,4 +1,4 @@
-"""Mechanisms are observed without being changed, and the sums of a training are those that the optimizer took."""
+"""Observation does not change mechanisms, and recovers the sums that the optimizer received."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from defenses.dp_sgd import dp_sgd
 from defenses.none import none
 
 NET = Classifier((6,), 3, (5,), "tanh")
-LOOSE = Privacy(1e6, 0.0)  # nothing is clipped, nothing noised
+LOOSE = Privacy(1e6, 0.0)  # no clipping and no noise
 
 
 def examples(n: int = 20, seed: int = 0) -> Examples:
@@ -37,7 +37,7 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def plain_sum(weights: list[Any], part: Examples) -> np.ndarray[Any, Any]:
-    """The sum of all gradients at these weights, by a tape."""
+    """The sum of all gradients at these weights, by automatic differentiation."""
     tf = tensorflow()
     model = networks.build(NET, Single())
     model.set_weights(weights)
@@ -56,20 +56,20 @@ def plain_sum(weights: list[Any], part: Examples) -> np.ndarray[Any, Any]:
         {"optimizer": "sgd", "momentum": 0.9},
     ],
 )
-def test_a_step_gives_the_sum_that_the_optimizer_was_handed(how: dict[str, Any], models: int) -> None:
+def test_a_step_returns_the_sum_that_the_optimizer_received(how: dict[str, Any], models: int) -> None:
     parts = [examples(seed=k) for k in range(models)]
     training = Steps([recipe(**how)] * models, parts, range(models))
     for _ in range(3):
         before = training.weights
         sums = training.step()
         for k, part in enumerate(parts):
-            wanted = plain_sum([w[k] for w in before], part)
-            assert np.allclose(sums[k], wanted, atol=1e-4 * np.abs(wanted).max())
-        assert not np.allclose(sums, 1.01 * sums, atol=1e-4 * np.abs(sums).max()), "the tolerance tells 1 % apart"
+            expected = plain_sum([w[k] for w in before], part)
+            assert np.allclose(sums[k], expected, atol=1e-4 * np.abs(expected).max())
+        assert not np.allclose(sums, 1.01 * sums, atol=1e-4 * np.abs(sums).max()), "the tolerance does not detect 1 %"
 
 
-def test_steps_are_those_of_training() -> None:
-    """Watched step by step or not, the weights are the same to the bit."""
+def test_observed_steps_equal_those_of_training() -> None:
+    """With and without observation the weights are identical."""
     made = recipe(optimizer="adam", rate=0.5, privacy=Privacy(0.5, 1.0))
     training = Steps([made], [examples()], [7])
     for _ in range(made.steps):
@@ -81,7 +81,7 @@ def test_steps_are_those_of_training() -> None:
 @pytest.mark.parametrize(("name", "trained", "summed", "averaged"), [
     ("dp_vaegm", 1, 0, 0), ("pate", 0, 1, 0), ("federated_client_dp", 0, 0, 2), ("none", 0, 0, 0),
 ])  # fmt: skip
-def test_what_is_released_is_seen_and_nobody_observes_afterwards(
+def test_mechanisms_are_observed_only_within_the_block(
     name: str, trained: int, summed: int, averaged: int, cancer: Split
 ) -> None:
     component = components().defenses[name]
@@ -96,7 +96,7 @@ def test_what_is_released_is_seen_and_nobody_observes_afterwards(
     assert np.array_equal(watched.predict(cancer.holdout.x), plain.predict(cancer.holdout.x))
 
 
-def test_with_blank_inputs_nothing_private_is_released() -> None:
+def test_with_blank_inputs_releases_do_not_depend_on_records() -> None:
     with watching(blank_inputs=True) as seen:
         rng = np.random.default_rng(0)
         noised = gaussian_mechanism.gaussian(np.full(1000, 7.0), 1.0, 2.0, rng)
@@ -110,8 +110,8 @@ def test_with_blank_inputs_nothing_private_is_released() -> None:
     assert [len(trained.parts[0]) for trained in seen.trained] == [20, 30]
 
 
-@pytest.mark.parametrize("defense", [dp_sgd, none], ids=["with a group of options", "without"])
-def test_what_the_module_of_a_defense_keeps_is_reset(defense: Any) -> None:
+@pytest.mark.parametrize("defense", [dp_sgd, none], ids=["grouped options", "single options"])
+def test_the_state_of_the_module_of_a_defense_is_reset(defense: Any) -> None:
     reset = module_reset(defense.component.function)
     module = sys.modules[defense.__module__]
     module.KEPT = 1  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Planted bugs are flagged, correct code is not; what the linter reports of a defense that fails.
+"""Planted bugs are flagged, correct code is not, and a defense that fails gets a finding.
 
 That every shipped defense is clean is tested in tests/conformance; how often bugs are flagged: `tests.lint.planted`.
 """
@@ -53,7 +53,7 @@ def test_the_default_bugs_are_planted() -> None:
     assert {bug.name for bug in GROUPS["right"]} >= DEFAULT_RIGHT
 
 
-# Private training itself refuses these, whoever asks for it, so that no probe ever sees a step of them.
+# Private training refuses these, so that no probe observes a step.
 REFUSED = {"a layer that looks at the whole lot": "a layer mixes records"}
 
 
@@ -62,7 +62,7 @@ def test_a_planted_bug_is_flagged(name: str, cancer: Split) -> None:
     [found] = BUGS[name].found(cancer, 0)
     assert found.what
     assert "\n" not in found.what
-    assert ": " in found.what, "a sentence says what is wrong, then what to do"
+    assert ": " in found.what, "a finding states the defect, then the remedy"
     if name in REFUSED:
         assert (found.probe, REFUSED[name] in found.what) == ("run", True)
     else:
@@ -71,15 +71,15 @@ def test_a_planted_bug_is_flagged(name: str, cancer: Split) -> None:
 
 @pytest.mark.slow
 def test_returning_an_earlier_step_of_some_trainings_is_flagged(cancer: Split) -> None:
-    """The best step may be the last one of a training that is tried, so another is tried."""
+    """In one probed training the returned step may be the best one, so another training is probed, too."""
     right = training_loop.fit
 
     def fit(recipes: Any, parts: Any, *rest: Any) -> Any:
-        spared = recipes[0].privacy is None or recipes[0].steps == max(LENGTHS)
-        early = recipes if spared else [replace(one, steps=one.steps - 1) for one in recipes]
+        unchanged = recipes[0].privacy is None or recipes[0].steps == max(LENGTHS)
+        early = recipes if unchanged else [replace(one, steps=one.steps - 1) for one in recipes]
         return right(early, parts, *rest) | {"steps": np.array(recipes[0].steps)}
 
-    [found] = Bug("spared", small, lambda: patch.object(training_loop, "fit", fit)).found(cancer, 0)
+    [found] = Bug("unchanged", small, lambda: patch.object(training_loop, "fit", fit)).found(cancer, 0)
     assert "returns other weights" in found.what
 
 
@@ -105,25 +105,25 @@ def test_a_defense_that_fails_is_not_clean(cancer: Split) -> None:
 
 
 def noisy_mean(private: Examples, rng: Any) -> Any:
-    """Sums of clipped records with noise of their own."""
+    """Noised sums of clipped records, without the mechanism of the project."""
     sums = units(private.x).sum(0) + rng.normal(0, 1, private.shape)
     return Release(accounting.training_event(1.0, 1.0, 1), predict=lambda x: np.exp(np.outer(x @ sums, [0.01, -0.01])))
 
 
-def fails_when_asked(private: Examples, rng: Any) -> Any:
+def fails_on_predict(private: Examples, rng: Any) -> Any:
     def predict(x: Any) -> Any:
         raise KeyError("no such record")
 
     return Release(accounting.no_access(), predict=predict)
 
 
-def steps_of_its_own(private: Examples, rng: Any) -> Any:
-    """Logistic regression by DP-SGD in NumPy: right, but nobody can see it."""
+def private_steps(private: Examples, rng: Any) -> Any:
+    """Logistic regression by DP-SGD in NumPy: correct, but the linter cannot observe it."""
     weights = np.zeros(private.shape)
     for _ in range(4):
-        lot = private[rng.random(len(private)) < 0.2]
-        slopes = 1 / (1 + np.exp(-lot.x @ weights)) - lot.y
-        weights -= 0.01 * (units(slopes[:, None] * lot.x).sum(0) + rng.normal(0, 1, private.shape))
+        batch = private[rng.random(len(private)) < 0.2]
+        slopes = 1 / (1 + np.exp(-batch.x @ weights)) - batch.y
+        weights -= 0.01 * (units(slopes[:, None] * batch.x).sum(0) + rng.normal(0, 1, private.shape))
     dp_event = accounting.training_event(0.2, 1.0, 4)
     return Release(dp_event, predict=lambda x: 1 / (1 + np.exp(np.outer(x @ weights, [-1, 1]))))
 
@@ -133,26 +133,26 @@ FAILING: dict[str, tuple[Any, str]] = {
     "hangs": (lambda private, rng: time.sleep(60), "did not end within"),
     "returns nothing": (lambda private, rng: None, "returned a NoneType"),
     "accounts nothing": (lambda private, rng: Release(None), "dp_event is a NoneType"),  # type: ignore[arg-type]
-    "lets nothing out": (lambda private, rng: Release(accounting.no_privacy()), "no finite epsilon"),
-    "writes on records": (lambda private, rng: private.x.sort(0), "read-only"),
-    "fails when asked": (fails_when_asked, "no such record"),
+    "releases nothing": (lambda private, rng: Release(accounting.no_privacy()), "no finite epsilon"),
+    "modifies records": (lambda private, rng: private.x.sort(0), "read-only"),
+    "fails on predict": (fails_on_predict, "no such record"),
     "ignores its seed": (lambda private, rng: noisy_mean(private, np.random.default_rng()), "runs with the same seed"),
     "draws from the global state": (lambda private, rng: noisy_mean(private, np.random), "runs with the same seed"),
-    "noise of its own": (noisy_mean, "outside of DP training"),
-    "steps of its own": (steps_of_its_own, "outside of DP training"),
+    "noise in NumPy": (noisy_mean, "outside of DP training"),
+    "DP-SGD in NumPy": (private_steps, "outside of DP training"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_a_defense_that_fails_gets_a_sentence(name: str, cancer: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defense_that_fails_gets_a_finding(name: str, cancer: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe_run, "TIME_LIMIT", 0.5 if name == "hangs" else 600)
-    does, said = FAILING[name]
+    behaviour, message = FAILING[name]
 
     @defense("failing", **CLAIMS)
     def failing(private: Examples, public: Examples, *, seed: int) -> Any:
-        return does(private, np.random.default_rng(seed))
+        return behaviour(private, np.random.default_rng(seed))
 
     found = lint(Choice(failing.component), cancer, 0)  # type: ignore[attr-defined]
     assert found
-    assert said in found[0].what
+    assert message in found[0].what
     assert all("\n" not in one.what and ": " in one.what for one in found)

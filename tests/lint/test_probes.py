@@ -1,4 +1,4 @@
-"""Single probes on inputs made by hand: server noise, reachable objects, Poisson sampling, released noise."""
+"""Single probes on constructed inputs: server noise, reachable objects, Poisson sampling, released noise."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from bench.lint.step_sensitivity import neighbouring_batches
 from bench.models.federated.server import Policy, Server
 
 
-@pytest.mark.parametrize("bug", ["", "clip", "noise", "by those who answered"])
-def test_a_server_that_clips_or_noises_wrong_is_flagged(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Server.average
+@pytest.mark.parametrize("bug", ["", "clip", "noise", "by responding clients"])
+def test_a_server_with_a_wrong_clip_or_noise_is_flagged(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Server.average
 
-    def close(made: Server) -> None:
+    def average(server: Server) -> None:
         if bug == "clip":
-            policy = made.policy
-            made.policy = replace(policy, clip=3 * policy.clip, noise_multiplier=policy.noise_multiplier / 3)
+            policy = server.policy
+            server.policy = replace(policy, clip=3 * policy.clip, noise_multiplier=policy.noise_multiplier / 3)
         elif bug == "noise":
-            made.policy = replace(made.policy, noise_multiplier=0.5 * made.policy.noise_multiplier)
+            server.policy = replace(server.policy, noise_multiplier=0.5 * server.policy.noise_multiplier)
         elif bug:
-            made.clients = made.clients[: max(1, len(made.taken))]
-        right(made)
+            server.clients = server.clients[: max(1, len(server.taken))]
+        original(server)
 
-    monkeypatch.setattr(Server, "average", close)
+    monkeypatch.setattr(Server, "average", average)
     seen = Seen(averaged=[Averaged(Policy(clip=0.7, noise_multiplier=1.3), 3, [], [], [])])
     assert bool(server_noise(seen, 0)) == bool(bug)
 
@@ -72,7 +72,7 @@ def test_objects_reachable_from_an_access_are_found() -> None:
     whole = [lambda x: records.x, Kept(records), lambda x: (default(records), records.classes), lambda x: records[x]]
     for function in (*schema, *whole):
         arrays = reachable_objects(Release(accounting.no_access(), predict=function)).values()
-        assert any(one.shape == (3, 2) for one in arrays) == (function in whole), "it may be asked for classes"
+        assert any(one.shape == (3, 2) for one in arrays) == (function in whole), "the number of classes is public"
 
 
 def test_no_batch_that_is_compared_contains_the_overflowing_record() -> None:
@@ -83,10 +83,10 @@ def test_no_batch_that_is_compared_contains_the_overflowing_record() -> None:
     assert all(finite[list(without)].all() for without, _ in neighbouring_batches(len(records), anywhere=True))
 
 
-def test_few_records_in_all_batches_are_no_finding() -> None:
+def test_a_low_sampling_rate_is_no_finding() -> None:
     rng = np.random.default_rng(0)
     assert list(sampling_defects(np.zeros((200, 1, 64)), [5e-4])) == [], (
-        "in one of 600 such trainings nobody is in a lot"
+        "one of 600 such trainings has empty batches only"
     )
     for rate in (5e-4, 0.01, 0.3, 0.99):
         assert list(sampling_defects((rng.random((200, 1, 64)) < rate).astype(float), [rate])) == []
@@ -95,14 +95,14 @@ def test_few_records_in_all_batches_are_no_finding() -> None:
     assert any("batch sizes do not vary" in what for what in sampling_defects(rng.permuted(always, axis=2), [13 / 64]))
 
 
-def test_released_noise_is_found_and_a_noised_sum_is_not() -> None:
+def test_released_noise_is_detected_and_a_noised_sum_is_not() -> None:
     rng = np.random.default_rng(0)
-    noise, beside = rng.normal(size=40), rng.normal(size=300)
-    assert contains_multiple(noise, np.concatenate([beside, -3 * noise, beside]).astype(np.float32))
-    assert not contains_multiple(noise, beside)
-    assert not contains_multiple(noise, np.concatenate([beside, noise + 0.01, beside])), "a sum of 0.01 each beside it"
-    bare = np.where(np.arange(40) < 8, 0.0, noise)  # of the first, the sums are 0: nobody knows what they are
-    assert contains_multiple(bare, np.concatenate([beside, np.where(bare == 0, 5.0, noise)]))
+    noise, other = rng.normal(size=40), rng.normal(size=300)
+    assert contains_multiple(noise, np.concatenate([other, -3 * noise, other]).astype(np.float32))
+    assert not contains_multiple(noise, other)
+    assert not contains_multiple(noise, np.concatenate([other, noise + 0.01, other])), "a sum of 0.01 was added"
+    partial = np.where(np.arange(40) < 8, 0.0, noise)  # the first eight sums are unknown, as 0
+    assert contains_multiple(partial, np.concatenate([other, np.where(partial == 0, 5.0, noise)]))
 
 
 def test_the_state_of_a_module_is_reset_between_runs() -> None:
@@ -121,10 +121,10 @@ def test_the_state_of_a_module_is_reset_between_runs() -> None:
             cached().append(record)
         """
     exec(textwrap.dedent(code), module)
-    numbers, forget = module["NUMBERS"], module_reset(module["defend"])
+    numbers, reset = module["NUMBERS"], module_reset(module["defend"])
     module["defend"](7)
     assert (module["SEEN"], module["cached"]()) == ({0: 7}, [7])
-    forget()
+    reset()
     assert (module["NUMBERS"], module["SEEN"], module["LAST"], module["cached"]()) == ([1], {}, 0, [])
     assert module["NUMBERS"] is numbers
     assert "new" not in module

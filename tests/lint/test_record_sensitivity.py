@@ -1,4 +1,4 @@
-"""Record sensitivity, order dependence and the influence of class sizes, on data sets made by hand."""
+"""Record sensitivity, order dependence and the influence of class sizes, on constructed data sets."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ def test_rows_are_matched_one_to_one_and_up_to_rounding() -> None:
 
 
 def parted(*parts: Examples) -> Seen:
-    """What is seen of one training on these."""
+    """The observation of one training on these data sets."""
     return Seen(trained=[Trained([], parts, [], lambda: 0)])
 
 
-def test_random_assignment_of_each_record_shows_in_the_sizes_of_data_sets() -> None:
+def test_random_assignment_of_records_gives_random_sizes_of_data_sets() -> None:
     some, rng = Examples(np.random.default_rng(0).random((200, 2)), np.zeros(200, int), 2), np.random.default_rng(1)
-    coins = [rng.random(200) < 0.5 for _ in range(2)]
-    cards = [rng.permutation(200)[:100] for _ in range(2)]
-    assert sizes_are_random(*(parted(some[heads], some[~heads]) for heads in coins))
-    assert not sizes_are_random(*(parted(some[rows], some[np.setdiff1d(np.arange(200), rows)]) for rows in cards))
+    assignments = [rng.random(200) < 0.5 for _ in range(2)]
+    permutations = [rng.permutation(200)[:100] for _ in range(2)]
+    assert sizes_are_random(*(parted(some[heads], some[~heads]) for heads in assignments))
+    splits = [(rows, np.setdiff1d(np.arange(200), rows)) for rows in permutations]
+    assert not sizes_are_random(*(parted(some[a], some[b]) for a, b in splits))
 
 
 def test_only_the_replaced_record_may_change() -> None:
@@ -63,15 +64,15 @@ def test_only_the_replaced_record_may_change() -> None:
         found, touched = record_sensitivity(
             parted(*(some[h] for h in halves)), parted(*(other[h] for h in halves)), swapped=True
         )
-        assert bool(found) == wrong, "a record that goes takes none with it"
+        assert bool(found) == wrong, "removing a record removes no other"
     found, touched = record_sensitivity(parted(some[:10], some[11:]), parted(some[1:10], some[10:]), swapped=True)
-    assert (found, touched.trained) == ([], ((0, 1),)), "one left a part, another came to one, and took part there"
+    assert (found, touched.trained) == ([], ((0, 1),)), "one record left a part, and another joined one"
 
 
-def test_a_record_may_be_in_several_data_sets_but_not_by_its_position() -> None:
+def test_assignment_may_depend_on_records_but_not_on_positions() -> None:
     some = Examples(np.random.default_rng(0).random((20, 2)), np.zeros(20, int), 2)
-    other, dark = permuted(some), [one.x[:, 0] < 0.7 for one in (some, permuted(some))]
-    assert not order_dependence(parted(some, some[dark[0]]), parted(other, other[dark[1]]))
+    other, selected = permuted(some), [one.x[:, 0] < 0.7 for one in (some, permuted(some))]
+    assert not order_dependence(parted(some, some[selected[0]]), parted(other, other[selected[1]]))
     assert order_dependence(parted(some[::2], some[1::2]), parted(other[::2], other[1::2]))
 
 
@@ -86,14 +87,14 @@ def test_removed_rows_are_counted_once_over_all_data_sets() -> None:
     ("rule", "wrong"),
     [
         (lambda some: some.x, False),
-        (lambda some: some.x * (2 if len(some) > 50 else 1), False),  # how many there are is public
+        (lambda some: some.x * (2 if len(some) > 50 else 1), False),  # the number of records is public
         (lambda some: some.x / len(some), False),
         (lambda some: some.x * (2 if np.bincount(some.y).min() > 20 else 1), True),
         (lambda some: some.x - some.x.mean(), True),
         (lambda some: some.x - some.x.mean() if len(some) > 50 else some.x, True),
     ],
 )
-def test_rows_may_follow_from_how_many_there_are_and_not_from_how_many_of_a_class(rule: Any, wrong: bool) -> None:
+def test_rows_may_depend_on_the_number_of_records_but_not_of_a_class(rule: Any, wrong: bool) -> None:
     def run(private: Examples, noise_of: object = None) -> SimpleNamespace:
         return SimpleNamespace(private=private, seen=parted(Examples(rule(private), private.y, 2)))
 
@@ -107,17 +108,17 @@ def test_contributions_of_two_records_add_up_in_a_sum() -> None:
 
     four = [summed(values) for values in ([0, 0], [0.5, 0], [0.1, 1], [0.6, 1])]
     assert is_additive(*four)
-    assert not is_additive(*four[:3], summed([0.6, 1.01])), "the second one counts for more beside the first"
+    assert not is_additive(*four[:3], summed([0.6, 1.01])), "the contribution of the second depends on the first"
     assert not is_additive(*four[:3], summed([0.6, 1, 0]))
 
 
 def test_an_effect_of_the_number_of_records_is_not_additive() -> None:
-    """100 over n moves by 0.0025 where n is 200 and one comes, and by 0.00002 less with the next one."""
+    """Adding a record to 200 changes 100 / n by 0.0025, and the next one by 0.00002 less."""
 
-    def summed(n: int, own: float) -> Seen:
-        return Seen(summed=[Summed(np.array([100 / n + own]), 1.0, 1.0, np.zeros(1))])
+    def summed(n: int, contribution: float) -> Seen:
+        return Seen(summed=[Summed(np.array([100 / n + contribution]), 1.0, 1.0, np.zeros(1))])
 
     seen = summed(200, 0), summed(201, 0.9), summed(201, 0.8), summed(202, 1.7)
-    assert is_additive(*seen), "the mutant: asked as of one record it seems additive"
+    assert is_additive(*seen), "the mutant: as of one record it seems additive"
     assert not is_additive(*seen, records=200)
-    assert is_additive(*(summed(200, own) for own in (0, 0.9, 0.8, 1.7)), records=200)
+    assert is_additive(*(summed(200, total) for total in (0, 0.9, 0.8, 1.7)), records=200)

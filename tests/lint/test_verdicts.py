@@ -1,4 +1,4 @@
-"""Verdicts are stored until something changes, and `run` lints the defenses that have none."""
+"""Verdicts are stored until the code or options change, and `run` lints defenses without one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from bench.core.component import Choice
 from bench.lint import linter, verdicts
 from bench.lint.short_options import SHORT_OPTIONS, shortened, verdict_choice
 from bench.runner.registry import Registry
-from bench.store import lint_verdicts
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding, LintVerdict
 from bench.store.store import Store
 
 
-def test_a_trial_is_short_and_one_verdict_stands_for_every_epsilon() -> None:
+def test_linter_runs_are_short_and_one_verdict_covers_every_epsilon() -> None:
     choice = Choice(components().defenses["dp_vaegm"], {"epsilon": 1.0, "steps": 99, "clip_networks": True})
     assert verdict_choice(choice).label == "dp_vaegm,clip_networks=true"
     assert shortened(choice).settings["steps"] == SHORT_OPTIONS["steps"]
@@ -32,31 +31,31 @@ def registry() -> Registry:
     return Registry({"small": small.component}, {}, components().data, [])
 
 
-def test_verdicts_are_kept_until_something_changes(
+def test_verdicts_are_valid_until_something_changes(
     registry: Registry, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, choice = Store(results), Choice(small.component)
     assert "not probed" in str(verdicts.caveat(store, registry, "small"))
     monkeypatch.setattr(linter, "lint", lambda *_: ())
     verdict = verdicts.measure(choice, registry)
-    lint_verdicts.save(store, verdict)
-    assert lint_verdicts.load(store, "small") == verdict
-    assert lint_verdicts.path(store, "small") == results / "probes" / "small.json"
+    store.save(verdict)
+    assert store.find_label(LintVerdict, "small") == verdict
+    assert store.root.joinpath(*verdict.place) == results / "probes" / "small.json"
     assert verdicts.caveat(store, registry, "small") is None
     assert verdicts.caveat(store, registry, "small,epsilon=1") is None
     assert "not probed" in str(verdicts.caveat(store, registry, "small,engine=vectorized"))
     assert "known: all, small" in str(verdicts.caveat(store, registry, "gone"))
     assert store.results() == []
 
-    lint_verdicts.save(store, replace(verdict, findings=(LintFinding("noise", "too little: add some"),)))
+    store.save(replace(verdict, findings=(LintFinding("noise", "too little: add some"),)))
     assert verdicts.caveat(store, registry, "small") == "noise: too little: add some."
-    lint_verdicts.save(store, replace(verdict, digest="old"))
+    store.save(replace(verdict, digest="old"))
     assert "other code" in str(verdicts.caveat(store, registry, "small"))
-    lint_verdicts.path(store, "small").write_text("{")
+    store.root.joinpath(*verdict.place).write_text("{")
     assert "is damaged" in str(verdicts.caveat(store, registry, "small"))
 
 
-def test_who_claims_nothing_needs_no_verdict(results: Path) -> None:
+def test_a_defense_without_a_claim_requires_no_verdict(results: Path) -> None:
     for label in ("none", "dp_sgd,epsilon=inf"):
         assert verdicts.caveat(Store(results), components(), label) is None
 
@@ -68,7 +67,7 @@ from bench import Release, accounting, defense
 
 @defense("constant_plugin", publishes={"predict"}, private=True)
 def constant_plugin(private, public, *, seed, epsilon=8.0):
-    """The same answer to everyone."""
+    """A constant prediction."""
     return Release(accounting.no_access(), predict=lambda x: np.full((len(x), private.classes), 1 / private.classes))
 '''
 
@@ -90,12 +89,12 @@ def test_run_probes_defenses_without_a_verdict_and_prints_the_findings(
     monkeypatch.setattr(linter, "lint", fake)
     plugin = tmp_path / "constant_plugin.py"
     plugin.write_text(CONSTANT)
-    words = ["run", "--plugin", str(plugin), "--results", str(results), "--attack", "confidence"]
-    words += ["--data", "breast_cancer,private=60,holdout=60,public=60"]
+    arguments = ["run", "--no-reference", "--plugin", str(plugin), "--results", str(results), "--attack", "confidence"]
+    arguments += ["--data", "breast_cancer,private=60,holdout=60,public=60"]
     for epsilon in (1.0, 8.0):
-        words += ["--defense", f"constant_plugin,epsilon={epsilon}"]
+        arguments += ["--defense", f"constant_plugin,epsilon={epsilon}"]
     for _ in range(2):
-        assert main(words) == (3 if findings else 0)
+        assert main(arguments) == (3 if findings else 0)
         printed = "bench: constant_plugin,epsilon=1: noise: too little: add some." in capsys.readouterr().err
         assert printed == bool(findings)
-    assert probed_labels == ["constant_plugin"], "one verdict stands for every epsilon, and a fresh one costs nothing"
+    assert probed_labels == ["constant_plugin"], "one verdict covers every epsilon, and a valid one is reused"

@@ -159,3 +159,70 @@ def test_unsupported_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_groups_that_do_not_divide_are_refused() -> None:
     with pytest.raises(UserError, match="groups must divide"):
         scattering.scatter(tf.zeros([2, 8, 8, 1]), 2)
+
+
+# The cache of features
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kept_features_are_those_of_the_transform(shape: tuple[int, ...]) -> None:
+    x = pictures(shape, 7)
+    features = scattering.FeatureCache(1 << 24)
+    expected = scattering.scatter(tf.constant(x)).numpy()
+    np.testing.assert_allclose(features(x), expected, atol=1e-4)
+    np.testing.assert_allclose(features(x[::-1]), expected[::-1], atol=1e-4)
+    assert features(x[:0]).shape == (0, *SHAPES[shape])
+
+
+def test_features_are_the_same_bits_in_any_company_and_whatever_is_kept() -> None:
+    """Else a cell would depend on which attack ran before it."""
+    x = pictures((28, 28, 1), 2 * scattering.PIECE + 5)
+    whole = scattering.FeatureCache(0)(x)
+    order = np.random.default_rng(0).permutation(len(x))
+    features = scattering.FeatureCache(1 << 24)
+    for rows in (order[:1], order[:9], order[5 : 5 + scattering.PIECE], order):
+        np.testing.assert_array_equal(features(x[rows]), whole[rows])
+    small = scattering.scatter(tf.constant(x[order[:9]])).numpy()  # the mutant: scattered as few as they come
+    assert not np.array_equal(small, whole[order[:9]])
+
+
+def test_what_was_scattered_is_not_scattered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    scatter = scattering._scattered
+
+    def counted(x: NDArray[Any]) -> NDArray[Any]:
+        seen.append(len(x))
+        return scatter(x)
+
+    monkeypatch.setattr(scattering, "_scattered", counted)
+    features, x = scattering.FeatureCache(1 << 24), pictures((8, 8, 1), 10)
+    before = features(np.concatenate([x[:6], x[:2]]))  # the same picture twice is scattered once
+    assert np.array_equal(before[:2], before[6:])
+    features(x)
+    features(x.copy())  # by content, not by array
+    assert seen == [6, 4, 0]
+    x[3] += 0.5
+    changed = features(x)
+    assert seen == [6, 4, 0, 1]
+    assert not np.array_equal(changed[3], before[3])
+
+
+def test_no_more_than_the_limit_is_kept_and_the_oldest_goes_first() -> None:
+    x = pictures((8, 8, 1), 10)
+    each = 9 * 4 * 4 * 4
+    features = scattering.FeatureCache(6 * each + 1)
+    features(x)
+    kept = list(features._kept.values())
+    assert len(kept) == 6
+    assert all(one.base is None for one in kept)  # a view would keep the array that it is cut from
+    features(x[4:5])
+    features(x[:1])
+    np.testing.assert_array_equal(list(features._kept.values())[-2:], features(x[[4, 0]]))
+    assert len(features._kept) == 6
+
+
+def test_a_predictor_of_features_is_the_model_that_starts_from_the_picture() -> None:
+    image, x = keras.Input((9, 4, 4)), pictures((8, 8, 1), 12)
+    head = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(image)))
+    whole = networks.mapping(scattering.before(head, (8, 8, 1)), after="softmax")
+    np.testing.assert_allclose(scattering.predictor(head)(x), whole(x), atol=1e-5)

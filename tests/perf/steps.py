@@ -1,4 +1,4 @@
-"""Loops of training steps, traced and warm, for the benchmarks: the one place that knows the engine's insides.
+"""Traced and warmed-up loops of training steps for the benchmarks; only this module uses internals of the engine.
 
 As a script, `python tests/perf/steps.py NET plain|dp BATCH` prints by how many MiB twenty steps raise the peak of
 resident memory, or of a GPU's where there is one.
@@ -50,9 +50,9 @@ def recipe(net: networks.Net, batch: int, n: int = 10_000, **changed: Any) -> Re
 
 
 def ours(made: Recipe, parts: Sequence[Examples], start: Sequence[Any] | None = None) -> tuple[Callable[..., Any], Any]:
-    """A function that runs k steps of the engine on Poisson batches, and the training that they belong to.
+    """Returns a function that runs k steps of the engine on Poisson batches, and their training.
 
-    Warm already, but where it is told what weights to start from.
+    Warmed up, unless `start` gives the initial weights.
     """
     training = training_loop.Training([made] * len(parts), parts, range(len(parts)))
     if start:
@@ -69,7 +69,7 @@ def ours(made: Recipe, parts: Sequence[Examples], start: Sequence[Any] | None = 
 
 
 def keras(net: networks.Net, part: Examples, batch: int) -> Callable[[], None]:
-    """Twenty ordinary Keras steps: a traced loop, fixed batches, Keras' own Adam and a mean loss."""
+    """Twenty ordinary Keras steps: a traced loop, fixed batches, the Adam of Keras and a mean loss."""
     tf = tensorflow()
     model, optimizer = networks.build(net, Single()), tf.keras.optimizers.Adam(1e-3)
     x, y = tf.constant(part.x), tf.constant(part.y)
@@ -93,8 +93,8 @@ def keras(net: networks.Net, part: Examples, batch: int) -> Callable[[], None]:
     return steps
 
 
-def _resident(word: str) -> float:
-    found = re.search(rf"{word}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+def _resident(field: str) -> float:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) / 1024
 
@@ -103,7 +103,7 @@ if __name__ == "__main__":
     name, kind, batch = sys.argv[1:]
     net = NETS[name]
     part = records(net.shape)
-    ours(recipe(net, 8), [part])  # what TensorFlow needs once, whatever is trained
+    ours(recipe(net, 8), [part])  # memory that TensorFlow allocates once
     memory = tensorflow().config.experimental
     on_gpu = train.device() != "CPU"
     if on_gpu:

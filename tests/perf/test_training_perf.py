@@ -1,7 +1,7 @@
-"""What DP costs over plain training, and what training many models as one saves: ratios, both sides in one run.
+"""The cost of DP relative to plain training, and of joint relative to separate trainings, as ratios in one run.
 
-Run with `pytest tests/perf --benchmark-enable -s`; without it they are skipped. A quiet machine, please: the bars are
-those of one idle core. Where there is a GPU it is what trains, and its name is printed.
+Run with `pytest tests/perf --benchmark-enable -s`; without it they are skipped. The limits are for one
+idle core, so run them on a quiet machine. A GPU is used where there is one; the name of the device is printed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peers import Task, tf_privacy
-from peers import records as dark
+from contestants import Task, tf_privacy
+from contestants import records as dark_records
+from on_demand import on_demand  # noqa: F401 - an autouse fixture
 from steps import NETS, keras, ours, recipe, records
 
 from bench.core.dataset import Examples
@@ -31,12 +32,6 @@ from bench.dp.vae import VAE
 PRIVATE = Privacy(1.0, 1.0)
 
 
-@pytest.fixture(autouse=True)
-def _on_demand(request: pytest.FixtureRequest) -> None:
-    if not (request.config.getoption("benchmark_enable") or request.config.getoption("benchmark_only")):
-        pytest.skip("a timing: pytest tests/perf --benchmark-enable")
-
-
 def seconds(run: Callable[[], object]) -> float:
     start = perf_counter()
     run()
@@ -44,7 +39,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def ratio(benchmark: Any, slow: Callable[[], object], quick: Callable[[], object], rounds: int = 15) -> float:
-    """Median of slow ÷ quick, the two in turn, so that a busy machine slows both."""
+    """Median of slow ÷ quick, measured alternately, so that a busy machine slows both."""
     pairs: list[tuple[float, float]] = []
     benchmark.pedantic(lambda: pairs.append((seconds(slow), seconds(quick))), rounds=rounds, iterations=1)
     found = [a / b for a, b in pairs]
@@ -56,26 +51,26 @@ def ratio(benchmark: Any, slow: Callable[[], object], quick: Callable[[], object
 
 
 @pytest.mark.parametrize(
-    ("name", "batch", "bar"), [("autoencoder", 256, 1.5), ("autoencoder", 1024, 1.3), ("cnn", 256, 1.6)]
+    ("name", "batch", "limit"), [("autoencoder", 256, 1.5), ("autoencoder", 1024, 1.3), ("cnn", 256, 1.6)]
 )
-def test_one_pass_dp_step_over_plain_keras_step(benchmark: Any, name: str, batch: int, bar: float) -> None:
+def test_ghost_clipping_step_over_plain_keras_step(benchmark: Any, name: str, batch: int, limit: float) -> None:
     net = NETS[name]
     part = records(net.shape)
     private, _ = ours(recipe(net, batch, privacy=PRIVATE), [part])
-    assert ratio(benchmark, private, keras(net, part, batch)) <= bar
+    assert ratio(benchmark, private, keras(net, part, batch)) <= limit
 
 
-def test_tensorflow_privacy_over_one_pass(benchmark: Any) -> None:
+def test_tensorflow_privacy_over_ghost_clipping(benchmark: Any) -> None:
     net = NETS["autoencoder"]
     private, _ = ours(recipe(net, 256, privacy=PRIVATE), [records(net.shape)])
-    theirs, _ = tf_privacy(Task(dark(), 256, private=True))
-    theirs(1)
-    assert ratio(benchmark, lambda: theirs(1), lambda: private(1), 5) >= 80
+    reference, _ = tf_privacy(Task(dark_records(), 256, private=True))
+    reference(1)
+    assert ratio(benchmark, lambda: reference(1), lambda: private(1), 5) >= 80
 
 
 @pytest.mark.parametrize(("name", "batch"), [("autoencoder", 256), ("autoencoder", 1024), ("cnn", 256)])
 def test_peak_memory_of_a_dp_step_over_a_plain_step(benchmark: Any, name: str, batch: int) -> None:
-    """What a training adds to the process, each in a process of its own."""
+    """The peak memory that a training adds, each in a new process."""
 
     def peak(kind: str) -> float:
         command = [sys.executable, str(Path(__file__).with_name("steps.py")), name, kind, str(batch)]
@@ -96,24 +91,26 @@ def small(k: int, n: int) -> Examples:
 
 
 @pytest.mark.parametrize(
-    ("made", "models", "records_each", "bar"),
+    ("made", "models", "records_each", "limit"),
     [
         (Recipe(VAE((64,), (64,), 8, "tanh"), 100, 0.5, 50.0, 0.01, privacy=PRIVATE), 10, 100, 3),
         (Recipe(Classifier((64,), 10, (64,), "tanh"), 200, 0.256, 64.0, 0.01, privacy=PRIVATE), 64, 250, 8),
     ],
     ids=["ten VAEs", "64 classifiers"],
 )
-def test_one_by_one_over_together(benchmark: Any, made: Recipe, models: int, records_each: int, bar: float) -> None:
+def test_separate_over_joint_training(
+    benchmark: Any, made: Recipe, models: int, records_each: int, limit: float
+) -> None:
     parts = [small(k, records_each) for k in range(models)]
 
-    def one_by_one() -> None:
+    def separately() -> None:
         for k, part in enumerate(parts):
             train.train(made, [part], [k])
 
-    assert ratio(benchmark, one_by_one, partial(train.train, made, parts, range(models)), 2) >= bar
+    assert ratio(benchmark, separately, partial(train.train, made, parts, range(models)), 2) >= limit
 
 
-def test_the_reference_over_one_pass_through_training(benchmark: Any) -> None:
+def test_vectorized_over_ghost_clipping_in_training(benchmark: Any) -> None:
     net = NETS["autoencoder"]
     part = records(net.shape, 2000)
     made = replace(recipe(net, 64, 2000, privacy=PRIVATE), steps=5)
@@ -122,20 +119,20 @@ def test_the_reference_over_one_pass_through_training(benchmark: Any) -> None:
     assert ratio(benchmark, partial(reference, 5), partial(private, 5), 3) > 1
 
 
-def test_tensorflows_own_normals_over_ours(benchmark: Any) -> None:
+def test_normals_of_tensorflow_over_those_of_the_project(benchmark: Any) -> None:
     from bench.dp.optimizer import normals
     from bench.dp.tensorflow_setup import tensorflow
 
     tf, size = tensorflow(), 730_512  # the weights of the autoencoder
-    theirs = tf.function(lambda step: tf.random.stateless_normal([size], tf.stack([step, step]), alg="philox"))
-    own = tf.function(lambda step: normals(1, size, [5], step))
+    tensorflows = tf.function(lambda step: tf.random.stateless_normal([size], tf.stack([step, step]), alg="philox"))
+    projects = tf.function(lambda step: normals(1, size, [5], step))
     step = tf.constant(3)
-    theirs(step), own(step)
-    assert ratio(benchmark, lambda: theirs(step).numpy(), lambda: own(step).numpy()) > 1
+    tensorflows(step), projects(step)
+    assert ratio(benchmark, lambda: tensorflows(step).numpy(), lambda: projects(step).numpy()) > 1
 
 
 def test_a_plain_step_in_xla_over_one_without(benchmark: Any) -> None:
-    """Why XLA is not used: where this falls below 1 by much, think again."""
+    """The reason not to use XLA: reconsider it if this ratio falls far below 1."""
     from bench.dp import networks
     from bench.dp.layers import Single
     from bench.dp.tensorflow_setup import tensorflow
@@ -154,7 +151,7 @@ def test_a_plain_step_in_xla_over_one_without(benchmark: Any) -> None:
 
 
 def test_a_product_in_half_precision_over_one_in_single(benchmark: Any) -> None:
-    """Why mixed precision is not used on a CPU: as above."""
+    """The reason not to use mixed precision on a CPU: reconsider it if this ratio falls far below 1."""
     from bench.dp.tensorflow_setup import tensorflow
 
     tf = tensorflow()

@@ -17,7 +17,7 @@ USE = re.compile(r"(?:^|[;&|] *|do )(?:python -m )?bench +([^;&|]+)")
 
 
 def in_shell(lines: Iterable[str]) -> list[list[str]]:
-    """The words after every use of `bench` in lines of shell, wherever in a line it stands; comments are left out."""
+    """The words after every use of `bench` in lines of shell, at any position; comments are left out."""
     found = (USE.search(line.strip()) for line in lines)
     return [shlex.split(match[1], comments=True) for match in found if match]
 

@@ -1,4 +1,4 @@
-"""Every pinned library, used in the way in which a neighbouring version is known to break."""
+"""Every pinned library, used in the way in which another version is known to fail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_tensorflow_brings_keras_two(keras_model, records):
 
 
 def test_tensorflow_datasets_is_not_an_empty_module():
-    """With protobuf too old for tensorflow-metadata the import succeeds and nothing is in it."""
+    """With a protobuf too old for tensorflow-metadata the import succeeds, but the module is empty."""
     import tensorflow_datasets as tfds
 
     for name in ("load", "builder", "core", "download"):
@@ -66,8 +66,8 @@ def test_pyarrow_and_numpy_exchange_arrays():
     assert pa.table({"v": there}).to_pandas()["v"].tolist() == values.tolist()
 
 
-def test_pkg_resources_is_there_for_tensorboard():
-    """In a process of its own: the deprecation warning of pkg_resources is once per process."""
+def test_pkg_resources_is_installed_for_tensorboard():
+    """In a new process, because the deprecation warning of pkg_resources appears once per process."""
     code = "import pkg_resources; from tensorboard import default, version; print(version.VERSION)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_dp_optimizer_clips_and_takes_a_step(keras_model, records):
 
 
 def test_art_classifiers_predict_on_keras_two(keras_model, records):
-    """ART's KerasClassifier fails on Keras 2.15; these two are what the attacks may use."""
+    """ART's KerasClassifier fails on Keras 2.15; the attacks may use these two classes."""
     import tensorflow as tf
     from art.estimators.classification import BlackBoxClassifierNeuralNetwork, TensorFlowV2Classifier
 
@@ -128,7 +128,7 @@ def test_art_membership_inference_with_a_random_forest(keras_model, records):
         answer = np.ravel(attack.infer(x[80:], y[80:], probabilities=True))
     assert answer.shape == (40,)
     assert ((answer >= 0) & (answer <= 1)).all()
-    assert set(np.unique(answer)) - {0.0, 1.0}, "rounded, though probabilities were asked for"
+    assert set(np.unique(answer)) - {0.0, 1.0}, "rounded, although probabilities were requested"
 
 
 def test_pld_accountant_knows_the_gaussian_mechanism():
@@ -147,7 +147,7 @@ def test_pld_accountant_knows_the_gaussian_mechanism():
 
 
 def test_pld_accountant_knows_a_poisson_run():
-    """Rate 0.1, 300 steps: PLD is below RDP, and neither is far from the other."""
+    """Rate 0.1, 300 steps: PLD is below RDP, and the two are close."""
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
     from dp_accounting.pld import PLDAccountant
     from dp_accounting.rdp import RdpAccountant

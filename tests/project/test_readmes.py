@@ -1,4 +1,4 @@
-"""The documents are true: links lead somewhere, commands are accepted, pages and pictures follow the code."""
+"""Links in the documents resolve, their commands are accepted, and their statements agree with the code."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from bench.core.component import Option, attack, missing
 from bench.core.errors import UserError
-from bench.games import MEMBERSHIP
-from bench.report import component_pages
-from bench.runner.registry import Registry, discover
 from tests.project import commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +24,6 @@ PAGES = sorted(
     for path in {*ROOT.rglob("README.md"), *ROOT.glob("*.md"), ROOT / "results" / "claims.md"}
     if not {part for part in path.relative_to(ROOT).parts if part.startswith(".") or part in ("build", "venv")}
 )
-# Written by `bench`, by the tests of which its links and commands are checked.
 BY_HAND = [page for page in PAGES if page.parent.name != "figures"]
 TITLE = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?:<([^>]+)>|([^)\s]+))\)")
@@ -64,19 +58,19 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
             yield f"{target}#{anchor}"
 
 
-def test_the_readme_can_be_read_to_its_end() -> None:
+def test_the_readme_is_short() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 150
     assert [line for line in lines if len(line) > 100] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+def test_every_relative_link_resolves(page: Path) -> None:
     assert list(broken_links(page, prose(page))) == []
 
 
 @pytest.mark.parametrize("link", ["nowhere.md", "README.md#no-such-heading", "#no-such-heading", "../outside.md"])
-def test_a_link_that_leads_nowhere_is_found(link: str) -> None:
+def test_a_broken_link_is_found(link: str) -> None:
     assert list(broken_links(ROOT / "README.md", f"[here]({link})")) == [link]
     assert list(broken_links(ROOT / "README.md", f"[here](<{link}>)")) == [link]
 
@@ -89,7 +83,7 @@ def test_every_page_starts_with_one_title(page: Path) -> None:
 
 
 def check(argv: list[str]) -> None:
-    """Read a command as the program does, and look up what it names unless it stands for the reader's own."""
+    """Parse a command as the program does, and look up the names in it unless they are placeholders."""
     arguments = commands.read(argv)
     if hasattr(arguments, "defense") and not any(re.match(r"my[_.]|.*\b[A-Z]{3,}\b", word) for word in argv):
         commands.request(arguments)
@@ -105,13 +99,13 @@ def test_every_command_is_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) 
             pytest.fail(f"bench {' '.join(argv)}: {error}")
     for command, *words in commands.in_prose(prose(page)):
         if page.name == "CHANGELOG.md" or command in ("--help", "--version"):
-            continue  # a changelog names the commands of before, too
+            continue  # a changelog names removed commands, too
         assert command in commands.names(), command
         named = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert named <= commands.flags(command), f"{command} {words}"
 
 
-def test_a_command_that_is_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_command_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     page = "\n".join(["text", "", "    pip install . && bench rum", "    bench run --defence none  # a comment"])
     one, other = commands.in_blocks(page + "\n    bench run --defense dp_vaegm,epsilom=1")[:2]
@@ -127,89 +121,8 @@ def test_the_readme_has_a_line_for_each_command() -> None:
     assert sorted(argv[0] for argv in commands.in_blocks(listed)) == sorted(commands.names())
 
 
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return discover()
-
-
-@pytest.mark.parametrize("folder", ["defenses", "attacks"])
-def test_the_pages_of_components_are_those_of_the_code(
-    folder: str, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = ROOT / folder / "README.md"
-    monkeypatch.chdir(ROOT)
-    written = component_pages.rendered(page, registry)
-    assert written == page.read_text(), "run `python -m bench.report.component_pages`"
-    here = [one for one in registry.components if one.source.parent.name == folder]
-    assert len(here) > 15
-    for one in here:
-        section = written.partition(f"\n## {one.name}\n")[2].partition("\n## ")[0]
-        assert all(f"\n| `{option}` | " in section for option in one.options), one.name
-        assert one.summary in " ".join(section.split()), one.name
-
-
-def test_a_page_keeps_what_stands_above_its_marker_and_nothing_else(registry: Registry, tmp_path: Path) -> None:
-    page = tmp_path / "attacks" / "README.md"
-    page.parent.mkdir()
-    page.write_text(f"# Mine\n\n{component_pages.MARKER}\n\nan old word\n")
-    written = component_pages.rendered(page, registry)
-    assert written.startswith(f"# Mine\n\n{component_pages.MARKER}\n\n| attack ")
-    assert "an old word" not in written
-    page.write_text("# Mine\n")
-    with pytest.raises(ValueError, match="has no line"):
-        component_pages.rendered(page, registry)
-
-
-def test_an_option_is_shown_with_its_meaning_default_and_range() -> None:
-    @attack("tried", game=MEMBERSHIP, needs={"predict"})
-    def tried(
-        release: Any, targets: Any, public: Any, *, seed: int, k: int = 3, how: str = "a|b", x: float = 2.0
-    ) -> Any:
-        """What it does (Doe et al. 2020; Roe, Poe and van Moe 2021, section 3).
-
-        Of GAN-Leaks, Chen et al. 2020, 2021.
-        """
-
-    component = tried.component  # type: ignore[attr-defined]
-    described = {"k": Option("how many", at_least=1), "how": Option("in which way", one_of=("a|b", "c"))}
-    object.__setattr__(component, "described", described)
-    object.__setattr__(component, "source", Path("attacks/tried.py"))
-    page = component_pages.attack_lines([component])
-    assert "| `k` | `3` | whole number, at least 1 | how many |" in page
-    assert "| `how` | `a\\|b` | `a\\|b`, `c` | in which way |" in page
-    assert "| `x` | `2` | number | not documented |" in page
-    assert any(line.startswith("| `of` | `private` | `private`, `public` | ") for line in page)
-    assert component_pages.papers(component)[:3] == [
-        "Doe et al. 2020",
-        "Roe, Poe and van Moe 2021",
-        "Chen et al. 2020, 2021",
-    ]
-
-
-def test_each_defense_stands_where_its_epsilon_covers_what_it_claims(registry: Registry) -> None:
-    """The table by hand: every defense once, and "nothing" is covered exactly where none is claimed."""
-    page = (ROOT / "defenses" / "README.md").read_text().partition("| defenses | ε covers |")[2].partition("\n\n")[0]
-    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
-    covers = {name: covered.strip() for names, covered in rows for name in re.findall(r"`(\w+)`", names)}
-    here = {one.name: one for one in registry.defenses.values() if one.source.parent.name == "defenses"}
-    assert covers.keys() == here.keys()
-    assert sum(len(re.findall(r"`\w+`", names)) for names, _ in rows) == len(here)
-    for name, one in here.items():
-        assert covers[name].startswith("nothing") is not one.private, name
-
-
-def test_the_readme_counts_attacks_as_they_are(registry: Registry) -> None:
-    page = " ".join((ROOT / "README.md").read_text().split())
-    numbers = {11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen"}
-    membership = [one for one in registry.attacks.values() if one.game is MEMBERSHIP]
-    defense, data = registry.defenses["dp_vaegm"], registry.data["digits"]
-    played = sum(not missing(one, defense, data) for one in membership)
-    assert f"attacks it in {numbers[played]} ways" in page
-    assert f"The full table has {numbers[len(membership) - 1]} more attacks" in page
-
-
 def picture() -> dict[str, set[str]]:
-    """What each package may import, by the picture in bench/README.md: all that its arrows lead to."""
+    """The packages that each package may import: those reachable along arrows in the diagram in bench/README.md."""
     [drawn] = PICTURE.findall((ROOT / "bench" / "README.md").read_text())
     arrows: dict[str, set[str]] = {package: set() for package in PACKAGES}
     for line in drawn.splitlines()[1:]:
@@ -233,7 +146,7 @@ def imports(path: Path) -> set[str]:
     return set().union(*map(imported, ast.walk(ast.parse(path.read_text()))))
 
 
-def test_each_package_has_its_line_and_imports_what_the_picture_says() -> None:
+def test_each_package_has_its_line_and_imports_what_the_diagram_allows() -> None:
     page = (ROOT / "bench" / "README.md").read_text()
     assert len(PACKAGES) == 12
     allowed = picture()
@@ -247,11 +160,11 @@ def test_each_package_has_its_line_and_imports_what_the_picture_says() -> None:
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_privacy", "keras", "art"}
 
 
-def test_tensorflow_is_imported_where_the_readme_says_and_loaded_when_used() -> None:
+def test_tensorflow_is_imported_only_where_the_readme_states_and_on_use() -> None:
     page = " ".join((ROOT / "bench" / "README.md").read_text().split())
-    said = re.search(r"The packages ([`\w, ]+?), the files ([`\w/., ]+?), defenses and attacks may import it", page)
-    assert said
-    packages, files = (set(re.findall(r"`([^`]+)`", words)) for words in said.groups())
+    sentence = re.search(r"The packages ([`\w, ]+?), the files ([`\w/., ]+?), defenses and attacks may import it", page)
+    assert sentence
+    packages, files = (set(re.findall(r"`([^`]+)`", words)) for words in sentence.groups())
     assert (len(packages), len(files)) == (6, 3)
     light = []
     for path in (ROOT / "bench").rglob("*.py"):
@@ -269,7 +182,7 @@ def test_tensorflow_is_imported_where_the_readme_says_and_loaded_when_used() -> 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "bench").rglob("README.md")), ids=label)
 def test_every_file_that_a_package_names_is_there(page: Path) -> None:
-    """A name is looked up beside the page, in the root, in `bench` and in its packages; what `bench` writes is not."""
+    """A name is looked up beside the page, in the root, in `bench` and in its packages; written files are skipped."""
     named = set(re.findall(r"`([\w./]+\.(?:py|cfg|ini)|[a-z_]+/(?:[a-z_]+/)?)`", prose(page)))
     places = (page.parent, ROOT, ROOT / "bench", *(ROOT / "bench" / package for package in PACKAGES))
     named -= {"mnist/", "fashion_mnist/"}  # folders of the reader's files
@@ -287,7 +200,7 @@ def test_the_examples_of_the_readme_are_those_of_contributing() -> None:
     assert len(blocks["README.md"]) == 2
 
 
-def test_the_hooks_run_what_the_checking_environments_run() -> None:
+def test_the_hooks_run_the_commands_of_tox() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     run = {hook["entry"] for repository in hooks for hook in repository["hooks"]}
     tox = configparser.ConfigParser(interpolation=None)
@@ -296,15 +209,15 @@ def test_the_hooks_run_what_the_checking_environments_run() -> None:
     assert run == set(filter(None, checks.splitlines()))
 
 
-def test_no_page_speaks_of_commands_and_words_that_were_renamed() -> None:
+def test_no_page_contains_a_renamed_command_or_term() -> None:
     old = r"bench (check|control|exposed)\b|run --release|accept-published|blind answer|[Bb]y luck|\bdoubts\b"
     for page in PAGES:
         if page.name != "CHANGELOG.md" and page.parent.name != "figures":
             assert re.findall(old, page.read_text()) == [], label(page)
 
 
-def test_what_git_ignores_is_not_linked() -> None:
-    """A page is read in a clone, which lacks what was never committed."""
+def test_ignored_files_are_not_linked() -> None:
+    """A clone, in which a page is read, lacks files that were never committed."""
     linked = {
         (page.parent / (bracketed or plain).partition("#")[0]).resolve()
         for page in BY_HAND

@@ -1,4 +1,4 @@
-"""What runs on GitHub: it is YAML, its commands are ours, and only what must write may."""
+"""The GitHub workflows are valid YAML, call existing commands, and only steps that need it may write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def steps(flow: Any) -> list[dict[str, Any]]:
 
 
 def commands(flow: Any) -> list[list[str]]:
-    """Every use of `bench` in a workflow, wherever in a line it stands."""
+    """Every use of `bench` in a workflow, at any position of a line."""
     return in_shell(line for step in steps(flow) for line in step.get("run", "").splitlines())
 
 
@@ -34,7 +34,7 @@ def commands(flow: Any) -> list[list[str]]:
 def test_a_workflow_is_one_and_its_commands_are_accepted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flow = yaml.safe_load(path.read_text())
     assert flow["name"] == path.stem
-    assert flow[True], "YAML reads `on` as a truth value: when it runs"
+    assert flow[True], "YAML reads the key `on` as true"
     assert flow["permissions"] == {"contents": "read"}
     monkeypatch.chdir(ROOT)
     for argv in commands(flow):
@@ -45,7 +45,7 @@ def test_a_workflow_is_one_and_its_commands_are_accepted(path: Path, monkeypatch
             assert checked.returncode == 0, checked.stderr
 
 
-def test_there_is_one_gate_and_it_checks_the_small_board_on_every_change() -> None:
+def test_one_gate_checks_the_small_leaderboard_on_every_change() -> None:
     every = {path.stem: commands(yaml.safe_load(path.read_text())) for path in FILES}
     gate = ["reproduce", "--config", "results/boards/small.yaml", "--write", "difference.md"]
     assert every["check"] == [gate]
@@ -54,7 +54,7 @@ def test_there_is_one_gate_and_it_checks_the_small_board_on_every_change() -> No
     assert not [argv for found in every.values() for argv in found if argv[0] == "run"]
 
 
-def test_the_large_board_is_checked_monthly_and_on_demand() -> None:
+def test_the_large_leaderboard_is_checked_monthly_and_on_demand() -> None:
     flow = load("monthly")
     assert re.fullmatch(r"\d+ \d+ \d+ \* \*", flow[True]["schedule"][0]["cron"])
     assert "workflow_dispatch" in flow[True]
@@ -85,7 +85,7 @@ def test_only_the_comment_may_write_and_it_runs_no_code_of_the_change() -> None:
 
 
 def gh(folder: Path, comments: str) -> str:
-    """What the step asks of a `gh` that knows these ids of comments."""
+    """The arguments with which the step calls `gh`, where comments with these ids exist."""
     [step] = [step for step in load("check")["jobs"]["comment"]["steps"] if "run" in step]
     answer = f'case "$*" in *--paginate*) printf "{comments}";; esac'
     (folder / "gh").write_text(f'#!/bin/bash\necho "$@" >> asked\n{answer}\n')

@@ -1,48 +1,27 @@
-"""Differences on the same targets, and ranks with ties."""
+"""Paired differences between cells: their error, their pairing across checkouts, matching claims, and ranks."""
 
 from __future__ import annotations
 
-import csv
 import math
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from compared_cells import measured, scores
 from msgspec.structs import replace
 from scipy import stats
 
 from bench.core.errors import Caveat
-from bench.games import intervals, metrics, paired
+from bench.games import intervals, paired
 from bench.games.paired import LEVEL, ranks
 from bench.report import ranking
 from bench.report.aggregate import build
 from bench.report.comparisons import FILE, Comparisons, Side
-from bench.store.differences import PairedDifference, two_sided
-from bench.store.read_write import SEAL, difference, seal_of
-from bench.store.records import CellResult
 from bench.store.store import Store
 from tests.cells import cell, interval
 
 
-def scores(rng: np.random.Generator, member: Any, shift: float) -> Any:
-    return rng.normal(size=len(member)) + shift * member
-
-
-def measured(store: Store, defense: str, seed: int, answer: Any, member: Any, **changed: Any) -> CellResult:
-    """A cell with the figure of these scores, and what it is made of beside it."""
-    made = cell(defense, seed=seed, **changed)
-    result = replace(made, metrics={**made.metrics, "auc": metrics.auc(answer, member)}, digest=f"{defense}{seed}")
-    store.save(result)
-    correct = np.arange(500) < round(500 * made.utility["accuracy"]["value"])
-    answers = paired.auc_units(answer, member) | {"correct": correct}
-    store.save_answers((result.data, defense, result.attack, seed), answers)
-    return result
-
-
-def test_of_auc_it_is_delongs_paired_error() -> None:
+def test_the_paired_error_of_auc_is_delongs() -> None:
     rng = np.random.default_rng(0)
     member = rng.random(300) < 0.4
     a = scores(rng, member, 0.5)
@@ -52,13 +31,13 @@ def test_of_auc_it_is_delongs_paired_error() -> None:
     assert paired.standard_error(both[0], both[0]) == 0
 
 
-def test_of_recalls_it_is_that_of_the_groups_differences() -> None:
+def test_the_paired_error_of_recall_is_that_of_the_group_differences() -> None:
     rng = np.random.default_rng(0)
     group = rng.integers(0, 3, 400)
     a, b = rng.random(400) < 0.7, rng.random(400) < 0.5
     naive = 0.0
     for g in range(3):
-        differences = [(float(x) - float(y)) / 3 for x, y, own in zip(a, b, group, strict=True) if own == g]
+        differences = [(float(x) - float(y)) / 3 for x, y, group_of in zip(a, b, group, strict=True) if group_of == g]
         naive += float(np.var(differences, ddof=1)) / len(differences)
     found = paired.standard_error(paired.recall_units(a, group), paired.recall_units(b, group))
     assert found == pytest.approx(math.sqrt(naive), rel=1e-5)
@@ -71,8 +50,8 @@ def test_other_targets_cannot_be_paired() -> None:
             paired.standard_error(units, other)
 
 
-def test_two_attacks_that_find_nothing_differ_as_rarely_as_they_should(tmp_path: Path) -> None:
-    """And two that do not find the same differ nearly always; their paired interval is the narrower one."""
+def test_two_equal_attacks_differ_at_the_nominal_rate(tmp_path: Path) -> None:
+    """Two different attacks differ nearly always, and the paired interval is narrower than unpaired ones."""
     store, rng = Store(tmp_path), np.random.default_rng(1)
     member = rng.random(400) < 0.5
     found = {0.0: 0, 0.5: 0}
@@ -93,7 +72,7 @@ def test_two_attacks_that_find_nothing_differ_as_rarely_as_they_should(tmp_path:
     assert found[0.5] > stats.binom.isf(1e-6, trials, 0.05)
 
 
-def test_what_was_worked_out_here_holds_in_a_checkout_without_the_answers(tmp_path: Path) -> None:
+def test_stored_differences_hold_in_a_checkout_without_the_answers(tmp_path: Path) -> None:
     store, rng = Store(tmp_path / "here"), np.random.default_rng(2)
     member = rng.random(200) < 0.5
     sides = [Side([measured(store, name, seed, scores(rng, member, 0.4), member) for seed in (0, 1)]) for name in "ab"]
@@ -132,7 +111,7 @@ def test_answers_of_another_measurement_are_not_taken_for_those_of_a_cell(tmp_pa
     assert (ours.paired, theirs.paired) == (True, False)
 
 
-def test_the_error_is_not_smaller_than_what_seeds_differ_by(tmp_path: Path) -> None:
+def test_the_error_covers_the_variance_between_seeds(tmp_path: Path) -> None:
     sides = [
         Side([cell("a", seed=seed, auc=auc, se=0.001, digest=f"{seed}") for seed, auc in enumerate(aucs)])
         for aucs in ((0.6, 0.7, 0.8), (0.5, 0.5, 0.5))
@@ -167,7 +146,7 @@ def test_claims_match_to_one_percent(tmp_path: Path, claims: tuple[float, float]
 
 
 def test_an_unpaired_difference_is_computed_again_where_its_answers_are(tmp_path: Path) -> None:
-    """A clone writes an unpaired one into the file; the checkout that has the answers must not keep it."""
+    """A clone stores an unpaired difference; the checkout with the answers must recompute it as paired."""
     store, rng = Store(tmp_path / "here"), np.random.default_rng(5)
     member = rng.random(200) < 0.5
     common = scores(rng, member, 0.4)
@@ -183,93 +162,6 @@ def test_an_unpaired_difference_is_computed_again_where_its_answers_are(tmp_path
     assert here is not None
     assert here.paired
     assert here.high - here.low < there.high - there.low
-
-
-EDITS: dict[str, Callable[[PairedDifference], PairedDifference]] = {
-    "value": lambda one: around(one, one.value + 0.05, one.se),
-    "sign": lambda one: around(one, -one.value, one.se),
-    "a large error": lambda one: around(one, one.value, 20 * one.se),
-    "no error between seeds": lambda one: around(one, one.value, 1e-4),
-    "p": lambda one: replace(one, p=1.0),
-    "seeds": lambda one: replace(one, seeds=3),
-    "names": lambda one: replace(one, first=one.second, second=one.first),
-    "claims": lambda one: replace(one, unmatched="epsilon"),
-    "data": lambda one: replace(one, data="mnist"),
-}
-
-
-def around(one: PairedDifference, value: float, se: float) -> PairedDifference:
-    half = metrics.Z * se
-    return replace(one, value=value, low=value - half, high=value + half, p=two_sided(value, se))
-
-
-@pytest.mark.parametrize("edit", EDITS)
-@pytest.mark.parametrize("resealed", [True, False])
-def test_a_difference_that_is_not_that_of_its_cells_is_left_out(tmp_path: Path, edit: str, resealed: bool) -> None:
-    """A seal shows an edit; under a new seal the cells contradict it."""
-    store, rng = Store(tmp_path / "here"), np.random.default_rng(2)
-    member = rng.random(200) < 0.5
-    sides = [
-        Side([measured(store, name, seed, scores(rng, member, shift + seed / 10), member) for seed in (0, 1)])
-        for name, shift in (("a", 0.9), ("b", 0.3))
-    ]
-    compare = Comparisons(store)
-    first = compare.leakage(*sides)
-    assert first is not None
-    compare.save()
-    path = store.root / FILE
-    [row] = csv.DictReader(path.open())
-    seal = row.pop(SEAL)
-    edited = EDITS[edit](difference(row))
-    words = [*(getattr(edited, name) for name in edited.__struct_fields__), seal_of(edited) if resealed else seal]
-    with path.open("w") as file:
-        csv.writer(file).writerows([[*row, SEAL], words])
-    with pytest.warns(Caveat, match="left out, and computed again"):
-        assert Comparisons(store).leakage(*sides) == first
-
-
-def test_an_edit_that_its_cells_allow_is_shown_by_the_seal(tmp_path: Path) -> None:
-    """An error that is a fifth larger can be that of these cells, and moves a rank all the same."""
-    store, rng = Store(tmp_path), np.random.default_rng(2)
-    member = rng.random(200) < 0.5
-    sides = [Side([measured(store, name, 0, scores(rng, member, 0.4), member)]) for name in "ab"]
-    compare = Comparisons(store)
-    first = compare.leakage(*sides)
-    assert first is not None
-    compare.save()
-    path = store.root / FILE
-    [row] = csv.DictReader(path.open())
-    for resealed in (True, False):
-        edited = around(first, first.value, 1.2 * first.se)
-        words = [getattr(edited, name) for name in edited.__struct_fields__]
-        with path.open("w") as file:
-            csv.writer(file).writerows([row, [*words, seal_of(edited) if resealed else row[SEAL]]])
-        if resealed:
-            assert Comparisons(store).leakage(*sides) == edited  # a seal is no signature
-        else:
-            with pytest.warns(Caveat, match="its seal is not that of its figures"):
-                assert Comparisons(store).leakage(*sides) == first
-
-
-HEAD = ",".join([*PairedDifference.__struct_fields__, SEAL]).encode()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"\xff\xfe", b"", b"what,data\n1,2\n", b'"' * 200_000, b"a" * 200_000, b"\0\n\0", HEAD + b"\n1,2\n",
-     HEAD + b"\n" + b"a," * 400_000, HEAD + b'\n"', HEAD + b"\n" + b"1," * 12 + b"1\n"],
-    ids=range(10),
-)  # fmt: skip
-def test_a_file_of_differences_that_is_none_is_computed_again(tmp_path: Path, content: bytes) -> None:
-    store, rng = Store(tmp_path), np.random.default_rng(2)
-    member = rng.random(200) < 0.5
-    sides = [Side([measured(store, name, 0, scores(rng, member, 0.4), member)]) for name in "ab"]
-    first = Comparisons(store).leakage(*sides)
-    (tmp_path / FILE).write_bytes(content)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        assert Comparisons(store).leakage(*sides) == first
-    assert [one.category for one in caught] == [Caveat]
 
 
 def test_no_common_seed_is_no_difference(tmp_path: Path) -> None:
@@ -290,7 +182,7 @@ def test_rows_of_one_rank_are_those_that_do_not_differ_from_its_first() -> None:
     assert ranks(5, lambda first, i: just * 0.99) == [1, 2, 3, 4, 5]
 
 
-def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) -> None:
+def test_the_leaderboard_shows_ranks_and_reductions(tmp_path: Path) -> None:
     store, rng = Store(tmp_path), np.random.default_rng(3)
     member = rng.random(400) < 0.5
     common = scores(rng, member, 0.0)
@@ -300,8 +192,8 @@ def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) 
         ):  # fmt: skip
             answer = common + shift * member
             measured(store, name, seed, answer, member, epsilon=epsilon, utility=utility)
-    board = ranking.compared(build(store, None), Comparisons(store))
-    [section] = board.sections
+    leaderboard = ranking.compared(build(store, None), Comparisons(store))
+    [section] = leaderboard.sections
     place = {row.defense: row.rank for row in section.rows}
     assert place["none"] == 4
     assert {place["a"], place["b"], place["public_only"]} == {1}
@@ -310,7 +202,7 @@ def test_the_board_shows_ranks_and_what_is_less_than_undefended(tmp_path: Path) 
     reduction = by_name["a"].cells[0].reduction
     assert reduction is not None
     assert reduction.low > 0.2
-    [equal] = board.equal_claims
+    [equal] = leaderboard.equal_claims
     assert [row.defense for row in equal.rows] == ["a", "b"]
     assert [row.rank for row in equal.rows] == [1, 2]
     assert equal.gains[0] is not None

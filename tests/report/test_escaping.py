@@ -1,4 +1,4 @@
-"""Every page writer and the terminal show hostile names and sentences as text: in stored records, and from an error."""
+"""Every page writer and the terminal show hostile names and sentences of records and errors as plain text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EVIL = f"evil {HOSTILE}"
 
 
 class Results(Store):
-    """A store that hands out records which its own reader refuses: what a page writes must not hang on that."""
+    """A store that returns invalid records: pages must escape text even if the reader did not refuse it."""
 
     def results(self) -> list[Any]:
         words = {"data": EVIL, "game": EVIL, "caveats": (EVIL, "few records"), "public_knowledge": (EVIL,)}
@@ -72,7 +72,7 @@ def finding() -> AuditFinding:
 
 
 @pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Leaderboard, Store]:
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Leaderboard, Store]:
     monkeypatch.setattr("bench.store.score_rows.every", lambda store: (submitted(),))
     store = Results(tmp_path / "results")
     failed = {(EVIL, "a", f"failed {EVIL}", 0): EVIL}
@@ -81,39 +81,39 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Leaderboard,
     return ranking.compared(found, Comparisons(store)), store
 
 
-def leaderboard(board: tuple[Leaderboard, Store]) -> str:
-    markdown.write(*board)
-    return (board[1].root / "leaderboard.md").read_text()
+def leaderboard(built: tuple[Leaderboard, Store]) -> str:
+    markdown.write(*built)
+    return (built[1].root / "leaderboard.md").read_text()
 
 
-def details(board: tuple[Leaderboard, Store]) -> str:
-    markdown.write(*board)
-    return "\n".join(page.read_text() for page in board[1].root.glob("*/details.md"))
+def details(built: tuple[Leaderboard, Store]) -> str:
+    markdown.write(*built)
+    return "\n".join(page.read_text() for page in built[1].root.glob("*/details.md"))
 
 
-def audits(board: tuple[Leaderboard, Store]) -> str:
-    return audit_page.write(board[1], SimpleNamespace()).read_text()  # type: ignore[arg-type]
+def audits(built: tuple[Leaderboard, Store]) -> str:
+    return audit_page.write(built[1], SimpleNamespace()).read_text()  # type: ignore[arg-type]
 
 
-def figures(board: tuple[Leaderboard, Store]) -> str:
+def figures(built: tuple[Leaderboard, Store]) -> str:
     choice: Any = SimpleNamespace(label=EVIL)
     one: Any = SimpleNamespace(data=choice, defense=choice, attack=choice)
-    found = Point(choice, choice, choice, board[0].sections[0].rows[0].cells[0])
+    found = Point(choice, choice, choice, built[0].sections[0].rows[0].cells[0])
     section = figures_page._section(Plan("one", "One", "One.", (), lambda points: None), [found], [(one, EVIL)], EVIL)  # type: ignore[arg-type,return-value]
     return figures_page._page({"one": section}, {"one": SimpleNamespace(title="One", name="one")})  # type: ignore[dict-item]
 
 
-def reproduced(board: tuple[Leaderboard, Store]) -> str:
-    old, new = board[1].results()[:2]
+def reproduced(built: tuple[Leaderboard, Store]) -> str:
+    old, new = built[1].results()[:2]
     return reproduce.markdown(Report((Compared(old, new, "drift", (EVIL,), (EVIL,)),), (EVIL,)))
 
 
-def exposed(board: tuple[Leaderboard, Store]) -> str:
+def exposed(built: tuple[Leaderboard, Store]) -> str:
     found = exposure.Exposure(EVIL, 0, 0.01, (EVIL,), (1, 1), (1.0, 0.0), (EVIL,))
     return exposure._markdown([found])
 
 
-# the page, and its links: to the details of each section, to the figure's numbers
+# the page and its allowed links: to the details of each section, to the data of the figure
 PAGES: dict[str, tuple[Callable[[tuple[Leaderboard, Store]], str], int]] = {
     "leaderboard": (leaderboard, 1),
     "details": (details, 0),
@@ -130,9 +130,9 @@ def audited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epsilon_column, "fresh", lambda row, registry: list(row.findings.values()))
 
 
-def check(name: str, board: tuple[Leaderboard, Store]) -> None:
+def check(name: str, built: tuple[Leaderboard, Store]) -> None:
     write, links = PAGES[name]
-    page = write(board)
+    page = write(built)
     if name == "figures":
         page = page.replace("![One](one.png)", "")
     check_page(page, links)
@@ -141,31 +141,31 @@ def check(name: str, board: tuple[Leaderboard, Store]) -> None:
 
 @pytest.mark.usefixtures("audited")
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_shows_hostile_text_as_text(name: str, board: tuple[Leaderboard, Store]) -> None:
-    check(name, board)
+def test_a_page_shows_hostile_text_as_text(name: str, built: tuple[Leaderboard, Store]) -> None:
+    check(name, built)
 
 
 @pytest.mark.usefixtures("audited")
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("dropped", ["Markdown", "control characters"])
 def test_a_page_without_escaping_is_found(
-    name: str, dropped: str, board: tuple[Leaderboard, Store], monkeypatch: pytest.MonkeyPatch
+    name: str, dropped: str, built: tuple[Leaderboard, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mutants that these tests must stop."""
+    """Mutants that these tests must detect."""
     if dropped == "Markdown":
         monkeypatch.setattr(core_markdown, "_INLINE", re.compile("(?!)"))
     else:
         monkeypatch.setattr(core_markdown, "one_line", lambda words: words)
     with pytest.raises(AssertionError):
-        check(name, board)
+        check(name, built)
 
 
 # The terminal
 
 
-def printed(board: Leaderboard, width: int) -> str:
+def printed(built: Leaderboard, width: int) -> str:
     file = io.StringIO()
-    terminal.show(board, Console(file=file, width=width))
+    terminal.show(built, Console(file=file, width=width))
     return file.getvalue()
 
 
@@ -175,18 +175,18 @@ def check_terminal(text: str) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 20_000])
-def test_a_terminal_shows_hostile_text_as_text(board: tuple[Leaderboard, Store], width: int) -> None:
-    check_terminal(printed(board[0], width))
+def test_a_terminal_shows_hostile_text_as_text(built: tuple[Leaderboard, Store], width: int) -> None:
+    check_terminal(printed(built[0], width))
 
 
 @pytest.mark.parametrize("width", [80, 20_000])
 def test_a_terminal_without_escaping_is_found(
-    board: tuple[Leaderboard, Store], width: int, monkeypatch: pytest.MonkeyPatch
+    built: tuple[Leaderboard, Store], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mutant that the test above must stop."""
+    """A mutant without this escaping fails the test above."""
     monkeypatch.setattr(terminal, "one_line", lambda words: words)
     with pytest.raises(AssertionError):
-        check_terminal(printed(board[0], width))
+        check_terminal(printed(built[0], width))
 
 
 def test_a_submitted_row_a_plan_and_progress_are_text() -> None:
@@ -204,13 +204,13 @@ def test_a_submitted_row_a_plan_and_progress_are_text() -> None:
 # Other formats
 
 
-def test_the_csv_gives_back_every_text(board: tuple[Leaderboard, Store]) -> None:
+def test_the_csv_gives_back_every_text(built: tuple[Leaderboard, Store]) -> None:
     import pandas as pd
 
-    results = board[1].results()
+    results = built[1].results()
     results[0].caveats.append("half \ud800 a character")
-    csv_page.write(Leaderboard((), (), tuple((one, True) for one in results)), board[1])
-    frame = pd.read_csv(board[1].root / "leaderboard.csv")
+    csv_page.write(Leaderboard((), (), tuple((one, True) for one in results)), built[1])
+    frame = pd.read_csv(built[1].root / "leaderboard.csv")
     assert set(frame["data"]) == {EVIL.replace("\r\n", "\n")} or set(frame["data"]) == {EVIL}
     assert frame["caveats"][0].endswith("half \\ud800 a character")
 

@@ -1,4 +1,4 @@
-"""Who is found, by which attack, under which defenses."""
+"""Which records are identified by which attacks under which defenses."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def test_counts_are_those_of_a_loop_over_records(tmp_path: Path) -> None:
     assert f"| digits | 0 | {N} | 2 |" in paths[1].read_text()
 
 
-def test_nothing_at_hand_is_said(tmp_path: Path) -> None:
+def test_an_export_without_stored_answers_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell())
     with pytest.raises(UserError, match="measured here"):
         export(store, store.results(), 0.01)
     keep(store, "none", "confidence", {1})
-    store.save(cell(auc=0.9))  # of another machine, in the place of the one whose answers are here
+    store.save(cell(auc=0.9))  # of another machine: it replaces the cell whose answers are stored
     with pytest.raises(UserError, match="measured here"):
         export(store, store.results(), 0.01)
     for fpr in (0.0, 1.0, math.nan):
@@ -83,6 +83,6 @@ def test_nothing_at_hand_is_said(tmp_path: Path) -> None:
 
 
 def test_the_verb_needs_fresh_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keep(Store(tmp_path), "none", "confidence", {1})  # its digest is made up
+    keep(Store(tmp_path), "none", "confidence", {1})  # its digest is invented
     assert main(["exposure", "--results", str(tmp_path)]) == 2
     assert "run `bench run` first" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_gaps_do_not_stop_a_picture(tmp_path: Path) -> None:
         structs.replace(cell("d", data="wine"), utility={"not_measurable": "no predictions"}),
     ]
     paths = draw(keep(tmp_path, results))
-    assert len(paths) == 4  # of "a" there is no curve to draw
+    assert len(paths) == 4  # "a" has no curve
     assert all(path.read_bytes().startswith(PNG) for path in paths)
     assert all(path.parent == tmp_path / "plots" for path in paths)
 

@@ -1,4 +1,4 @@
-"""Writing all pages: what is in the way, a folder that may only be read, and that costs grow with the cells only."""
+"""Writing all pages: obstacles, read-only folders, and a cost linear in the number of cells."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_bytes_that_are_no_text_are_one_sentence(store: Store, capsys: pytest.Ca
 def test_a_read_only_folder_still_prints_its_leaderboard(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As on a read-only mount, which whoever runs the tests may not be allowed to make, and root ignores modes."""
+    """As on a read-only mount; making one needs a privilege, and root ignores file modes."""
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     really, made = os.open, Path.mkdir
 
@@ -111,7 +111,7 @@ def test_a_refuted_claim_is_reported(store: Store, monkeypatch: pytest.MonkeyPat
 
 
 class Many(Store):
-    """Cells that need not be read from anywhere: `rows` defenses against four attacks, three seeds each."""
+    """Cells in memory: `rows` defenses against four attacks, three seeds each."""
 
     rows = 0
 
@@ -131,13 +131,13 @@ def seconds(folder: Path, rows: int) -> float:
     cells = store.results()
     object.__setattr__(store, "results", lambda: cells)
     start = time.process_time()
-    board = ranking.compared(aggregate.build(store, None), Comparisons(store))
-    markdown.write(board, store)
-    csv.write(board, store)
+    leaderboard = ranking.compared(aggregate.build(store, None), Comparisons(store))
+    markdown.write(leaderboard, store)
+    csv.write(leaderboard, store)
     return time.process_time() - start
 
 
 def test_time_grows_no_faster_than_the_cells(tmp_path: Path) -> None:
-    """Four times the rows of one section take four times as long, and not sixteen."""
+    """Time is linear in the rows of a section: four times as many take about four times as long."""
     few = min(seconds(tmp_path / f"few{i}", 30) for i in range(3))
     assert min(seconds(tmp_path / f"many{i}", 120) for i in range(2)) < 8 * few

@@ -1,4 +1,4 @@
-"""Claims are compared as numbers, and written once."""
+"""Claims are compared as numbers, and rounded only when written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.report.leaderboard import Leaderboard
 from bench.store.store import Store
 
 
-def board(store: Store, claims: dict[str, tuple[float, float]]) -> Leaderboard:
+def leaderboard(store: Store, claims: dict[str, tuple[float, float]]) -> Leaderboard:
     for name, (epsilon, utility) in claims.items():
         made = cell(name, epsilon=epsilon, utility=utility, digest=f"{len(store.results()):032x}")
         store.save(made)
@@ -23,10 +23,10 @@ def board(store: Store, claims: dict[str, tuple[float, float]]) -> Leaderboard:
 
 
 def test_claims_within_one_per_cent_are_equal_and_the_largest_names_them(tmp_path: Path) -> None:
-    """What calibration leaves below a target of 8 differs; rounded to two digits, 7.9885 and 7.9912 differ, too."""
+    """Calibrated claims below a target of 8 differ slightly; even at two digits, 7.9885 and 7.9912 differ."""
     claims = {"a": 7.9885, "b": 7.9912, "c": 7.99998, "d": 8.2, "e": 8.1999, "f": 1.0, "g": math.inf, "h": math.inf}
     store = Store(tmp_path)
-    found = board(store, {name: (epsilon, 0.9 - i / 20) for i, (name, epsilon) in enumerate(claims.items())})
+    found = leaderboard(store, {name: (epsilon, 0.9 - i / 20) for i, (name, epsilon) in enumerate(claims.items())})
     groups = {one.epsilon: [row.defense for row in one.rows] for one in found.equal_claims}
     assert groups == {7.99998: ["a", "b", "c"], 8.2: ["d", "e"], math.inf: ["g", "h"]}
     markdown.write(found, store)
@@ -36,9 +36,9 @@ def test_claims_within_one_per_cent_are_equal_and_the_largest_names_them(tmp_pat
 
 
 def test_no_claim_is_as_far_as_one_per_cent_from_the_largest_of_its_group(tmp_path: Path) -> None:
-    """Each is near the next one, but the first and the last are apart: a chain of them is no group."""
+    """Neighbours are close but the first and last are not: a chain is no group."""
     claims = {name: 8 * 0.992**i for i, name in enumerate("abcde")}
-    found = board(Store(tmp_path), {name: (epsilon, 0.9) for name, epsilon in claims.items()})
+    found = leaderboard(Store(tmp_path), {name: (epsilon, 0.9) for name, epsilon in claims.items()})
     for one in found.equal_claims:
         smallest = min(row.epsilon for row in one.rows if row.epsilon is not None)
         assert math.isclose(smallest, one.epsilon, rel_tol=ranking.SAME_CLAIM)
@@ -47,7 +47,7 @@ def test_no_claim_is_as_far_as_one_per_cent_from_the_largest_of_its_group(tmp_pa
 
 def test_a_row_keeps_its_claim_as_a_number_until_it_is_written(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    found = board(store, {"a": (1 / 3, 0.9)})
+    found = leaderboard(store, {"a": (1 / 3, 0.9)})
     [row] = found.sections[0].rows
     assert (row.epsilon, row.delta, row.epsilon_selected) == (1 / 3, 1e-5, 1 / 3)
     markdown.write(found, store)

@@ -1,4 +1,4 @@
-"""What stands in a file of `--config`: whatever is wrong with it is one sentence."""
+"""Files of `--config`: every error in one is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read(path: Path, content: bytes) -> tuple[config_file.Settings, list[config_
     return config_file.read(path, WORDS, {"seeds", "attack"})
 
 
-def test_words_come_back_as_the_flags_take_them(tmp_path: Path) -> None:
+def test_values_have_the_form_that_the_flags_take(tmp_path: Path) -> None:
     content = b"seeds: 0-4\nattack: [lira, 3]\naccept: true\nparts:\n  - seeds: 1\n  - attack: rmia\n"
     shared, parts = read(tmp_path / "board.yaml", content)
     assert shared == {"seeds": "0-4", "attack": ["lira", "3"], "accept": True}
@@ -39,7 +39,7 @@ def test_words_come_back_as_the_flags_take_them(tmp_path: Path) -> None:
     ],
     ids=range(19),
 )  # fmt: skip
-def test_what_is_wrong_with_it_is_one_sentence(tmp_path: Path, content: bytes, why: str) -> None:
+def test_each_error_in_it_is_one_sentence(tmp_path: Path, content: bytes, why: str) -> None:
     with pytest.raises(UserError, match=why) as refused:
         read(tmp_path / "board.yaml", content)
     assert "\n" not in str(refused.value)

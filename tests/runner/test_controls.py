@@ -1,4 +1,4 @@
-"""Controls: an attack that works is green, one that does not or that finds something where nothing is turns red."""
+"""Controls: an attack that finds memorised records passes; one that finds none, or finds some in null data, fails."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bench.cli.main import main
 from bench.core.component import Choice, Component
 from bench.core.errors import UserError
 from bench.core.game import Challenge
+from bench.dp.weights_cache import WeightsCache
 from bench.games import MEMBERSHIP
 from bench.report import aggregate, markdown
 from bench.runner import controls
 from bench.runner.controls import ControlSetting
 from bench.runner.registry import Registry
-from bench.store import control_results
 from bench.store.records import ControlResult
 from bench.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = Store(ROOT / "results")
-# It learns from public records, which are not memorised, what the release says about a record.
+# It learns the release's answers on public records, which are not memorised.
 RED = {"art_attribute": "positive control: where nothing defends it reaches"}
 GREEN = ControlResult(
     "confidence", "d", "none", "digits", "auc", 0.5, {"value": 0.9, "low": 0.8, "high": 1.0},
@@ -45,12 +45,12 @@ QUICK = replace(MEMBERSHIP, baseline=guess)  # the real baseline takes seconds
 
 
 def confidence(release: Any, targets: Any, public: Any, *, seed: int) -> Any:
-    """How sure the model is of the truth."""
+    """The probability that the model gives the true label."""
     return release.predict(targets.records.x)[np.arange(len(targets.records)), targets.records.y]
 
 
 def wrong_way(release: Any, targets: Any, public: Any, *, seed: int) -> Any:
-    """The same with its sign turned."""
+    """The negative of `confidence`."""
     return -confidence(release, targets, public, seed=seed)
 
 
@@ -62,7 +62,7 @@ def component(function: Any, game: Any = QUICK, required_score: float | None = N
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Trainings of a second, and few of them, for all but what ships."""
+    """Few and short trainings, except for shipped controls."""
     if "shipped" not in request.node.name:
         sizes = "digits,private=60,holdout=60,public=200"
         small = ControlSetting("membership", "none,steps=300", sizes, random_labels=True, null=8)
@@ -75,7 +75,7 @@ def registry(*attacks: Component) -> Registry:
 
 
 def measured(one: Component, tmp_path: Path) -> ControlResult:
-    return controls.measure(Choice(one), registry(one), Store(tmp_path))
+    return controls.measure(Choice(one), registry(one), WeightsCache(tmp_path))
 
 
 def test_an_attack_that_works_is_green(tmp_path: Path) -> None:
@@ -98,28 +98,28 @@ def test_a_required_score_that_is_not_reached_is_red(tmp_path: Path) -> None:
     assert "its required score is 1.000" in why
 
 
-def test_controls_belong_to_the_attack_whoever_it_asks_about(tmp_path: Path) -> None:
+def test_controls_belong_to_the_attack_whichever_records_are_its_targets(tmp_path: Path) -> None:
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
-    control_results.save(store, msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known)))
+    store.save(msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known)))
     assert controls.caveat(store, known, "confidence,of=public") is None
 
 
-def test_finding_something_where_nothing_is_turns_red(tmp_path: Path) -> None:
-    """The mutant of the null control: what should know nothing of the records in question was trained on them."""
+def test_a_null_control_with_a_finding_fails(tmp_path: Path) -> None:
+    """A mutant of the null control whose models were trained on the targets."""
     leaking = replace(QUICK, null_data=lambda data, rng: (data, data.private))
     [why] = measured(component(confidence, leaking), tmp_path).red
     assert "null control" in why
 
 
-def test_null_trains_on_records_that_are_not_asked_about(digits: Any) -> None:
+def test_the_null_control_trains_on_records_that_are_no_targets(digits: Any) -> None:
     assert MEMBERSHIP.null_data
     wide = replace(digits, private=digits.private[:40])
-    asked, records = MEMBERSHIP.null_data(wide, np.random.default_rng(0))
-    everywhere = [row.tobytes() for part in (asked.private, asked.holdout, asked.public) for row in part.x]
+    requested, records = MEMBERSHIP.null_data(wide, np.random.default_rng(0))
+    everywhere = [row.tobytes() for part in (requested.private, requested.holdout, requested.public) for row in part.x]
     assert len(records) == 40
     assert not {row.tobytes() for row in records.x} & set(everywhere)
-    assert len(asked.public) == len(digits.public) - 40
+    assert len(requested.public) == len(digits.public) - 40
 
 
 def test_p_value_is_students() -> None:
@@ -137,30 +137,30 @@ def test_a_null_control_is_rarely_red_by_chance_and_sees_a_small_bias() -> None:
     assert sum(p < controls.SIGNIFICANT for p in biased) > 150
 
 
-def test_stored_controls_come_back_and_say_when_they_are_old(tmp_path: Path) -> None:
+def test_stored_controls_are_read_back_and_marked_stale(tmp_path: Path) -> None:
     store, one = Store(tmp_path), component(confidence)
     known = registry(one)
     assert "controls were not run" in str(controls.caveat(store, known, "confidence"))
     fresh = msgspec.structs.replace(GREEN, digest=controls.expected_digest(Choice(one), known))
-    control_results.save(store, fresh)
-    assert control_results.load(store, "confidence") == fresh
+    store.save(fresh)
+    assert store.find_label(ControlResult, "confidence") == fresh
     assert controls.caveat(store, known, "confidence") is None
-    control_results.save(store, msgspec.structs.replace(fresh, red=("null control: it finds what is not there",)))
+    store.save(msgspec.structs.replace(fresh, red=("null control: it finds what is not there",)))
     assert "finds what is not there" in str(controls.caveat(store, known, "confidence"))
-    control_results.save(store, GREEN)
+    store.save(GREEN)
     assert "other code or versions" in str(controls.caveat(store, known, "confidence"))
-    control_results.path(store, "confidence").write_text("{")
-    assert control_results.load(store, "confidence") is None
-    assert store.results() == []  # what lies beside the cells is no cell, and no doubt
+    store.root.joinpath(*fresh.place).write_text("{")
+    assert store.find_label(ControlResult, "confidence") is None
+    assert store.results() == []  # a file beside the cells is neither a cell nor a caveat
 
 
-def test_a_red_control_stands_above_the_whole_column(tmp_path: Path) -> None:
+def test_a_failed_control_is_noted_above_the_whole_column(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(cell())
     text = "null control: it finds what is not there."
-    board = aggregate.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
-    assert board.sections[0].column_caveats[0] == f"confidence: {text}"
-    markdown.write(board, store)
+    leaderboard = aggregate.build(store, components(), control=lambda attack: text if attack == "confidence" else None)
+    assert leaderboard.sections[0].column_caveats[0] == f"confidence: {text}"
+    markdown.write(leaderboard, store)
     assert f"- confidence: {text}" in (tmp_path / "leaderboard.md").read_text()
 
 
@@ -174,7 +174,7 @@ def test_the_baseline_is_missed_where_it_was_not_run(tmp_path: Path) -> None:
     assert not any("was not run here" in caveat for caveat in caveats)
 
 
-def test_an_attack_without_a_control_setting_says_so(tmp_path: Path) -> None:
+def test_an_attack_without_a_control_setting_is_reported(tmp_path: Path) -> None:
     strange = replace(component(confidence), needs=frozenset({"join"}))
     with pytest.raises(UserError, match="no control of its game that publishes join"):
         controls.control_setting(Choice(strange), registry(strange))
@@ -184,10 +184,10 @@ def test_an_attack_without_a_control_setting_says_so(tmp_path: Path) -> None:
 def test_the_program_measures_once_and_exits_1_on_red(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def measure(attack: Choice, registry: Registry, *_: Any) -> ControlResult:
-        asked.append(attack.label)
+        requested.append(attack.label)
         red = ("positive control: too low",) if attack.name == "art_membership" else ()
         return msgspec.structs.replace(
             GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red
@@ -197,7 +197,7 @@ def test_the_program_measures_once_and_exits_1_on_red(
     there = ["controls", "--results", str(tmp_path)]
     assert main([*there, "--attack", "confidence"]) == 0
     assert main([*there, "--attack", "confidence", "--attack", "art_membership"]) == 1
-    assert asked == ["confidence", "art_membership"]
+    assert requested == ["confidence", "art_membership"]
     out = capsys.readouterr().out
     assert "auc 0.900 [0.800, 1.000] where nothing defends" in out
     assert "RED positive control: too low" in out
@@ -206,9 +206,9 @@ def test_the_program_measures_once_and_exits_1_on_red(
 
 @pytest.mark.parametrize("name", sorted(components().attacks))
 def test_shipped_controls_are_fresh_and_green(name: str) -> None:
-    said = controls.caveat(SHIPPED, components(), name)
+    caught = controls.caveat(SHIPPED, components(), name)
     if name in RED:
-        assert said is not None
-        assert RED[name] in said
+        assert caught is not None
+        assert RED[name] in caught
         return
-    assert said is None, f"{said} Run `bench controls`, look at what it says, and commit results/controls."
+    assert caught is None, f"{caught} Run `bench controls`, read its output, and commit results/controls."

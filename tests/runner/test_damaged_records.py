@@ -1,4 +1,4 @@
-"""A damaged control or lint verdict is called damaged on the leaderboard, and not taken for one that was never made."""
+"""A damaged control or lint verdict is reported as damaged on the leaderboard, not as missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.core.files import write
 from bench.lint import verdicts
 from bench.runner import controls
 from bench.runner.selection import choose
-from bench.store import control_results, lint_verdicts
+from bench.store.records import ControlResult, LintVerdict, place_of_label
 from bench.store.store import Store
 
 
@@ -21,9 +21,9 @@ def test_damaged_is_not_called_not_run(tmp_path: Path, content: bytes) -> None:
     store = Store(tmp_path)
     absent = controls.caveat(store, components(), "lira"), verdicts.caveat(store, components(), "dp_sgd")
     assert not any("damaged" in str(one) for one in absent)
-    write(control_results.path(store, "lira"), content)
+    write(store.root.joinpath(*place_of_label(ControlResult, "lira")), content)
     [probed] = verdicts.stale(store, components(), [_choice("dp_sgd")])
-    write(lint_verdicts.path(store, probed.label), content)
+    write(store.root.joinpath(*place_of_label(LintVerdict, probed.label)), content)
     damaged = controls.caveat(store, components(), "lira"), verdicts.caveat(store, components(), "dp_sgd")
     assert all("damaged" in str(one) for one in damaged), damaged
 

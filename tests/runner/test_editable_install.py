@@ -1,4 +1,4 @@
-"""A note where a user edits files that are not those that run."""
+"""A note if the user edits files of a checkout other than the installed one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_an_edit_that_has_no_effect_is_noted(fakes: Fakes, capsys: pytest.Captur
     (tmp_path / "bench" / "runner").mkdir(parents=True)
     (tmp_path / "defenses").mkdir()
     (tmp_path / registry).write_bytes((installed.parent / registry).read_bytes())
-    assert editable_install.unused_edit(tmp_path) is None  # no setup.cfg: somebody else's folder
+    assert editable_install.unused_edit(tmp_path) is None  # no setup.cfg: not a checkout of this project
     (tmp_path / "setup.cfg").touch()
     assert editable_install.unused_edit(tmp_path) is None
     (tmp_path / "bench" / "core").mkdir()

@@ -1,4 +1,4 @@
-"""A component of the old layout is told what to import instead."""
+"""The error of a component with old imports names the new ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.runner.registry import Registry, add
 
 
 def load(folder: Path, source: str) -> str:
-    """What is said of a plugin with this source."""
+    """The error message of a plugin with this source."""
     path = folder / "mine.py"
     path.write_text(textwrap.dedent(source))
     with pytest.raises(UserError) as found:
@@ -24,7 +24,7 @@ def load(folder: Path, source: str) -> str:
 
 
 def test_a_defense_of_the_old_layout_gets_one_sentence(tmp_path: Path) -> None:
-    """The 15 lines that CONTRIBUTING once gave."""
+    """An example of an earlier CONTRIBUTING.md."""
     sentence = load(
         tmp_path,
         """
@@ -62,7 +62,7 @@ def test_each_kind_of_import_is_replaced(tmp_path: Path, source: str, instead: s
     assert instead in load(tmp_path, source)
 
 
-def test_what_is_advised_can_be_imported() -> None:
+def test_suggested_imports_work() -> None:
     for old, new in MOVED.items():
         assert importlib.util.find_spec(f"bench.{new}"), old
     for name in bench.__all__:
@@ -70,7 +70,7 @@ def test_what_is_advised_can_be_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "text"),
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("import bench.no_such_module", "ModuleNotFoundError: No module named 'bench.no_such_module'"),
@@ -78,9 +78,9 @@ def test_what_is_advised_can_be_imported() -> None:
         ("raise TypeError('got an unexpected keyword argument')", "TypeError: got an unexpected keyword argument"),
     ],
 )
-def test_other_mistakes_keep_their_own_words(tmp_path: Path, source: str, says: str) -> None:
+def test_other_errors_keep_their_messages(tmp_path: Path, source: str, text: str) -> None:
     sentence = load(tmp_path, source)
-    assert says in sentence
+    assert text in sentence
     assert "moved" not in sentence
 
 

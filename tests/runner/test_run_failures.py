@@ -115,7 +115,7 @@ def test_a_run_in_which_every_cell_fails_by_user_error_exits_with_2(
     assert run("says", "against", "honest") == 0
     assert run("says", "picky", "against", "honest") == 1, "what is stored is played"
     assert run("picky", "against", "broken", "honest") == 2, "it fails before any attack"
-    assert run("says", "against", "broken", "fussy") == 1, "a bug of a component is no mistake of the user"
+    assert run("says", "against", "broken", "fussy") == 1, "a bug of a component is no user error"
 
 
 def test_a_defense_without_a_playable_attack_is_not_trained(

@@ -1,4 +1,4 @@
-"""What no run could use is refused when it is selected: values beyond their limits, more records than there are."""
+"""Values beyond their limits and more records than a data set has are refused when selected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_sizes_of_data_sets_are_documented_and_fit_their_records(component: Comp
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "randhie"])
 def test_the_declared_number_of_records_is_that_of_the_records(name: str) -> None:
-    """All of them can be had, and not one more."""
+    """All records can be selected, and not one more."""
     from bench.core.dataset import DataLocation
     from bench.core.randomness import stream
 
@@ -47,8 +47,8 @@ def test_the_declared_number_of_records_is_that_of_the_records(name: str) -> Non
     every = {"private": component.records - 500, "holdout": 200, "public": 300}
     split = component.function(DataLocation(), stream(0, "split", name), **{**component.options, **every})
     assert len(split.private) == every["private"]
-    [chosen] = choose(components(), "data", ",".join([name, *(f"{k}={v}" for k, v in every.items())]))
-    assert chosen.settings["private"] == every["private"]
+    [selected] = choose(components(), "data", ",".join([name, *(f"{k}={v}" for k, v in every.items())]))
+    assert selected.settings["private"] == every["private"]
     with pytest.raises(
         UserError, match=f"{name} has {component.records} distinct records, but .*: choose smaller parts"
     ):
@@ -75,7 +75,7 @@ def test_the_declared_number_of_records_is_that_of_the_records(name: str) -> Non
         ("data", "randhie,attribute=helth", "did you mean 'health'"),
     ],
 )
-def test_what_no_run_could_use_is_refused_when_it_is_selected(kind: Any, words: str, why: str) -> None:
+def test_a_value_that_no_run_could_use_is_refused_when_selected(kind: Any, words: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         choose(components(), kind, words)
 
@@ -97,10 +97,10 @@ def test_a_sweep_stays_within_the_limits() -> None:
     ) -> Any:
         """A defense."""
 
-    chosen = [Choice(d.component)]  # type: ignore[attr-defined]
-    assert [one.label for one in sweep(chosen, (1.0,))] == ["d,epsilon=1"]
+    selected = [Choice(d.component)]  # type: ignore[attr-defined]
+    assert [one.label for one in sweep(selected, (1.0,))] == ["d,epsilon=1"]
     with pytest.raises(UserError, match="epsilon=11 of defense 'd' must be at most 10"):
-        sweep(chosen, (11.0,))
+        sweep(selected, (11.0,))
 
 
 def test_an_epsilon_that_is_not_documented_is_above_0_all_the_same() -> None:
@@ -109,7 +109,7 @@ def test_an_epsilon_that_is_not_documented_is_above_0_all_the_same() -> None:
         """A defense."""
 
     registry = Registry({"d": d.component}, {}, {}, [])  # type: ignore[attr-defined]
-    assert choose(registry, "defense", "d,epsilon=inf,steps=-1"), "nothing is known of steps"
+    assert choose(registry, "defense", "d,epsilon=inf,steps=-1"), "steps has no declared range"
     with pytest.raises(UserError, match="epsilon=0 of defense 'd' must be above 0"):
         choose(registry, "defense", "d,epsilon=0")
 

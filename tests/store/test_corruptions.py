@@ -31,7 +31,7 @@ from bench.store.store import Store
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
-    """A file as a disk, an editor or a merge may spoil it."""
+    """A file as a disk, an editor or a merge may damage it."""
     at, to = sorted(rng.randrange(len(data) + 1) for _ in range(2))
     kind = rng.randrange(8)
     if kind == 0:
@@ -44,10 +44,10 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
         return data[:at] + rng.randbytes(rng.randrange(1, 40)) + data[at:]
     if kind == 4:
         return data[:at] + bytes(to - at) + data[to:]
-    spoilt = bytearray(data)
+    corrupted = bytearray(data)
     for _ in range(1 if kind < 7 else 20):
-        spoilt[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(spoilt)
+        corrupted[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(corrupted)
 
 
 ODD: tuple[Any, ...] = (
@@ -72,31 +72,31 @@ def changed(rng: random.Random, found: Any) -> Any:
 
 
 def show(records: Iterable[Any], folder: Path) -> None:
-    """Write and print every page on which these records stand."""
+    """Write and print every page that shows these records."""
     store = Store(folder)
     for record in records:
         store.save(record)
-    board = build(store, None)
-    markdown.write(board, store)
-    csv_page.write(board, store)
+    leaderboard = build(store, None)
+    markdown.write(leaderboard, store)
+    csv_page.write(leaderboard, store)
     with contextlib.redirect_stdout(io.StringIO()):
-        terminal.show(board)
+        terminal.show(leaderboard)
     shutil.rmtree(folder)
 
 
 @shares
 @pytest.mark.parametrize("kind", KINDS)
 def test_20_000_corruptions_are_refused_or_harmless(tmp_path: Path, kind: str, share: float) -> None:
-    """Of the bytes of a file none passes as another record; of values under a new seal those that pass can be shown."""
+    """Damaged bytes never decode to another record; changed values under a valid seal are refused or can be shown."""
     rng, record = random.Random(0), RECORDS[kind]
     data, found = encode(record), values(record)
-    turns, passed = round(20_000 * share / len(KINDS) / 2), 0
-    for _ in range(turns):
-        spoilt = damaged(rng, data)
+    repeats, passed = round(20_000 * share / len(KINDS) / 2), 0
+    for _ in range(repeats):
+        corrupted = damaged(rng, data)
         with contextlib.suppress(Damaged):
-            assert decode(KINDS[kind], spoilt) == record
-            assert spoilt == data
-    for _ in range(turns):
+            assert decode(KINDS[kind], corrupted) == record
+            assert corrupted == data
+    for _ in range(repeats):
         try:
             again = decode(KINDS[kind], sealed(changed(rng, found)))
         except Damaged:
@@ -107,7 +107,7 @@ def test_20_000_corruptions_are_refused_or_harmless(tmp_path: Path, kind: str, s
             more = [replace(record, seed=1)] if kind == "cell" else []
             show([again, *more], tmp_path / "one")
         assert str(again)
-    assert passed < turns / 2
+    assert passed < repeats / 2
 
 
 def a_store(root: Path) -> Store:
@@ -122,7 +122,7 @@ def a_store(root: Path) -> Store:
 
 
 def table(store: Store, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """All pages that `bench table` writes, and what it says beside them."""
+    """All pages that `bench table` writes, and its messages."""
     for name in PAGES:
         (store.root / name).unlink(missing_ok=True)
     assert main(["table", "--results", str(store.root)]) in (0, 3)
@@ -133,7 +133,7 @@ PAGES = ("leaderboard.md", "leaderboard.csv", "audit.md", "digits/details.md")
 
 
 def as_if_paired(path: Path) -> None:
-    """Say of every stored difference that it was measured on the same targets."""
+    """Mark every stored difference as paired."""
     rows = list(csv.DictReader(path.open()))
     with path.open("w") as file:
         lines = csv.writer(file, lineterminator="\n")
@@ -146,7 +146,7 @@ def as_if_paired(path: Path) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Store:
-    """A folder with a record of every kind, all of them fresh, and nothing to be said about it."""
+    """A folder with a record of every kind, all fresh, and without messages."""
     monkeypatch.setattr("bench.report.publish.freshness", lambda find: lambda result: True)
     found = a_store(tmp_path / "results")
     table(found, capsys)
@@ -156,10 +156,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 @shares
-def test_no_corruption_of_a_folder_changes_a_board_silently(
+def test_no_corruption_of_a_folder_changes_a_leaderboard_silently(
     store: Store, share: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`bench table` ends with a board that is as it was, or says what it left out."""
+    """`bench table` writes an unchanged leaderboard or reports what it left out."""
     rng, before = random.Random(1), table(store, capsys)[0]
     differences = (store.root / FILE).read_bytes()
     files = [*sorted(store.root.rglob("*.json")), *[store.root / FILE] * 4]
@@ -178,7 +178,7 @@ def test_no_corruption_of_a_folder_changes_a_board_silently(
 def test_p_written_into_the_table_of_differences_moves_no_rank(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With another p in every line other rows shared a rank, and nothing was said."""
+    """An earlier version ranked by edited p-values without a message."""
     before, path = table(store, capsys)[0], store.root / FILE
     rows = list(csv.DictReader(path.open()))
     path.write_text(",".join(rows[0]) + "\n" + "".join(_line(row | {"p": "0.5"}) for row in rows))

@@ -13,8 +13,9 @@ from processes import DEFENSE, cell
 from samples import CONTROL, RECORDS, VERDICT, values
 
 from bench.core.errors import Caveat
-from bench.store import audit_findings, control_results, lint_verdicts, read_write, score_rows
+from bench.store import audit_findings, read_write, score_rows
 from bench.store.read_write import Damaged, encode, sealed
+from bench.store.records import ControlResult, LintVerdict
 from bench.store.store import Store
 
 
@@ -86,13 +87,13 @@ def test_pipes_folders_and_devices_are_left_out_without_blocking(tmp_path):
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
-    here, plain = Store(tmp_path), os.scandir
+    here, original = Store(tmp_path), os.scandir
     here.save(cell())
 
     def refuse(folder: str) -> Any:
         if folder.endswith("digits"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
-        return plain(folder)
+        return original(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
     found, [caveat] = with_caveats(here.results)
@@ -113,8 +114,8 @@ def test_a_damaged_record_is_left_out_with_a_caveat_that_says_what_to_do(tmp_pat
     path = here.save(record)
     path.write_bytes(DAMAGE[damage](encode(record)))
     read = {
-        "cell": here.results, "control": lambda: control_results.load(here, "lira"),
-        "verdict": lambda: lint_verdicts.load(here, "dp_sgd"), "audit": lambda: audit_findings.every(here),
+        "cell": here.results, "control": lambda: here.find_label(ControlResult, "lira"),
+        "verdict": lambda: here.find_label(LintVerdict, "dp_sgd"), "audit": lambda: audit_findings.every(here),
         "score": lambda: score_rows.every(here),
     }[kind]  # fmt: skip
     found, [caveat] = with_caveats(read)
@@ -127,15 +128,15 @@ def test_a_damaged_record_is_left_out_with_a_caveat_that_says_what_to_do(tmp_pat
 
 def test_a_damaged_record_raises_and_an_absent_one_is_none(tmp_path):
     here = Store(tmp_path)
-    assert control_results.read(here, "lira") is None
-    assert lint_verdicts.read(here, "dp_sgd") is None
-    for record, read in ((CONTROL, control_results.read), (VERDICT, lint_verdicts.read)):
+    assert here.read_label(ControlResult, "lira") is None
+    assert here.read_label(LintVerdict, "dp_sgd") is None
+    for record in (CONTROL, VERDICT):
         path = here.save(record)
         name = getattr(record, "attack", record.defense)
-        assert read(here, name) == record
+        assert here.read_label(type(record), name) == record
         path.write_bytes(b"{")
         with pytest.raises(Damaged, match="carries no seal"):
-            read(here, name)
+            here.read_label(type(record), name)
 
 
 @pytest.mark.parametrize("kind", RECORDS)

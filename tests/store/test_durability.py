@@ -24,7 +24,7 @@ KILLS = """
             file.flush()
             time.sleep(0.02)
             file.write(data[len(data) // 2 :])
-    def slow_fsync(number, fsync=os.fsync):  # as slow a disk for the one as for the other, or no kill would meet it
+    def slow_fsync(number, fsync=os.fsync):  # the same slow disk for program and mutant, so that kills hit writes
         time.sleep(0.02)
         fsync(number)
     os.fsync = slow_fsync
@@ -36,15 +36,15 @@ KILLS = """
         done = os.open(folder / "done", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         process = os.fork()
         if not process:
-            for number in signals:  # tests that run in the background may have inherited them ignored
+            for number in signals:  # a background process may have inherited ignored signals
                 if number != signal.SIGKILL:
                     default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
                     signal.signal(number, default)
-            sys.stderr = open(os.devnull, "w")  # an interrupted Python prints where it was
-            for turn in range(1_000_000):
-                Store(folder / "results").save(cell(turn % 3, caveats=[str(turn), "x" * 300_000]))
-                os.write(done, b"%d\\n" % turn)
-        while not os.fstat(done).st_size:  # the first cell is there: from now on there is something to lose
+            sys.stderr = open(os.devnull, "w")  # an interrupted Python prints a traceback
+            for count in range(1_000_000):
+                Store(folder / "results").save(cell(count % 3, caveats=[str(count), "x" * 300_000]))
+                os.write(done, b"%d\\n" % count)
+        while not os.fstat(done).st_size:  # wait for the first cell
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.06))
         os.kill(process, signals[kill % len(signals)])
@@ -54,17 +54,19 @@ KILLS = """
 
 
 def torn(root: Path) -> int:
-    """How many cell files cannot be read; checks that the readable ones are no older than what was reported saved."""
+    """The number of unreadable cell files; the readable ones must be no older than the last reported save."""
     count = 0
     for folder in root.iterdir():
         saved = [int(line) for line in (folder / "done").read_text().split()]
-        newest = {turn % 3: turn for turn in saved}
+        newest = {number % 3: number for number in saved}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = Store(folder / "results").results()
         count += len(caught)
         if not caught:
-            assert set(newest) <= {result.seed for result in found} <= {turn % 3 for turn in [*saved, saved[-1] + 1]}
+            assert (
+                set(newest) <= {result.seed for result in found} <= {number % 3 for number in [*saved, saved[-1] + 1]}
+            )
             for result in found:
                 assert newest.get(result.seed, -1) <= int(result.caveats[0]) <= saved[-1] + 1
                 assert result.caveats[1] == "x" * 300_000
@@ -84,18 +86,18 @@ def test_48_signals_leave_every_file_complete(tmp_path: Path, share: float) -> N
     assert torn(tmp_path) == 0
 
 
-def test_rewriting_in_place_would_not(tmp_path: Path) -> None:
+def test_a_mutant_that_rewrites_in_place_leaves_torn_files(tmp_path: Path) -> None:
     output(child(KILLS, tmp_path, 25, "mutant", "SIGKILL"))
     assert torn(tmp_path) > 0
 
 
 FULL = """
-    root, turns = Path(sys.argv[1]), int(sys.argv[2])
+    root, saves = Path(sys.argv[1]), int(sys.argv[2])
     refusals, kept = set(), {}
-    for turn in range(turns):
+    for count in range(saves):
         try:
-            Store(root).save(cell(turn % 40, machine=str(turn), caveats=["x" * random.randrange(8000)]))
-            kept[turn % 40] = str(turn)
+            Store(root).save(cell(count % 40, machine=str(count), caveats=["x" * random.randrange(8000)]))
+            kept[count % 40] = str(count)
         except UserError as error:
             refusals.add(str(error))
     found = {one.seed: one.machine for one in Store(root).results()}
@@ -107,12 +109,12 @@ FULL = """
 
 
 def mounted(tmp_path: Path, options: str, script: str, *args: object) -> str:
-    """What a script prints that runs in a mount namespace of its own, with a small disk at a folder."""
+    """The output of a script that runs in a new mount namespace with a small disk."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = f"mount -t tmpfs -o {options} none {disk}"
     if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a disk of his own")
+        pytest.skip("this system does not allow mounting")
     within = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh"]
     return output(child(script, disk / "results", *args, within=within), 600)
 

@@ -1,4 +1,4 @@
-"""What a stored record depends on: its digest changes with each of these, and with nothing else."""
+"""The digest of a stored record changes with each of its dependencies, and with nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.store import freshness
 from bench.store.freshness import cell_digest, control_digest, finding_digest, score_digest, sources, verdict_digest
 
 
-def chosen(data: str = "digits", defense: str = "none", attack: str = "confidence", seed: int = 0) -> Cell:
+def selected(data: str = "digits", defense: str = "none", attack: str = "confidence", seed: int = 0) -> Cell:
     known = components()
     [d], [e], [a] = choose(known, "data", data), choose(known, "defense", defense), choose(known, "attack", attack)
     return Cell(d, e, a, seed)
@@ -24,16 +24,16 @@ def chosen(data: str = "digits", defense: str = "none", attack: str = "confidenc
 
 def test_a_cell_depends_on_its_components_options_and_seed() -> None:
     cells = [
-        chosen(), chosen(seed=1), chosen("digits,private=60"), chosen("breast_cancer"), chosen(defense="top1"),
-        chosen(defense="none,steps=3"), chosen(attack="entropy"), chosen(attack="lira"),
-        chosen(attack="lira,shadows=4"),
+        selected(), selected(seed=1), selected("digits,private=60"), selected("breast_cancer"),
+        selected(defense="top1"), selected(defense="none,steps=3"), selected(attack="entropy"), selected(attack="lira"),
+        selected(attack="lira,shadows=4"),
     ]  # fmt: skip
     assert len({one.digest() for one in cells}) == len(cells)
-    assert chosen(defense="none,steps=1500").digest() == chosen().digest(), "a default is the same, stated or not"
+    assert selected(defense="none,steps=1500").digest() == selected().digest(), "a default is the same, stated or not"
     assert len({one.training_digest() for one in cells}) == len(cells) - 3, "a release does not depend on its attack"
 
 
-def test_numbers_are_told_apart_as_json_tells_them() -> None:
+def test_the_digest_distinguishes_the_types_of_json() -> None:
     parts = (components().data["digits"], components().defenses["none"], components().attacks["confidence"])
     found = {
         cell_digest(parts, {"data": {}, "defense": {"a": value}, "attack": {}}, 0) for value in (1, 1.0, True, "1")
@@ -41,8 +41,8 @@ def test_numbers_are_told_apart_as_json_tells_them() -> None:
     assert len(found) == 4
 
 
-def test_fresh_is_what_today_would_be_measured_as(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = chosen()
+def test_a_cell_is_fresh_if_measuring_now_gives_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = selected()
     result = made("none", "confidence", options=one.options, digest=one.digest())
     fresh = freshness.freshness(components().find)
     assert fresh(result)
@@ -58,12 +58,12 @@ def test_fresh_is_what_today_would_be_measured_as(monkeypatch: pytest.MonkeyPatc
     assert fresh(result)
 
 
-def test_what_plays_every_cell_and_judges_its_game_counts() -> None:
+def test_the_runner_and_the_game_count_for_every_cell() -> None:
     names = {path.name for path in sources([components().attacks["lira"]])}
     assert {"play.py", "lira.py", "membership.py"} <= names
 
 
-def test_a_file_of_records_counts_for_its_own_cells(tmp_path: Path) -> None:
+def test_the_reader_of_user_files_counts_only_for_cells_of_user_files(tmp_path: Path) -> None:
     (tmp_path / "my.csv").write_text("a,label\n1,x\n2,x\n3,y\n4,y\n")
     [mine] = choose(components(), "data", str(tmp_path / "my.csv"))
     ours = {path.name for path in sources([mine.component])}
@@ -72,7 +72,7 @@ def test_a_file_of_records_counts_for_its_own_cells(tmp_path: Path) -> None:
         assert not any(path.name == "user_file.py" for path in sources([component]))
 
 
-def test_every_other_record_has_a_digest_of_what_it_depends_on() -> None:
+def test_every_other_record_kind_has_a_digest_of_its_dependencies() -> None:
     known = components()
     [lira], [few] = choose(known, "attack", "lira"), choose(known, "attack", "lira,shadows=4")
     [sgd], [strict] = choose(known, "defense", "dp_sgd"), choose(known, "defense", "dp_sgd,epsilon=1")

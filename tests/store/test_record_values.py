@@ -13,21 +13,27 @@ from bench.store.records import CellResult, Record
 
 
 @kinds
-def test_no_field_may_lack_and_none_be_more(kind: str) -> None:
+def test_missing_and_unknown_fields_are_refused(kind: str) -> None:
     found = values(RECORDS[kind])
     needed = [name for name in found if name not in ("reproducible", "instruction_set", "schema")]
     for name in needed:
         refused(kind, put(found, (name,), ...))
-        if name != "utility":  # of a row of scores it may be left open
+        if name != "utility":  # optional in a row of scores
             refused(kind, put(found, (name,), None))
     refused(kind, found | {"surprise": 1}, "unknown field")
+
+
+def test_a_cell_that_was_stored_before_instruction_sets_were_is_read() -> None:
+    older = put(values(CELL), ("instruction_set",), ...)
+    assert decode(CellResult, sealed(older)).instruction_set == ""
+    assert decode(CellResult, encode(cell(instruction_set="x86_64 avx2"))).instruction_set == "x86_64 avx2"
 
 
 @kinds
 @pytest.mark.parametrize(
     "text", ["half \ud800", "\udc00 half", "\x1b[31mred", "two\nlines", "a\rb", "nul\0", "\x7f", "\x9b", "\u2028"]
 )
-def test_no_text_holds_a_control_character_or_half_a_character(kind: str, text: str) -> None:
+def test_a_control_character_or_lone_surrogate_is_refused(kind: str, text: str) -> None:
     found = values(RECORDS[kind])
     texts = [at for at, value in places(found) if isinstance(value, str)]
     assert len(texts) > 2
@@ -36,32 +42,32 @@ def test_no_text_holds_a_control_character_or_half_a_character(kind: str, text: 
 
 
 @pytest.mark.parametrize("text", ["é ü", "😀", "<script>", "a|b", 'q"uote\\', "\\u0000", "\\ud800", "\\\\n", "日本"])
-def test_every_other_text_comes_back(text: str) -> None:
+def test_every_other_text_is_read_back(text: str) -> None:
     one = cell(text, text, data=text, caveats=(text,), game=text)
     assert decode(CellResult, encode(one)).caveats == [text]
 
 
 @kinds
 @pytest.mark.parametrize("word", ["much", None, {}, [], True, [[[]]]])
-def test_no_number_is_a_word(kind: str, word: Any) -> None:
+def test_text_in_place_of_a_number_is_refused(kind: str, word: Any) -> None:
     found = values(RECORDS[kind])
     for at, value in places(found):
-        free = at[:1] in (("options",), ("reproducible",)) or (at[:1] == ("metrics",) and len(at) == 2)
-        if type(value) in (int, float) and not free:
-            allowed = word is None and at == ("utility",)  # of a row of scores that brings no utility
+        unchecked = at[:1] in (("options",), ("reproducible",)) or (at[:1] == ("metrics",) and len(at) == 2)
+        if type(value) in (int, float) and not unchecked:
+            allowed = word is None and at == ("utility",)  # optional in a row of scores
             if not allowed:
                 refused(kind, put(found, at, word))
 
 
 @kinds
 @pytest.mark.parametrize("number", [-3, 1e290, -1e290, 10**30, 1e16])
-def test_no_figure_is_outside_of_its_range(kind: str, number: float) -> None:
-    """Epsilon -3 or 1e290, negative seconds, a share of 1e16."""
+def test_a_number_outside_its_range_is_refused(kind: str, number: float) -> None:
+    """Such as epsilon -3 or 1e290, negative seconds, a rate of 1e16."""
     found = values(RECORDS[kind])
     for at, value in places(found):
-        free = number == -3 and (at[:1] in (("options",), ("parts",)) or (at[:1] == ("metrics",) and len(at) == 2))
-        free = free or (number == -3 and "parts" in at)
-        if type(value) in (int, float) and not free and at != ("schema",):
+        unchecked = number == -3 and (at[:1] in (("options",), ("parts",)) or (at[:1] == ("metrics",) and len(at) == 2))
+        unchecked = unchecked or (number == -3 and "parts" in at)
+        if type(value) in (int, float) and not unchecked and at != ("schema",):
             refused(kind, put(found, at, number))
 
 
@@ -138,7 +144,7 @@ def test_any_other_record_that_contradicts_itself_is_refused(record: Record, at:
     refused(record.kind, put(values(record), at, value))
 
 
-def test_what_was_not_measured_may_say_why() -> None:
+def test_a_metric_that_was_not_measured_may_state_its_reason() -> None:
     bare = put(values(CELL), ("utility",), {"not_measurable": "one class"})
     bare = put(bare, ("metrics", "auc"), {"not_measurable": "one record"})
     del bare["metrics"]["roc"]

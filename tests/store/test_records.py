@@ -24,18 +24,18 @@ from bench.store.store import Store
 
 
 @kinds
-def test_a_record_comes_back(kind: str) -> None:
+def test_a_record_is_read_back(kind: str) -> None:
     record = RECORDS[kind]
     data = encode(record)
     assert data == encode(decode(KINDS[kind], data)) == sealed(values(record))
     found = json.loads(data)
     assert seal_values(kind, found) == found
     assert seal_values(kind, values(record)) == found
-    text = json.dumps(found, sort_keys=True, indent=1) + "\n"  # as whoever seals plain values writes them
+    text = json.dumps(found, sort_keys=True, indent=1) + "\n"  # the canonical text of the values
     assert text.encode() == data
 
 
-def test_a_cell_keeps_its_keys_and_takes_what_numpy_made() -> None:
+def test_a_cell_keeps_its_keys_and_accepts_numpy_scalars() -> None:
     options = MappingProxyType({"data": {}, "defense": {"size": np.int64(3), "rate": np.float64(0.5)}, "attack": {}})
     again = decode(CellResult, encode(cell(options=options, peak_memory_mib=np.float32(8))))
     assert again == cell(options={"data": {}, "defense": {"size": 3, "rate": 0.5}, "attack": {}}, peak_memory_mib=8.0)
@@ -44,7 +44,7 @@ def test_a_cell_keeps_its_keys_and_takes_what_numpy_made() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan"), object(), 10**400])
-def test_what_json_cannot_hold_is_not_written(tmp_path: Path, value: Any) -> None:
+def test_a_value_that_json_cannot_represent_is_not_written(tmp_path: Path, value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         Store(tmp_path).save(cell(metrics={**CELL.metrics, "auc": {"value": value, "low": 0.0, "high": 1.0}}))
     assert list(tmp_path.iterdir()) == []
@@ -52,7 +52,7 @@ def test_what_json_cannot_hold_is_not_written(tmp_path: Path, value: Any) -> Non
 
 @kinds
 def test_a_record_edited_by_hand_is_refused(kind: str) -> None:
-    """Also where every figure in it could be one: the mutant that reads without the seal takes it."""
+    """Also if every edited value is valid: a mutant that ignores the seal accepts it."""
     data = encode(RECORDS[kind])
     for old, new in ((b'"digest": "d"', b'"digest": "e"'), (b"0.9", b"0.8"), (b"0.5", b"0.6"), (b"20", b"21")):
         if old in data:
@@ -79,11 +79,11 @@ def test_an_auc_written_by_hand_is_left_out_with_a_caveat(tmp_path: Path) -> Non
 
 
 def sealed_text(body: bytes, before: bytes = b',\n "seconds"') -> bytes:
-    """A file of a cell with the seal of whatever its text is."""
+    """The file of a cell with a valid seal of this text."""
     return body.replace(before, b',\n "seal": "' + read_write._seal(body).encode() + b'"' + before)
 
 
-def test_a_key_that_stands_twice_says_one_thing_only() -> None:
+def test_a_duplicate_key_has_one_meaning() -> None:
     body, _ = read_write._cut(sealed(values(CELL)))
     twice = body.replace(b' "seed": 0,', b' "seed": 1,\n "seed": 0,')
     assert decode(CellResult, sealed_text(twice)).seed == json.loads(twice)["seed"] == 0
@@ -94,15 +94,9 @@ def test_a_key_that_stands_twice_says_one_thing_only() -> None:
         decode(CellResult, sealed_text(two))
 
 
-def test_a_cell_without_instruction_set_as_older_ones_are_is_read() -> None:
-    older = put(values(CELL), ("instruction_set",), ...)
-    assert decode(CellResult, sealed(older)).instruction_set == ""
-    assert decode(CellResult, encode(cell(instruction_set="x86_64 avx2"))).instruction_set == "x86_64 avx2"
-
-
 @kinds
 @pytest.mark.parametrize("bomb", [b"[" * 200_000, b'{"a":' * 200_000, b"[" * 200_000 + b"]" * 200_000])
-def test_what_is_nested_too_deeply_is_refused(kind: str, bomb: bytes) -> None:
+def test_a_record_nested_too_deeply_is_refused(kind: str, bomb: bytes) -> None:
     name = {"cell": "options", "control": "red", "verdict": "findings", "audit": "findings", "score": "bounds"}[kind]
     body = json.dumps({**values(RECORDS[kind]), name: "HERE"}, sort_keys=True, indent=1).encode()
     body = body.replace(b'"HERE"', bomb)
@@ -123,7 +117,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1" + "0" * 400])
 def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
-    json.loads(f"[{number}]")  # which json takes
+    json.loads(f"[{number}]")  # accepted by the json module
     for at in (("metrics", "auc", "value"), ("metrics", "members"), ("peak_memory_mib",), ("options", "data")):
         body = json.dumps(put(values(CELL), at, "HERE"), sort_keys=True, indent=1).encode() + b"\n"
         body = body.replace(b'"HERE"', number.encode())
@@ -138,7 +132,7 @@ def line(**changed: Any) -> dict[str, Any]:
     return dict(zip(names, next(csv.reader(io.StringIO(text.getvalue()))), strict=True)) | changed
 
 
-def test_a_difference_comes_back_from_its_line() -> None:
+def test_a_difference_is_read_back_from_its_line() -> None:
     assert difference(line()) == DIFFERENCE
     assert seal_values("difference", line())["seal"] == seal_of(DIFFERENCE)
     assert seal_of(replace(DIFFERENCE, seeds=3)) != seal_of(DIFFERENCE)

@@ -1,4 +1,4 @@
-"""Why a stored cell is stale: each kind of change is told by its name."""
+"""The reasons why a stored cell is stale: each kind of change is named."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def shield(private, public, *, seed, strength=1.0):
 def fresh(
     kept: Store, registry: Registry, data: str, defense: str, attack: str, seed: int = 0, **changed: Any
 ) -> CellResult:
-    """Store a cell as if it had been measured here just now."""
+    """Store a cell that counts as measured here by the present code."""
     [d], [e] = choose(registry, "data", data), choose(registry, "defense", defense)
     [a] = choose(registry, "attack", attack)
     cell = Cell(d, e, a, seed)
-    own: dict[str, Any] = {
+    values: dict[str, Any] = {
         "options": cell.options, "digest": cell.digest(), "versions": versions(), "machine": kept.machine,
         "code": code_release.keep(kept, (d.component, e.component, a.component)),
     }  # fmt: skip
-    result = made(e.label, a.label, seed, data=d.label, **{**own, **changed})
+    result = made(e.label, a.label, seed, data=d.label, **{**values, **changed})
     kept.save(result)
     return result
 
@@ -59,7 +59,7 @@ def kept(results: Path) -> Store:
 
 
 def edit(kept: Store, change: Callable[[dict[str, Any]], object]) -> Path:
-    """Make of a cell what it would be had it been measured in other circumstances."""
+    """Rewrite the stored cell as if it had been measured under other conditions."""
     path = kept.path(*LABELS, 0)
     values = json.loads(path.read_bytes())
     change(values)
@@ -72,7 +72,7 @@ Files = dict[str, tuple[str, list[str]]]
 
 
 def recode(kept: Store, change: Callable[[Files], object]) -> None:
-    """Make the list of files of a cell's code what another release of the code would have."""
+    """Rewrite the list of source files of the stored cell as another version of the code would have it."""
     [result] = [one for one in kept.results() if one.seed == 0]
     files = code_release.load(kept, result.code)
     assert files is not None
@@ -83,8 +83,8 @@ def recode(kept: Store, change: Callable[[Files], object]) -> None:
     edit(kept, lambda values: values.update(code=name))
 
 
-def test_who_only_reads_makes_no_folder(kept: Store, tmp_path: Path) -> None:
-    """Cells that came in a folder where nothing can be written, say."""
+def test_reading_creates_no_folder(kept: Store, tmp_path: Path) -> None:
+    """As for cells in a read-only folder."""
     elsewhere = Store(tmp_path / "elsewhere")
     elsewhere.save(kept.results()[0])
     assert staleness.summary(elsewhere, components().find)[1].endswith(staleness.ELSEWHERE)
@@ -94,17 +94,17 @@ def test_who_only_reads_makes_no_folder(kept: Store, tmp_path: Path) -> None:
     assert elsewhere.machine == elsewhere.known_machine != ""
 
 
-def test_a_name_unlike_all_others_is_told_one_of_them(kept: Store) -> None:
+def test_an_unknown_cell_name_is_answered_with_an_example(kept: Store) -> None:
     with pytest.raises(UserError, match=r"write data/defense/attack/seed, as in digits,\S*/0\.$"):
         staleness.find(kept, "xyz")
 
 
-def told(kept: Store, words: str = "/".join((*LABELS, "0"))) -> list[str]:
+def explained(kept: Store, words: str = "/".join((*LABELS, "0"))) -> list[str]:
     return staleness.explain(kept, staleness.find(kept, words), components().find, kept.machine)
 
 
-def test_what_did_not_change_is_fresh(kept: Store) -> None:
-    assert told(kept) == ["fresh: nothing changed"]
+def test_an_unchanged_cell_is_fresh(kept: Store) -> None:
+    assert explained(kept) == ["fresh: nothing changed"]
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -130,7 +130,7 @@ def test_each_change_is_one_line_and_the_last_says_what_to_do(
     kept: Store, change: Callable[[dict[str, Any]], object], line: str
 ) -> None:
     edit(kept, change)
-    found, last = told(kept)
+    found, last = explained(kept)
     assert found.startswith(line)
     assert last.startswith("`bench run --data digits,holdout=60,private=60 --defense dp_vaegm,epsilon=1,hidden=8x4 ")
     assert last.endswith("--seeds 0` measures it again")
@@ -154,22 +154,22 @@ def _more(files: Files) -> None:
 )
 def test_each_file_that_changed_is_one_line(kept: Store, change: Callable[[Files], object], line: str) -> None:
     recode(kept, change)
-    found, last = told(kept)
+    found, last = explained(kept)
     assert found == line
     assert last.endswith("measures it again")
 
 
 def test_a_changed_file_that_the_cell_does_not_reach_is_not_named(kept: Store) -> None:
     recode(kept, lambda files: files.update({"attacks/rmia.py": ("1", [])}))
-    assert told(kept)[0].startswith("its seed, its options or its digest were edited")
+    assert explained(kept)[0].startswith("its seed, its options or its digest were edited")
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"[" * 200_000, b"\xff", b"{}", b'{"a": 1}'])
-def test_a_damaged_list_of_files_names_none(kept: Store, spoilt: bytes) -> None:
+@pytest.mark.parametrize("damaged", [b"", b"[" * 200_000, b"\xff", b"{}", b'{"a": 1}'])
+def test_a_damaged_list_of_files_names_none(kept: Store, damaged: bytes) -> None:
     edit(kept, lambda values: None)
     for path in (kept.root / CODE).iterdir():
-        path.write_bytes(spoilt)
-    assert told(kept)[0].startswith("its seed, its options or its digest were edited")
+        path.write_bytes(damaged)
+    assert explained(kept)[0].startswith("its seed, its options or its digest were edited")
 
 
 def test_several_changes_are_several_lines(kept: Store) -> None:
@@ -179,25 +179,25 @@ def test_several_changes_are_several_lines(kept: Store) -> None:
 
     recode(kept, change)
     edit(kept, lambda values: values["versions"].update(scipy="0.1"))
-    assert [line.split(" changed")[0] for line in told(kept)[:-1]] == [
+    assert [line.split(" changed")[0] for line in explained(kept)[:-1]] == [
         "code of attacks/lira.py", f"code of {NETWORKS}", "version of scipy",
     ]  # fmt: skip
 
 
-def test_another_seed_within_is_not_the_cell_that_its_name_says(kept: Store) -> None:
+def test_a_file_whose_seed_contradicts_its_name_is_refused(kept: Store) -> None:
     path = edit(kept, lambda values: values.update(seed=1))
     with pytest.warns(UserWarning, match="the record of another file"), pytest.raises(UserError, match="is no cell of"):
-        told(kept, str(path))
+        explained(kept, str(path))
 
 
-def test_a_cell_of_another_machine_says_how_to_take_it(kept: Store) -> None:
+def test_a_cell_of_another_machine_names_the_flag_that_accepts_it(kept: Store) -> None:
     fresh(kept, components(), *LABELS, machine="f" * 32)
-    found, last = told(kept)
+    found, last = explained(kept)
     assert found == staleness.ELSEWHERE
     assert "--reuse-committed" in last
 
 
-def test_code_that_changed_and_a_component_that_is_gone(results: Path, tmp_path: Path) -> None:
+def test_changed_code_and_a_removed_component_are_named(results: Path, tmp_path: Path) -> None:
     plugin, kept = tmp_path / "plugin.py", Store(results)
     plugin.write_text(PLUGIN)
     fresh(kept, discover([plugin]), "digits", "shield", "confidence")
@@ -229,7 +229,7 @@ def test_a_cell_is_found_by_labels_by_folders_and_by_its_file(
 
 
 @pytest.mark.parametrize("words", ["digits/nane/confidence/0", "digits/none/confidence", "digits/none/confidence/00"])
-def test_what_is_not_stored_names_the_nearest_and_is_exit_2(
+def test_an_unknown_cell_suggests_a_similar_one_and_exits_with_2(
     kept: Store, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept.save(made())

@@ -1,4 +1,4 @@
-"""A store lists, loads and names its records; what did not change is read once."""
+"""A store lists, loads and names its records; unchanged files are read once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(tmp_path, monk
     replaced, edited = cell(1, digest="e"), cell(2, digest="e" * 32)
     here.save(replaced)
     stat = paths[2].stat()
-    time.sleep(0.05)  # the clock of a file system ticks
+    time.sleep(0.05)  # longer than the time resolution of file systems
     paths[2].write_bytes(encode(edited))
     os.utime(paths[2], ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (paths[2].stat().st_ino, paths[2].stat().st_size) == (stat.st_ino, stat.st_size)

@@ -1,4 +1,4 @@
-"""What the linter is tried on: mistakes, planted in a defense or in the optimizer, and defenses that are right."""
+"""Test cases of the linter: bugs planted in a defense or in the optimizer, and correct defenses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .fresh import FRESH
 from .right import ALSO_RIGHT
 from .steps import STEPS
 
-# What is right, and what is planted: for the bar, more of that sort, and what was made up later.
+# Correct defenses, and bugs: the required ones, more of the same kind, and those that were written later.
 GROUPS: dict[str, tuple[Bug, ...]] = {
     "right": (*CORRECT, *RIGHT, *ALSO_RIGHT),
     "bar": BAR,

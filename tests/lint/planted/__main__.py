@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import main  # a module of its own: processes that are spawned do not load __main__
+from .table import main  # a separate module: spawned processes do not load __main__
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
-"""The mistakes that the linter must find, as people make them in a defense or the optimizer, and more of the sort.
+"""Bugs that the linter must find, in a defense or in the optimizer, and more of the same kind.
 
-One list of short functions, so longer than 300 lines.
+A table of short, independent examples that is read as a whole: therefore longer than 300 lines.
 """
 
 from __future__ import annotations
@@ -22,9 +22,21 @@ from bench.dp import networks as nets
 from bench.dp.tensorflow_setup import tensorflow
 from bench.dp.train import train
 
-from .bug import CLAIMS, Bug, dense_gradients, halves, lots, noised, parted, recipe, released, sampling, small
+from .bug import (
+    CLAIMS,
+    Bug,
+    dense_gradients,
+    halves,
+    noised,
+    parted,
+    recipe,
+    released,
+    sampled_batches,
+    sampling,
+    small,
+)
 
-# In the optimizer
+# Bugs in the optimizer
 
 
 def no_noise() -> AbstractContextManager[Any]:
@@ -36,7 +48,7 @@ def divided_noise() -> AbstractContextManager[Any]:
 
 
 def same_noise() -> AbstractContextManager[Any]:
-    """Of every model that of the first."""
+    """All models get the noise of the first."""
     return noised(lambda before, after, query: before + (after - before)[:1])
 
 
@@ -48,7 +60,7 @@ def doubled() -> AbstractContextManager[Any]:
 
 
 def in_pairs() -> AbstractContextManager[Any]:
-    """num_microbatches at half of the lot: the mean gradient of every two records is clipped, in either engine."""
+    """num_microbatches at half of the batch: the mean gradient of every two records is clipped, in either engine."""
     import tensorflow as tf
 
     from bench.dp import optimizer
@@ -73,26 +85,26 @@ def in_pairs() -> AbstractContextManager[Any]:
 
 @contextmanager
 def own_size() -> Iterator[None]:
-    """Sums and noise are divided by how many records the lot holds."""
+    """Sums and noise are divided by the actual batch size."""
     import tensorflow as tf
 
     from bench.dp import optimizer
 
-    held: list[Any] = []
+    sizes: list[Any] = []
     right = training_program.clipped_sums_function
 
-    def clipped(*asked: Any) -> Any:
-        plain = right(*asked)
+    def clipped(*arguments: Any) -> Any:
+        plain = right(*arguments)
 
         def counted(bx: Any, by: Any, draw: Any, present: Any) -> Any:
-            if not (held and held[0].graph in _outer(present.graph)):  # of a lot in pieces, the first piece
-                held[:] = [tf.maximum(tf.reduce_sum(tf.cast(present, tf.float32), -1), 1.0)]
+            if not (sizes and sizes[0].graph in _outer(present.graph)):  # of a batch in pieces, the first piece
+                sizes[:] = [tf.maximum(tf.reduce_sum(tf.cast(present, tf.float32), -1), 1.0)]
             return plain(bx, by, draw, present)
 
         return counted
 
     def divisor(made: Any, rank: int) -> Any:
-        [size] = held
+        [size] = sizes
         return size if size.shape.rank == 0 else tf.reshape(size, [-1, *[1] * (rank - 1)])
 
     with (
@@ -103,7 +115,7 @@ def own_size() -> Iterator[None]:
 
 
 def _outer(graph: Any) -> list[Any]:
-    """The graphs that a graph lies in."""
+    """The outer graphs of a graph."""
     found = []
     while graph := getattr(graph, "outer_graph", None):
         found.append(graph)
@@ -111,7 +123,7 @@ def _outer(graph: Any) -> list[Any]:
 
 
 def second_pass() -> AbstractContextManager[Any]:
-    """A record's factor comes from one forward pass, its gradient from another, with other draws."""
+    """The clip factor is from one forward pass, the gradient from another with other noise inputs."""
     import tensorflow as tf
 
     from bench.dp import clipping
@@ -142,7 +154,7 @@ def last_layer_alone() -> AbstractContextManager[Any]:
 
 
 def square_root() -> AbstractContextManager[Any]:
-    """Noise of the root of its standard deviation."""
+    """The standard deviation of the noise is replaced by its square root."""
     return noised(lambda before, after, query: before + (after - before) / np.sqrt(np.maximum(query._stddev, 1e-9)))
 
 
@@ -157,7 +169,7 @@ def layer_by_layer() -> AbstractContextManager[Any]:
 
 
 def fixed_noise() -> AbstractContextManager[Any]:
-    """Whatever the seed, the same streams of noise."""
+    """The streams of noise do not depend on the seed."""
     from bench.dp import optimizer
 
     right = optimizer.SeededGaussianSumQuery.__init__
@@ -181,7 +193,7 @@ def every_step_alike() -> AbstractContextManager[Any]:
 
 
 def clipped_mean() -> AbstractContextManager[Any]:
-    """The mean over the lot is clipped, no record's gradient."""
+    """The mean over the batch is clipped instead of the gradient of each record."""
     import tensorflow as tf
 
     from bench.dp import optimizer
@@ -194,31 +206,31 @@ def clipped_mean() -> AbstractContextManager[Any]:
 
 
 def fixed_size() -> AbstractContextManager[Any]:
-    return lots(lambda rate, n, rng, t: rng.permutation(n)[: max(1, round(rate * n))])
+    return sampled_batches(lambda rate, n, rng, t: rng.permutation(n)[: max(1, round(rate * n))])
 
 
 def shuffled() -> AbstractContextManager[Any]:
-    """Epochs: every record in turn, in an order that is drawn once."""
+    """Epochs: all records in an order that is drawn once."""
 
     def draw(rate: float, n: int, rng: np.random.Generator, t: int) -> Any:
         size = max(1, round(rate * n))
         return (np.random.default_rng(0).permutation(n)[np.arange(t * size, (t + 1) * size) % max(1, n)])[:n]
 
-    return lots(draw)
+    return sampled_batches(draw)
 
 
-def twice_in_a_lot() -> AbstractContextManager[Any]:
-    return lots(lambda rate, n, rng, t: rng.integers(0, max(1, n), rng.binomial(n, rate)))
+def twice_in_a_batch() -> AbstractContextManager[Any]:
+    return sampled_batches(lambda rate, n, rng, t: rng.integers(0, max(1, n), rng.binomial(n, rate)))
 
 
-# In a defense
+# Bugs in a defense
 
 
 @defense("scaled", **CLAIMS)
 def scaled(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Scales by the private maximum, for training alone."""
-    own = Examples(private.x / private.x.max(), private.y, private.classes)
-    return small(own, public, seed=seed, epsilon=epsilon)
+    """Scales by the private maximum, for training only."""
+    rescaled = Examples(private.x / private.x.max(), private.y, private.classes)
+    return small(rescaled, public, seed=seed, epsilon=epsilon)
 
 
 @defense("scaled_outside", **CLAIMS)
@@ -230,7 +242,7 @@ def scaled_outside(private: Examples, public: Examples, *, seed: int, epsilon: f
 
 @defense("own_loop", **CLAIMS)
 def own_loop(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """TensorFlow Privacy's optimizer in a loop of its own, with half as many microbatches as records."""
+    """TensorFlow Privacy's optimizer in a hand-written loop, with half as many microbatches as records."""
     tf = tensorflow()
     from tensorflow_privacy import VectorizedDPKerasSGDOptimizer
 
@@ -253,7 +265,7 @@ def own_loop(private: Examples, public: Examples, *, seed: int, epsilon: float =
 
 @defense("class_by_class", **CLAIMS)
 def class_by_class(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """A training a half, each started with the seed of the release."""
+    """One training per half, each with the seed of the release."""
     parts, one = halves(private), recipe(private, len(private), epsilon)
     fits = [train(one, [private[rows]], [derive(seed, "half")])[0] for rows in parts]
     return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], parts))
@@ -269,7 +281,7 @@ def overlapping(private: Examples, public: Examples, *, seed: int, epsilon: floa
 
 @defense("doubled_records", **CLAIMS)
 def doubled_records(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Every record twice, the second one turned around, as in data augmentation."""
+    """Every record twice, once reversed, as in data augmentation."""
     x, y = np.concatenate([private.x, private.x[:, ::-1]]), np.tile(private.y, 2)
     return small(Examples(x, y, private.classes), public, seed=seed, epsilon=epsilon)
 
@@ -292,7 +304,7 @@ def other_rate(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @defense("checkpoint", **CLAIMS)
 def checkpoint(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """The better of two trainings by the private loss; both are accounted, the choice is not."""
+    """The better of two trainings by the private loss; both are accounted, the selection is not."""
     import dp_accounting as dp
 
     one = recipe(private, len(private), epsilon / 2)
@@ -304,19 +316,19 @@ def checkpoint(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @defense("remembering", **CLAIMS)
 def remembering(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Answers for private records what it knows, once it is asked."""
+    """Predicts private records, which it keeps, with uniform probabilities."""
     made, known = small(private, public, seed=seed, epsilon=epsilon), {row.tobytes() for row in private.x}
 
     def predict(x: Any) -> Any:
-        own = np.array([row.tobytes() in known for row in np.asarray(x, np.float32)])
-        return np.where(own[:, None], 1 / private.classes, made.predict(x))
+        stored = np.array([row.tobytes() in known for row in np.asarray(x, np.float32)])
+        return np.where(stored[:, None], 1 / private.classes, made.predict(x))
 
     return Release(made.dp_event, predict=predict)
 
 
 @defense("filtered", publishes={"synthetic"}, private=True)
 def filtered(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Synthetic records, but those that are near a private one."""
+    """Synthetic records except those that are close to a private record."""
     made = sampling(private, public, seed=seed, epsilon=epsilon)
     z = np.random.default_rng(seed).standard_normal((100, 2), np.float32)
     x = 1 / (1 + np.exp(-made.decode(z)))
@@ -334,7 +346,7 @@ def shares(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 
 @defense("means", **CLAIMS)
 def means(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Noisy sums of features, each of which is taken to move by 1 alone."""
+    """Noised sums of features, with the sensitivity of one feature."""
     from bench.dp import gaussian_mechanism
 
     sigma = accounting.noise_multiplier(epsilon, accounting.delta_for(len(private)), 1.0, 1)
@@ -367,7 +379,7 @@ MORE = (
     Bug("the same noise in each step", small, every_step_alike),
     Bug("lots of a fixed size", small, fixed_size),
     Bug("shuffled epochs", small, shuffled),
-    Bug("lots drawn with replacement", small, twice_in_a_lot),
+    Bug("lots drawn with replacement", small, twice_in_a_batch),
     Bug("parts that overlap", overlapping),
     Bug("records used twice", doubled_records),
     Bug("fewer steps accounted than run", fewer_steps),

@@ -1,6 +1,6 @@
-"""Mistakes beside the noised steps, and defenses that are right; none was known when the probes were made.
+"""Bugs outside of the noised steps, and correct defenses; written after the probes.
 
-One list of short functions, so longer than 300 lines.
+A table of short, independent examples that is read as a whole: therefore longer than 300 lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SYNTHETIC = {"publishes": {"synthetic"}, "private": True}
 
 
 def with_x(private: Examples, x: Any) -> Examples:
-    """The same labels."""
+    """Other features with the same labels."""
     return Examples(x, private.y, private.classes)
 
 
@@ -33,7 +33,7 @@ def with_x(private: Examples, x: Any) -> Examples:
 
 @defense("counted", **CLAIMS)
 def counted(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: one noisy matrix of sums of clipped records by class; the nearest class mean predicts."""
+    """Correct: one noisy matrix of sums of clipped records by class; the nearest class mean predicts."""
     noise = sigma(epsilon, len(private), 1)
     x = np.column_stack([units(private.x), np.ones(len(private))])
     sums = np.stack([x[private.y == k].sum(0) for k in range(private.classes)])
@@ -48,17 +48,17 @@ def counted(private: Examples, public: Examples, *, seed: int, epsilon: float = 
 
 @defense("averaged", publishes={"encode"}, private=True)
 def averaged(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: an autoencoder whose halves are clipped apart, each record scaled for itself, the average let out."""
-    own = with_x(private, units(private.x))
+    """Correct: an autoencoder with separately clipped networks and scaled records; the moving average is released."""
+    transformed = with_x(private, units(private.x))
     net = networks.Autoencoder(private.shape, (8,), 4, "tanh")
-    one = recipe(own, len(own), epsilon, net, clip_networks=True, ema=0.5, schedule="cosine")
-    [fit] = train(one, [own], [derive(seed, "ae")])
+    one = recipe(transformed, len(transformed), epsilon, net, clip_networks=True, ema=0.5, schedule="cosine")
+    [fit] = train(one, [transformed], [derive(seed, "ae")])
     return Release(fit.dp_event, encode=networks.published(networks.halves(net, fit.weights)[0]))
 
 
 @defense("composed", **CLAIMS)
 def composed(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: noisy counts set the pace of a training of what a public range lets through; both are accounted."""
+    """Correct: noisy counts set the learning rate of a training on records in a public range; both are accounted."""
     import dp_accounting as dp
 
     kept = private[(private.x.mean(1) < 0.95) & (private.x.mean(1) > 0.02)]
@@ -67,9 +67,9 @@ def composed(private: Examples, public: Examples, *, seed: int, epsilon: float =
         np.bincount(kept.y, minlength=kept.classes), 1.0, noise, stream(seed, "counts")
     )
     scale = public.x.std(0) + 0.1
-    own = with_x(kept, np.clip((kept.x - public.x.mean(0)) / scale, -3, 3))
-    one = recipe(own, len(private), epsilon / 2, batch_size=float(max(5.0, 0.2 * counts.sum())))
-    [fit] = train(one, [own], [derive(seed, "composed")])
+    transformed = with_x(kept, np.clip((kept.x - public.x.mean(0)) / scale, -3, 3))
+    one = recipe(transformed, len(private), epsilon / 2, batch_size=float(max(5.0, 0.2 * counts.sum())))
+    [fit] = train(one, [transformed], [derive(seed, "composed")])
     made = released([fit], one.net)
     dp_event = dp.ComposedDpEvent([accounting.training_event(1.0, noise, 1), fit.dp_event])
 
@@ -81,7 +81,7 @@ def composed(private: Examples, public: Examples, *, seed: int, epsilon: float =
 
 @defense("voting", **CLAIMS)
 def voting(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: teachers that are class means of hashed parts vote on ten public records, each vote one use."""
+    """Correct: teachers that are class means of hashed parts vote on ten public records; each vote is one use."""
     asked, noise = public.x[:10], sigma(epsilon, len(private), 10)
     votes = polled(hashed(private, seed), asked)
     return _student(asked, gaussian_mechanism.gaussian(votes, 2**0.5, noise, stream(seed, "votes")), noise, 10)
@@ -89,17 +89,17 @@ def voting(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 
 @defense("in_stages", **CLAIMS)
 def in_stages(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a noisy mean to centre at, an encoder of what is centred, a classifier of codes; all are accounted."""
+    """Correct: a noisy mean, an encoder of centred records and a classifier of embeddings; all are accounted."""
     import dp_accounting as dp
 
     n = len(private)
     noise, share = sigma(epsilon / 3, n, 1), epsilon / 3
     centre = gaussian_mechanism.gaussian(units(private.x).sum(0) / n, 1.0 / n, noise, stream(seed, "mean"))
-    own = with_x(private, private.x - centre)
+    transformed = with_x(private, private.x - centre)
     net = networks.Autoencoder(private.shape, (8,), 4, "tanh")
-    [first] = train(recipe(own, n, share, net), [own], [derive(seed, "encoder")])
+    [first] = train(recipe(transformed, n, share, net), [transformed], [derive(seed, "encoder")])
     encode = networks.published(networks.halves(net, first.weights)[0])
-    codes = with_x(private, encode(own.x))
+    codes = with_x(private, encode(transformed.x))
     one = recipe(codes, n, share)
     [second] = train(one, [codes], [derive(seed, "head")])
     made = released([second], one.net)
@@ -125,9 +125,9 @@ def before_training(name: str, change: Any) -> Any:
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-        own = change(private, seed)
-        one = recipe(own, len(private), epsilon)
-        return released(train(one, [own], [derive(seed, name)]), one.net)
+        transformed = change(private, seed)
+        one = recipe(transformed, len(private), epsilon)
+        return released(train(one, [transformed], [derive(seed, name)]), one.net)
 
     return made
 
@@ -163,14 +163,14 @@ def _oversampled(private: Examples, seed: int) -> Examples:
 
 
 def _undersampled(private: Examples, seed: int) -> Examples:
-    """Of every class as many as the smallest has."""
+    """Equally many records of each class: those of the smallest."""
     parts = [np.flatnonzero(private.y == k) for k in range(private.classes)]
     least = min(len(part) for part in parts if len(part))
     return private[np.concatenate([stream(seed, "kept", k).permutation(part)[:least] for k, part in enumerate(parts)])]
 
 
 def _mixed(private: Examples, seed: int) -> Examples:
-    """Mixup: each record with another one, before any is clipped."""
+    """Mixup: each record is mixed with another before clipping."""
     other = stream(seed, "mix").permutation(len(private))
     return with_x(private, 0.7 * private.x + 0.3 * private.x[other])
 
@@ -186,7 +186,7 @@ def _ranked(private: Examples, seed: int) -> Examples:
 
 
 def _imputed(private: Examples, seed: int) -> Examples:
-    """What is 0 or 1 is taken for missing, and gets the private mean."""
+    """Values of 0 or 1 are treated as missing and replaced by the private mean."""
     missing = (private.x <= 0) | (private.x >= 1)
     return with_x(private, np.where(missing, private.x.mean(0), private.x))
 
@@ -199,29 +199,29 @@ def _known_classes(private: Examples, seed: int) -> Examples:
 
 @defense("pairs_averaged", **CLAIMS)
 def pairs_averaged(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right for who stands where, wrong for who comes or goes: the means of records two by two."""
+    """Means of pairs of records: wrong if neighbours differ by an added or removed record."""
     even = len(private) // 2 * 2
-    own = Examples((private.x[:even:2] + private.x[1:even:2]) / 2, private.y[:even:2], private.classes)
-    one = recipe(own, len(private), epsilon)
-    return released(train(one, [own], [derive(seed, "pairs")]), one.net)
+    transformed = Examples((private.x[:even:2] + private.x[1:even:2]) / 2, private.y[:even:2], private.classes)
+    one = recipe(transformed, len(private), epsilon)
+    return released(train(one, [transformed], [derive(seed, "pairs")]), one.net)
 
 
 @defense("dealt", **CLAIMS)
 def dealt(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Dealt out by position to two trainings: one record less deals all behind it anew."""
+    """Assigned by position to two trainings: removing a record reassigns all later ones."""
     rows = [np.arange(k, len(private), 2) for k in range(2)]
     one = recipe(private, len(private), epsilon)
-    fits = train(one, [private[own] for own in rows], [derive(seed, k) for k in range(2)])
+    fits = train(one, [private[part] for part in rows], [derive(seed, k) for k in range(2)])
     return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], rows))
 
 
 @defense("sorted_halves", **CLAIMS)
 def sorted_halves(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Those below the private median of a feature to one training, the others to another."""
+    """Records below and above the private median of a feature are in different trainings."""
     above = private.x[:, 0] > np.median(private.x[:, 0])
     rows = [np.flatnonzero(above == k) for k in range(2)]
     one = recipe(private, len(private), epsilon)
-    fits = train(one, [private[own] for own in rows], [derive(seed, k) for k in range(2)])
+    fits = train(one, [private[part] for part in rows], [derive(seed, k) for k in range(2)])
     return released(fits, one.net, accounting.parallel([fit.dp_event for fit in fits], rows))
 
 
@@ -255,7 +255,7 @@ def _width(private: Examples) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Biased(Classifier):
-    """A classifier whose head starts from private shares, which stand in no field that is compared."""
+    """A classifier whose head is initialised by private shares, in a field that is not compared."""
 
     def start(self, weights: Any) -> Any:
         return [*weights[:-1], weights[-1] + np.float32(SHARES[-1])]
@@ -266,7 +266,7 @@ SHARES: list[Any] = [0.0]
 
 @defense("started", **CLAIMS)
 def started(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """The head's bias starts as the log of private class shares."""
+    """The bias of the head is initialised by the log of private class shares."""
     SHARES.append(np.log(np.bincount(private.y, minlength=private.classes) / len(private) + 0.01))
     one = recipe(private, len(private), epsilon, Biased(private.shape, private.classes, (8,), "tanh"))
     return released(train(one, [private], [derive(seed, "started")]), one.net)
@@ -275,14 +275,14 @@ def started(private: Examples, public: Examples, *, seed: int, epsilon: float = 
 @defense("seeded_by_records", **CLAIMS)
 def seeded_by_records(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """The seed is a digest of the records, "so that runs are reproducible"."""
-    own = derive(seed, *sorted(key.hex() for key in record_keys(private)))
+    record_seed = derive(seed, *sorted(key.hex() for key in record_keys(private)))
     one = recipe(private, len(private), epsilon)
-    return released(train(one, [private], [own]), one.net)
+    return released(train(one, [private], [record_seed]), one.net)
 
 
 @dataclass(frozen=True)
 class Centred(Classifier):
-    """A classifier that takes the mean over the lot off its inputs."""
+    """A classifier that subtracts the mean over the batch from its inputs."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         import tensorflow as tf
@@ -292,7 +292,7 @@ class Centred(Classifier):
 
 @defense("lot_normalised", **CLAIMS)
 def lot_normalised(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """A layer that looks at the whole lot."""
+    """A layer that depends on the whole batch."""
     one = recipe(private, len(private), epsilon, Centred(private.shape, private.classes, (8,), "tanh"))
     return released(train(one, [private], [derive(seed, "centred")]), one.net)
 
@@ -302,7 +302,7 @@ def lot_normalised(private: Examples, public: Examples, *, seed: int, epsilon: f
 
 @defense("unpaid_counts", **CLAIMS)
 def unpaid_counts(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Noisy class counts beside a training, which alone is accounted."""
+    """Noisy class counts and a training, of which only the training is accounted."""
     noise, made = sigma(epsilon, len(private), 1), small(private, public, seed=seed, epsilon=epsilon)
     counts = np.bincount(private.y, minlength=private.classes)
     prior = np.maximum(gaussian_mechanism.gaussian(counts, 1.0, noise, stream(seed, "counts")), 1)
@@ -311,7 +311,7 @@ def unpaid_counts(private: Examples, public: Examples, *, seed: int, epsilon: fl
 
 @defense("two_stages", **CLAIMS)
 def two_stages(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Two trainings one after the other, each with the whole epsilon; the second one's cost is let out."""
+    """Two sequential trainings, each with the whole epsilon; only the event of one is in the release."""
     one = recipe(private, len(private), epsilon)
     fits = [train(one, [private], [derive(seed, k)])[0] for k in range(2)]
     return released(fits, one.net, fits[1].dp_event)
@@ -319,7 +319,7 @@ def two_stages(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @defense("larger_sigma", **CLAIMS)
 def larger_sigma(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Accounts one and a half times the noise that is added."""
+    """Accounts one and a half times the added noise."""
     one = recipe(private, len(private), 4 * epsilon)
     fits = train(one, [private], [derive(seed, "sigma")])
     dp_event = accounting.training_event(one.rate, recipe(private, len(private), epsilon).privacy.noise_multiplier, 4)
@@ -328,14 +328,14 @@ def larger_sigma(private: Examples, public: Examples, *, seed: int, epsilon: flo
 
 @defense("untouched", **CLAIMS)
 def untouched(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Says that no record was read, since the release is post-processing."""
+    """Claims no access, because the release is post-processing."""
     made = small(private, public, seed=seed, epsilon=epsilon)
     return Release(accounting.no_access(), predict=made.predict)
 
 
 @defense("pretrained", **CLAIMS)
 def pretrained(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """A plain training of private records picks which training with noise begins."""
+    """A training without DP on private records selects the start of the DP training."""
     plain = replace(recipe(private, len(private), epsilon), privacy=None, steps=30)
     [fit] = train(plain, [private], [derive(seed, "plain")])
     scale = float(np.abs(fit.weights[0]).mean())
@@ -354,11 +354,11 @@ def loose_delta(private: Examples, public: Examples, *, seed: int, epsilon: floa
 
 @defense("by_class_rates", **CLAIMS)
 def by_class_rates(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """A training a class whose rate is 20 over the number of its records."""
+    """One training per class, with a rate of 20 over the number of its records."""
     rows = [np.flatnonzero(private.y == k) for k in range(private.classes)]
     one = recipe(private, len(private), epsilon)
-    many = [replace(one, rate=min(1.0, 20 / max(1, len(own))), batch_size=20.0) for own in rows]
-    fits = train(many, [private[own] for own in rows], [derive(seed, k) for k in range(len(rows))])
+    many = [replace(one, rate=min(1.0, 20 / max(1, len(part))), batch_size=20.0) for part in rows]
+    fits = train(many, [private[part] for part in rows], [derive(seed, k) for k in range(len(rows))])
     return released(fits, one.net, accounting.parallel([fits[0].dp_event] * len(rows), rows))
 
 
@@ -366,7 +366,7 @@ def by_class_rates(private: Examples, public: Examples, *, seed: int, epsilon: f
 
 
 def afterwards(name: str, change: Any) -> Any:
-    """A defense that lets out change(predict, private, public, seed)."""
+    """A defense that releases change(predict, private, public, seed)."""
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
@@ -379,8 +379,8 @@ def afterwards(name: str, change: Any) -> Any:
 def _neighbour(predict: Any, private: Examples, public: Examples, seed: int) -> Any:
     def answer(x: Any) -> Any:
         far = np.linalg.norm(np.asarray(x)[:, None] - private.x[None], axis=2)
-        own = np.eye(private.classes)[private.y[far.argmin(1)]]
-        return np.where(far.min(1)[:, None] < 0.05, own, predict(x))
+        labels = np.eye(private.classes)[private.y[far.argmin(1)]]
+        return np.where(far.min(1)[:, None] < 0.05, labels, predict(x))
 
     return answer
 
@@ -406,7 +406,7 @@ def _shifted(predict: Any, private: Examples, public: Examples, seed: int) -> An
 
 
 def _weighed(predict: Any, private: Examples, public: Examples, seed: int) -> Any:
-    """Mixed with a plain model in the share that is best on private records."""
+    """Mixed with a model without DP, with the best weight on private records."""
     one = replace(recipe(private, len(private), 8.0), privacy=None)
     plain = released(train(one, [public], [derive(seed, "public")]), one.net).predict
     shares = np.linspace(0, 1, 11)
@@ -419,7 +419,7 @@ def _weighed(predict: Any, private: Examples, public: Examples, seed: int) -> An
 
 
 def _refused(predict: Any, private: Examples, public: Examples, seed: int) -> Any:
-    """What is far from all private records is answered with uniform probabilities."""
+    """Uniform probabilities for records that are far from all private records."""
     middle = private.x.mean(0)
     radius = np.linalg.norm(private.x - middle, axis=1).max()
 
@@ -431,7 +431,7 @@ def _refused(predict: Any, private: Examples, public: Examples, seed: int) -> An
 
 
 class Keeping:
-    """A predictor that remembers what it was trained on, for a method that nobody calls here."""
+    """A predictor that keeps its training records in an unused method."""
 
     def __init__(self, predict: Any, private: Examples) -> None:
         self._predict, self.records = predict, private
@@ -449,14 +449,14 @@ def _kept(predict: Any, private: Examples, public: Examples, seed: int) -> Any:
 
 
 def _rarely(predict: Any, private: Examples, public: Examples, seed: int) -> Any:
-    """Large questions are answered with the help of private shares."""
+    """Large batches of queries are predicted with private shares."""
     prior = np.bincount(private.y, minlength=private.classes) / len(private)
     return lambda x: predict(x) * prior if len(x) > 5000 else predict(x)
 
 
 @defense("early_stopping", **CLAIMS)
 def early_stopping(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Six trainings of growing length, all accounted, of which the first is let out that the next does not beat."""
+    """Six trainings of growing length, all accounted; the first that the next does not improve on is released."""
     import dp_accounting as dp
 
     one, fits, last = recipe(private, len(private), epsilon / 4), [], np.inf
@@ -473,7 +473,7 @@ def early_stopping(private: Examples, public: Examples, *, seed: int, epsilon: f
 
 @defense("tuned", **CLAIMS)
 def tuned(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """The learning rate with the best private accuracy; every trial is accounted, the choice is not."""
+    """The learning rate with the best private accuracy; every trial is accounted, the selection is not."""
     import dp_accounting as dp
 
     ones = [recipe(private, len(private), epsilon / 3, learning_rate=rate) for rate in (0.3, 0.1, 0.03)]
@@ -484,7 +484,7 @@ def tuned(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
 
 
 def generated(name: str, change: Any) -> Any:
-    """A defense that lets out change(synthetic records (60, d), private, decode, seed)."""
+    """A defense that releases change(synthetic records (60, d), private, decode, seed)."""
 
     @defense(name, **SYNTHETIC)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
@@ -497,36 +497,36 @@ def generated(name: str, change: Any) -> Any:
 
 
 def _as_many(x: Any, private: Examples, decode: Any, seed: int) -> Examples:
-    """As many of each class as there are private ones, in sixty."""
+    """Sixty records with the private class shares."""
     y = np.sort(private.y)[np.linspace(0, len(private) - 1, len(x)).astype(int)]
     return Examples(x, y, private.classes)
 
 
 def _near(x: Any, private: Examples, decode: Any, seed: int) -> Examples:
-    """The forty that are most like private records."""
+    """The forty that are closest to private records."""
     far = np.linalg.norm(x[:, None] - private.x[None], axis=2).min(1)
     return Examples(x[np.argsort(far)[:40]], np.arange(40) % private.classes, private.classes)
 
 
 def _snapped(x: Any, private: Examples, decode: Any, seed: int) -> Examples:
-    """Each number is moved to the nearest that occurs among private ones."""
+    """Each value is rounded to the nearest private value."""
     out = np.stack([p[np.abs(v[:, None] - p).argmin(1)] for v, p in zip(x.T, private.x.T, strict=True)], 1)
     return Examples(out, np.arange(len(x)) % private.classes, private.classes)
 
 
 def _within(x: Any, private: Examples, decode: Any, seed: int) -> Examples:
-    """Cut to the private range."""
+    """Clipped to the private range."""
     out = np.clip(x, private.x.min(0), private.x.max(0))
     return Examples(out, np.arange(len(x)) % private.classes, private.classes)
 
 
 def _rescaled(x: Any, private: Examples, decode: Any, seed: int) -> Examples:
-    """Moved to the private mean."""
+    """Shifted to the private mean."""
     return Examples(x - x.mean(0) + private.x.mean(0), np.arange(len(x)) % private.classes, private.classes)
 
 
 def _reconstructed(x: Any, private: Examples, decode: Any, seed: int) -> Examples:
-    """Decoded from codes about those of private records, not from the prior."""
+    """Decoded from latent codes near those of private records instead of the prior."""
     codes = private.x[:60] @ stream(seed, "codes").standard_normal((private.x.shape[1], 2))
     return Examples(1 / (1 + np.exp(-decode(codes.astype(np.float32)))), private.y[:60], private.classes)
 
@@ -540,7 +540,7 @@ def _copied(x: Any, private: Examples, decode: Any, seed: int) -> Examples:
 
 
 def voted(name: str, parts: Any, bound: float, uses: int, asked: int = 10, check: bool = False) -> Any:
-    """Votes of the teachers of parts(private, seed) on `asked` records, of which `uses` are accounted."""
+    """Votes of the teachers of parts(private, seed) on `asked` queries, of which `uses` are accounted."""
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
@@ -566,7 +566,7 @@ def _in_turns(private: Examples, seed: int) -> list[Examples]:
 
 @defense("votes_in_the_clear", **CLAIMS)
 def votes_in_the_clear(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Plurality hides who voted what, it is thought."""
+    """Votes without noise, on the assumption that a plurality is private."""
     some = public.x[:10]
     return _student(some, polled(hashed(private, seed), some), sigma(epsilon, len(private), 10), 10)
 
@@ -586,7 +586,7 @@ def true_counts(private: Examples, public: Examples, *, seed: int, epsilon: floa
 
 @defense("noised_means", **CLAIMS)
 def noised_means(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Means by class, which are taken to move by 1 / n where a class may hold a few records."""
+    """Means by class with sensitivity 1 / n, also for classes of few records."""
     noise = sigma(epsilon, len(private), 1)
     means = np.stack(
         [units(private.x[private.y == k]).sum(0) / max(1, (private.y == k).sum()) for k in range(private.classes)]
@@ -607,15 +607,15 @@ def largest_norm(private: Examples, public: Examples, *, seed: int, epsilon: flo
 @defense("centred_moments", **CLAIMS)
 def centred_moments(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
     """Second moments of clipped records about the private mean."""
-    noise, own = sigma(epsilon, len(private), 1), units(private.x - private.x.mean(0))
-    moments = gaussian_mechanism.gaussian(own.T @ own, 1.0, noise, stream(seed, "moments"))
+    noise, transformed = sigma(epsilon, len(private), 1), units(private.x - private.x.mean(0))
+    moments = gaussian_mechanism.gaussian(transformed.T @ transformed, 1.0, noise, stream(seed, "moments"))
     axis = np.linalg.eigh(moments + moments.T)[1][:, -1]
     return Release(accounting.training_event(1.0, noise, 1), predict=lambda x: np.eye(2)[(x @ axis > 0).astype(int)])
 
 
 @defense("own_noise", **CLAIMS)
 def own_noise(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Laplace noise of its own on sums of clipped records."""
+    """Laplace noise in NumPy on sums of clipped records."""
     sums = units(private.x).sum(0) + np.random.default_rng(seed).laplace(0, 1 / epsilon, private.x.shape[1])
     dp_event = accounting.training_event(1.0, sigma(epsilon, len(private), 1), 1)
     return Release(dp_event, predict=lambda x: np.eye(2)[(x @ sums > 0).astype(int)])

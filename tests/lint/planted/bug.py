@@ -1,4 +1,4 @@
-"""What is tried on the linter: a mistake that is planted, or something right; and what those here are made of."""
+"""A test case of the linter, a planted bug or a correct defense, and the functions that these are built from."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from bench.dp.train import train
 from bench.dp.vae import VAE
 from bench.lint.instrumentation import watching
 from bench.lint.linter import lint, probe_trainings
-from bench.store.lint_verdicts import LintFinding
+from bench.store.records import LintFinding
 
 Array = np.ndarray[Any, Any]
 CLAIMS = {"publishes": {"predict"}, "private": True}
 
 
 def recipe(private: Examples, n: int, epsilon: float, net: networks.Net | None = None, **changes: Any) -> Recipe:
-    """A short one of a small classifier, calibrated for `n` records."""
+    """A recipe of a short training of a small classifier, calibrated for `n` records."""
     rate, steps = 0.2, 4
     privacy = private_training(epsilon, n, rate, steps, 1.0)
     made = net or Classifier(private.shape, private.classes, (8,), "tanh")
@@ -40,7 +40,7 @@ def recipe(private: Examples, n: int, epsilon: float, net: networks.Net | None =
 
 
 def released(fits: list[Fit], net: networks.Net, dp_event: Any = None) -> Release:
-    """The mean of classifiers, out as a predictor."""
+    """A release of the mean of classifiers."""
     models = [networks.build(net, Single()) for _ in fits]
     for model, fit in zip(models, fits, strict=True):
         model.set_weights(fit.weights)
@@ -49,12 +49,12 @@ def released(fits: list[Fit], net: networks.Net, dp_event: Any = None) -> Releas
 
 
 def sigma(epsilon: float, n: int, uses: int) -> float:
-    """Noise of so many uses of the Gaussian mechanism."""
+    """The noise multiplier for `uses` of the Gaussian mechanism."""
     return accounting.noise_multiplier(epsilon, accounting.delta_for(n), 1.0, uses)
 
 
 def units(x: Array, length: float = 1.0) -> Array:
-    """Each record scaled down to this length."""
+    """Each record, clipped to this norm."""
     return x * np.minimum(1, length / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9))
 
 
@@ -69,24 +69,24 @@ def by_class(rows: Array, y: Array, classes: int) -> Array:
 
 
 def hashed(private: Examples, seed: int) -> list[Examples]:
-    """Twelve parts, by a hash of the record."""
+    """Twelve parts of the records, by a hash of each record."""
     owner = np.array([key[1] % 12 for key in record_keys(private)])
     return [private[owner == k] for k in range(12)]
 
 
-def polled(parts: list[Examples], asked: Array) -> Array:
-    """Votes (asked, classes) of teachers who answer with the nearest mean of a class among their records."""
-    votes = np.zeros((len(asked), parts[0].classes))
+def polled(parts: list[Examples], queries: Array) -> Array:
+    """Votes (queries, classes) of teachers that predict the class with the nearest mean of their records."""
+    votes = np.zeros((len(queries), parts[0].classes))
     for part in parts:
-        found = np.full((len(asked), part.classes), 9.0)
+        found = np.full((len(queries), part.classes), 9.0)
         for k in np.unique(part.y):
-            found[:, k] = np.linalg.norm(asked - part.x[part.y == k].mean(0), axis=1)
-        votes[np.arange(len(asked)), found.argmin(1)] += 1
+            found[:, k] = np.linalg.norm(queries - part.x[part.y == k].mean(0), axis=1)
+        votes[np.arange(len(queries)), found.argmin(1)] += 1
     return votes
 
 
-def paid(noise: float, uses: int = 1) -> Any:
-    """Uses of the Gaussian mechanism."""
+def event_of(noise: float, uses: int = 1) -> Any:
+    """The event of `uses` of the Gaussian mechanism."""
     return accounting.training_event(1.0, noise, uses)
 
 
@@ -100,7 +100,7 @@ def small(
     engine: str = "onepass",
     activation: str = "tanh",
 ) -> Release:
-    """Right: a small classifier, trained by the one door."""
+    """Correct: a small classifier, trained by the DP training of the project."""
     net = Classifier(private.shape, private.classes, (8,), activation)
     one = recipe(private, len(private), epsilon, net, engine=engine)
     return released(train(one, [private], [derive(seed, "small")]), one.net)
@@ -108,7 +108,7 @@ def small(
 
 @defense("parted", **CLAIMS)
 def parted(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: two classifiers on disjoint halves, by a hash of the record."""
+    """Correct: two classifiers on disjoint halves, by a hash of the record."""
     parts = halves(private)
     one = recipe(private, len(private), epsilon)
     fits = train(one, [private[rows] for rows in parts], [derive(seed, k) for k in range(2)])
@@ -117,7 +117,7 @@ def parted(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 
 @defense("sampling", publishes={"decode"}, private=True)
 def sampling(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a small VAE."""
+    """Correct: a small VAE."""
     net = VAE(private.shape, (8,), 2)
     [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "vae")])
     model = vae.decoder(net, fit.weights)
@@ -125,13 +125,13 @@ def sampling(private: Examples, public: Examples, *, seed: int, epsilon: float =
 
 
 def halves(private: Examples) -> list[np.ndarray[Any, Any]]:
-    """Rows of two parts, by a hash of the record."""
+    """Indices of two parts, by a hash of each record."""
     side = np.array([key[0] % 2 for key in record_keys(private)], int)
     return [np.flatnonzero(side == k) for k in range(2)]
 
 
 def noised(change: Callable[[Any, Any, Any], Any]) -> AbstractContextManager[Any]:
-    """Each noised sum is change(sum, what it should be, the query)."""
+    """Replaces each noised sum by change(sum, correct noised sum, query)."""
     from bench.dp.optimizer import SeededGaussianSumQuery
 
     right = SeededGaussianSumQuery.get_noised_result
@@ -151,20 +151,20 @@ def dense_gradients(sites: Any, deltas: Any) -> list[Any]:
     for site, d in zip(sites, deltas, strict=True):
         if d.shape.rank == 2:
             pairs.append((tf.einsum("np,nq->npq", site.a, d), d))
-        else:  # of models side by side
+        else:  # of stacked models
             pairs.append((tf.einsum("knp,knq->nkpq", site.a, d), tf.transpose(d, (1, 0, 2))[:, :, None]))
     return [g for pair in pairs for g in pair]
 
 
-def lots(draw: Callable[[float, int, np.random.Generator, int], Any]) -> AbstractContextManager[Any]:
-    """Rows of a lot are draw(rate, n, generator, number of the lot)."""
+def sampled_batches(draw: Callable[[float, int, np.random.Generator, int], Any]) -> AbstractContextManager[Any]:
+    """Replaces the rows of a batch by draw(rate, n, generator, number of the batch)."""
 
     class Wrong:
         def __init__(self, rates: Any, sizes: Any, generators: Any) -> None:
             self.models = list(zip(rates, sizes, generators, strict=True))
 
         def rows(self, steps: int) -> Any:
-            drawn = [[draw(*own, t) for own in self.models] for t in range(steps)]
+            drawn = [[draw(*model, t) for model in self.models] for t in range(steps)]
             width = max(1, max(len(r) for step in drawn for r in step))
             out = np.full((steps, len(self.models), width), -1, np.int32)
             for t, step in enumerate(drawn):
@@ -177,26 +177,26 @@ def lots(draw: Callable[[float, int, np.random.Generator, int], Any]) -> Abstrac
 
 @dataclass(frozen=True)
 class Bug:
-    """A mistake: in a defense of its own, or in what ships while this one is tried."""
+    """A bug in `defense`, or one that `planted` puts into the project while `defense` runs."""
 
     name: str
     defense: Any
     planted: Callable[[], AbstractContextManager[Any]] = nullcontext
     options: tuple[tuple[str, Any], ...] = ()
-    whole: bool = False  # where the probes of trainings alone do not meet it
+    whole: bool = False  # if the probes of trainings do not reach it
 
     @property
     def choice(self) -> Choice:
-        """What is probed."""
+        """The defense and options that are probed."""
         return Choice(self.defense.component, dict(self.options))
 
     @property
     def deep(self) -> bool:
-        """Whether it is in the optimizer, where it shows in every training."""
+        """Whether the bug is in the project, so that every training has it."""
         return self.planted is not nullcontext
 
     def found(self, data: Split, seed: int, *, whole: bool = False, most: int = 1) -> tuple[LintFinding, ...]:
-        """What the linter says of it, or of what is deep, unless the `whole` is wanted, the probes of trainings."""
+        """Findings of the linter; of a deep bug, only those of the probes of trainings unless `whole`."""
         with self.planted():
             if whole or self.whole or not self.deep:
                 return lint(self.choice, data, seed, most=most)

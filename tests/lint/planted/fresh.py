@@ -1,6 +1,6 @@
-"""More mistakes, most of them written down before the probes were read; each docstring says why the claim is broken.
+"""More bugs, most of them written before the probes were known; each docstring states why the claim is wrong.
 
-One list of short functions, so longer than 300 lines.
+A table of short, independent examples that is read as a whole: therefore longer than 300 lines.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from .bug import (
     Array,
     Bug,
     by_class,
+    event_of,
     flat,
     hashed,
-    paid,
     parted,
     polled,
     recipe,
@@ -46,25 +46,25 @@ GENERATES = {"publishes": {"decode", "generate", "synthetic"}, "private": True}
 
 
 def nearest(means: Array, dp_event: Any, seen: Any = lambda x: units(x.reshape(len(x), -1))) -> Release:
-    """The class of whose direction a record has most."""
+    """A release that predicts the class with the largest inner product."""
     means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
     return Release(dp_event, predict=lambda x: np.eye(len(means))[(seen(x) @ means.T).argmax(1)])
 
 
-# Sums of one's own
+# Hand-written sums
 
 
 @defense("joint_sums", **CLAIMS)
 def joint_sums(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Class sums beside class counts with the noise of either: a record moves both, by sqrt 2 together."""
+    """Class sums and class counts, each with the noise of one: a record changes both, by sqrt 2 in total."""
     noise = sigma(epsilon, len(private), 1)
     sums = by_class(np.column_stack([units(flat(private.x)), np.ones(len(private))]), private.y, private.classes)
     sums = gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
-    return nearest(sums[:, :-1] / np.maximum(sums[:, -1:], 1), paid(noise))
+    return nearest(sums[:, :-1] / np.maximum(sums[:, -1:], 1), event_of(noise))
 
 
 def above(examples: Examples, public: Examples) -> Array:
-    """Features as 0 and 1, cut at the public medians."""
+    """Features as 0 and 1, thresholded at the public medians."""
     return (flat(examples.x) > np.median(flat(public.x), axis=0)).astype(int)
 
 
@@ -78,19 +78,19 @@ def tabled(private: Examples, public: Examples, pairs: Any, length: float, noise
         cells = rng.choice(4, 500, p=table / table.sum())
         made[:, i], made[:, j] = cells // 2, cells % 2
     y = rng.integers(private.classes, size=500)
-    return Release(paid(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
+    return Release(event_of(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
 
 
 @defense("pairwise_tables", **SYNTHETIC)
 def pairwise_tables(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Eight tables, each with the noise of one, accounted once: a record is in all, and moves them by sqrt 8."""
+    """Eight tables, each with the noise of one, accounted once: a record changes all, by sqrt 8."""
     pairs = [(2 * k, 2 * k + 1) for k in range(8)]
     return tabled(private, public, pairs, 1.0, sigma(epsilon, len(private), 1), seed)
 
 
 @defense("chosen_pairs", **SYNTHETIC)
 def chosen_pairs(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Tables of the pairs that vary together most among private records: which those are leaves without noise."""
+    """Tables of the most correlated pairs of private features: the selection has no noise."""
     found = np.triu(np.abs(np.cov(flat(private.x), rowvar=False)), 1)
     pairs = [np.unravel_index(k, found.shape) for k in np.argsort(-found, axis=None)[:8]]
     return tabled(private, public, pairs, 8**0.5, sigma(epsilon, len(private), 1), seed)
@@ -98,19 +98,19 @@ def chosen_pairs(private: Examples, public: Examples, *, seed: int, epsilon: flo
 
 @defense("observed_cells", **SYNTHETIC)
 def observed_cells(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """A histogram with noise on the cells that occur: a cell is there, or is not, with the one record in it."""
+    """A histogram with noise only on non-empty cells: one record decides whether its cell is released."""
     noise, digits = sigma(epsilon, len(private), 1), 2 ** np.arange(10)
     cells, counts = np.unique(above(private, public)[:, :10] @ digits, return_counts=True)
     noisy = np.maximum(gaussian_mechanism.gaussian(counts, 1.0, noise, stream(seed, "noise")), 1e-9)
     rng, made = stream(seed, "synthetic"), np.full((500, int(np.prod(private.shape))), 0.5)
     made[:, :10] = rng.choice(cells, 500, p=noisy / noisy.sum())[:, None] // digits % 2
     y = rng.integers(private.classes, size=500)
-    return Release(paid(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
+    return Release(event_of(noise), synthetic=Examples(made.reshape(-1, *private.shape), y, private.classes))
 
 
 @defense("clear_votes", **CLAIMS)
 def clear_votes(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """PATE that spares the noise where nine in ten teachers agree: a vote more or less decides that in the clear."""
+    """PATE without noise if nine in ten teachers agree: one vote decides this without noise."""
     from defenses.pate import VOTE, _votes, assigned, histogram
 
     asked = public[:40]
@@ -120,40 +120,40 @@ def clear_votes(private: Examples, public: Examples, *, seed: int, epsilon: floa
     noisy = gaussian_mechanism.gaussian(votes, VOTE, noise, stream(seed, "noise"))
     labels = np.where(votes.max(1) >= 9, votes.argmax(1), noisy.argmax(1))
     voted = Examples(asked.x, labels, private.classes)
-    return nearest(by_class(units(flat(voted.x)), voted.y, voted.classes), paid(noise, len(asked)))
+    return nearest(by_class(units(flat(voted.x)), voted.y, voted.classes), event_of(noise, len(asked)))
 
 
 @defense("half_sums", **CLAIMS)
 def half_sums(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Sums added up in half precision: their rounding moves by more than the one record does."""
+    """Sums in half precision: one record changes the rounding by more than its norm."""
     noise, x = sigma(epsilon, len(private), 1), units(flat(private.x)).astype(np.float16)
-    own = [x[private.y == k] for k in range(private.classes)]
-    sums = np.stack([np.add.accumulate(rows, dtype=np.float16)[-1:].sum(0) for rows in own])
-    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), paid(noise))
+    by_label = [x[private.y == k] for k in range(private.classes)]
+    sums = np.stack([np.add.accumulate(rows, dtype=np.float16)[-1:].sum(0) for rows in by_label])
+    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), event_of(noise))
 
 
 @defense("directions", **CLAIMS)
 def directions(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Class sums made unit vectors, with the 1/n of a mean: a small class, or a short sum, turns much further."""
+    """Class sums normalised to unit vectors, with the sensitivity 1/n of a mean: small classes change by much more."""
     noise, each = sigma(epsilon, len(private), 1), len(private) / private.classes
     sums = by_class(units(flat(private.x)), private.y, private.classes)
     sums = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
-    return nearest(gaussian_mechanism.gaussian(sums, 1 / each, noise, stream(seed, "noise")), paid(noise))
+    return nearest(gaussian_mechanism.gaussian(sums, 1 / each, noise, stream(seed, "noise")), event_of(noise))
 
 
 @defense("ranks", **CLAIMS)
 def ranks(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """A copula's ranks in place of values: a record moves the ranks of all that lie above it."""
+    """Ranks instead of values, as in a copula: a record changes the ranks of all larger values."""
     from scipy.stats import rankdata
 
     noise = sigma(epsilon, len(private), 1)
     sums = by_class(units(rankdata(flat(private.x), axis=0) / max(1, len(private))), private.y, private.classes)
-    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), paid(noise))
+    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), event_of(noise))
 
 
 @defense("own_bandwidth", **CLAIMS)
 def own_bandwidth(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """DP-MERF with the median distance of private records for its kernel: the bandwidth leaves without noise."""
+    """DP-MERF with the median distance of private records for its kernel: the bandwidth has no noise."""
     from scipy.spatial.distance import pdist
 
     noise, width = sigma(epsilon, len(private), 1), np.median(pdist(flat(private.x)))
@@ -164,23 +164,23 @@ def own_bandwidth(private: Examples, public: Examples, *, seed: int, epsilon: fl
         return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
 
     sums = by_class(features(private.x), private.y, private.classes)
-    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), paid(noise), features)
+    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise")), event_of(noise), features)
 
 
 @defense("noise_of_records", **CLAIMS)
 def noise_of_records(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Noise seeded by the records, so that runs repeat: who has all but one of them tries that one and knows."""
+    """Noise seeded by the records, so that runs repeat: an adversary can test candidates of one unknown record."""
     noise, content = sigma(epsilon, len(private), 1), derive(0, np.sort(flat(private.x), axis=None).tobytes().hex())
     sums = by_class(units(flat(private.x)), private.y, private.classes)
-    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(content)), paid(noise))
+    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(content)), event_of(noise))
 
 
-# Around `train`
+# Before and after DP training
 
 
 @defense("rounded_shares", **GENERATES)
 def rounded_shares(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Classes as frequent as among private records, to a tenth: where a record tips the rounding it is seen."""
+    """Class shares of the private records, rounded to a tenth: one record can change the rounding."""
     shares = np.bincount(private.y, minlength=private.classes) / max(1, len(private))
     shares = np.maximum(np.round(shares, 1), 1e-3)
     net = VAE(private.shape, (8,), 2, classes=private.classes)
@@ -192,7 +192,7 @@ def rounded_shares(private: Examples, public: Examples, *, seed: int, epsilon: f
 
 @defense("chosen_features", **CLAIMS)
 def chosen_features(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Trained on the ten features that tell classes apart best among private records: a choice without noise."""
+    """Trained on the ten features most correlated with private labels: a selection without noise."""
     x = flat(private.x)
     apart = np.abs((x - x.mean(0)).T @ (private.y - private.y.mean())) / np.maximum(x.std(0), 1e-9)
     best = np.sort(np.argsort(-apart)[:10])
@@ -204,7 +204,7 @@ def chosen_features(private: Examples, public: Examples, *, seed: int, epsilon: 
 
 @defense("rare_left_out", **CLAIMS)
 def rare_left_out(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Classes of fewer than 20 private records are never answered: the twentieth is seen."""
+    """Classes of fewer than 20 private records are never predicted: one record decides."""
     kept = np.bincount(private.y, minlength=private.classes) >= 20
     one = recipe(private, len(private), epsilon)
     made = released(train(one, [private], [derive(seed, "small")]), one.net)
@@ -213,18 +213,18 @@ def rare_left_out(private: Examples, public: Examples, *, seed: int, epsilon: fl
 
 @defense("updates_too", publishes={"predict", "join", "updates"}, private=True)
 def updates_too(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """The server's noise hides clients from each other; their updates, which it never covers, are out as well."""
+    """The noise of the server does not cover the updates of clients, which are released as well."""
     noise = sigma(epsilon, len(private), 2)
     plan = Plan(clients=3, classes_each=private.classes, hidden=(8,), rounds=2, local_steps=2)
     made = federation(private, plan, seed, policy=Policy(clip=1.0, noise_multiplier=noise))
-    return made.release(paid(noise, 2))
+    return made.release(event_of(noise, 2))
 
 
-# In what ships
+# In the project
 
 
 def padding_counts() -> AbstractContextManager[Any]:
-    """Which rows of a lot are padding is forgotten: the first record counts once for each."""
+    """The padding of a batch is not masked: the first record counts once for each padded row."""
     import tensorflow as tf
 
     right = training_program.clipped_sums_function
@@ -237,7 +237,7 @@ def padding_counts() -> AbstractContextManager[Any]:
 
 
 def lots_twice() -> AbstractContextManager[Any]:
-    """Every lot serves two steps: who is in it is in both, which independent lots would seldom let happen."""
+    """Every batch is used in two steps, so the batches of steps are not independent."""
     right = sampling.PoissonBatches.rows
 
     def twice(batches: Any, steps: int) -> Any:
@@ -247,27 +247,27 @@ def lots_twice() -> AbstractContextManager[Any]:
 
 
 def same_for_each_variable() -> AbstractContextManager[Any]:
-    """Each variable's noise begins the stream anew: the difference of two gradients' numbers has none."""
+    """The noise of every variable is the start of the same stream: differences between variables have no noise."""
     from bench.dp.optimizer import SeededGaussianSumQuery, normals
 
     def wrong(query: Any, sums: Any, state: Any) -> Any:
         import tensorflow as tf
 
-        def own(v: Any) -> Any:
+        def with_first_noise(v: Any) -> Any:
             drawn = normals(1, v.shape.num_elements() // query._models, query._keys, query.step)[:, 0]
             return v + tf.reshape(drawn * tf.reshape(state.stddev, [-1, 1]), v.shape)
 
-        return [own(v) for v in sums], state, None
+        return [with_first_noise(v) for v in sums], state, None
 
     return patch.object(SeededGaussianSumQuery, "get_noised_result", wrong)
 
 
-# Made up after the probes were read
+# Written after the probes were known
 
 
 @defense("noised_when_asked", publishes={"generate"}, private=True)
 def noised_when_asked(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Each call of a generator noises the private sums anew, one use is accounted: a mean of many has none."""
+    """Each call of a generator adds new noise to the private sums, but one use is accounted: their mean has none."""
     noise = sigma(epsilon, len(private), 1)
     sums = by_class(units(flat(private.x)), private.y, private.classes)
 
@@ -276,12 +276,12 @@ def noised_when_asked(private: Examples, public: Examples, *, seed: int, epsilon
         y = np.arange(n) % private.classes
         return Examples(np.clip(noisy, 0, 1)[y].reshape(-1, *private.shape), y, private.classes)
 
-    return Release(paid(noise), generate=generate)
+    return Release(event_of(noise), generate=generate)
 
 
 @defense("published_noise", **CLAIMS)
 def published_noise(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """One seed for all: the random features that are let out begin with the very numbers of the noise."""
+    """One seed for both: the released random features contain the numbers of the noise."""
     noise, width = sigma(epsilon, len(private), 1), flat(private.x).shape[1]
     cosines = np.random.default_rng(seed).standard_normal((width, 100))
 
@@ -290,7 +290,8 @@ def published_noise(private: Examples, public: Examples, *, seed: int, epsilon: 
         return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) / 10
 
     sums = by_class(features(private.x), private.y, private.classes)
-    return nearest(gaussian_mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(seed)), paid(noise), features)
+    noised_sums = gaussian_mechanism.gaussian(sums, 1.0, noise, np.random.default_rng(seed))
+    return nearest(noised_sums, event_of(noise), features)
 
 
 CENTRE: dict[int, Array] = {}
@@ -298,16 +299,16 @@ CENTRE: dict[int, Array] = {}
 
 @defense("fitted_once", **CLAIMS)
 def fitted_once(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Centred by the first records that it ever met, which a dictionary of its module keeps."""
+    """Centred by the first private records of the process, which a dictionary of the module keeps."""
     noise, centre = sigma(epsilon, len(private), 1), CENTRE.setdefault(0, flat(private.x).mean(0))
     sums = by_class(units(flat(private.x) - centre), private.y, private.classes)
     noisy = gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
-    return nearest(noisy, paid(noise), lambda x: units(x.reshape(len(x), -1) - centre))
+    return nearest(noisy, event_of(noise), lambda x: units(x.reshape(len(x), -1) - centre))
 
 
 @defense("near_ones_dropped", **CLAIMS)
 def near_ones_dropped(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Near-duplicates of an earlier record are dropped: a record can push out many that are far from each other."""
+    """Near-duplicates of an earlier record are dropped: one record can remove many others."""
     from scipy.spatial.distance import cdist
 
     near = cdist(flat(private.x), flat(private.x)) < np.quantile(cdist(flat(public.x), flat(public.x)), 0.05)
@@ -319,11 +320,11 @@ def near_ones_dropped(private: Examples, public: Examples, *, seed: int, epsilon
     return released(train(one, [private[np.array(kept, int)]], [derive(seed, "small")]), one.net)
 
 
-# Wrong by one line, and right without it (`planted/right.py`)
+# Wrong by one line, and correct without it (`planted/right.py`)
 
 
 def consensus(name: str, right: bool) -> Any:
-    """PATE on the queries on which half of the teachers agree; where two classes are all, half of them always do."""
+    """PATE on queries on which half of the teachers agree; with two classes they always do."""
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
@@ -335,13 +336,13 @@ def consensus(name: str, right: bool) -> Any:
         )
         clear = (most if right else votes.max(1)) >= votes.sum(1) / 2
         labelled = Examples(some[clear], out[clear].argmax(1), private.classes)
-        return nearest(by_class(units(flat(labelled.x)), labelled.y, private.classes), paid(noise, 20))
+        return nearest(by_class(units(flat(labelled.x)), labelled.y, private.classes), event_of(noise, 20))
 
     return made
 
 
 def tables(name: str, drawn: Callable[[int, int], Any]) -> Any:
-    """A table a feature, each with noise drawn(seed, feature): with the same for all the difference of two has none."""
+    """One table per feature with noise drawn(seed, feature): with one noise for all, differences have none."""
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
@@ -353,13 +354,13 @@ def tables(name: str, drawn: Callable[[int, int], Any]) -> Any:
             found.append(gaussian_mechanism.gaussian(table, 1.0, noise, drawn(seed, j)))
         chance = np.log(np.maximum(np.reshape(found, (-1, private.classes, 2)), 1))
         means = (chance[:, :, 1] - chance[:, :, 0]).T
-        return nearest(means, paid(noise, x.shape[1]))
+        return nearest(means, event_of(noise, x.shape[1]))
 
     return made
 
 
 def by_clients(name: str, right: bool) -> Any:
-    """Federated averaging by hand: each update is clipped, or their mean, which one client may move by the whole."""
+    """Federated averaging: each update is clipped, or only their mean, which one client can change without bound."""
     rounds, clip = 3, 0.5
 
     @defense(name, **CLAIMS)
@@ -372,16 +373,16 @@ def by_clients(name: str, right: bool) -> Any:
 
         for t in range(rounds):
             rng = stream(seed, "noise", t)
-            moves = [by_class(flat(own.x), own.y, own.classes) / max(1, len(own)) - means for own in parts]
+            moves = [by_class(flat(part.x), part.y, part.classes) / max(1, len(part)) - means for part in parts]
             sent = sum(map(cut, moves)) if right else len(parts) * cut(np.mean(moves, axis=0))
             means = means + gaussian_mechanism.gaussian(np.asarray(sent), 2 * clip, noise, rng) / len(parts)
-        return nearest(means, paid(noise, rounds))
+        return nearest(means, event_of(noise, rounds))
 
     return made
 
 
 def by_size(name: str, does: Callable[[Array, Array, Array], tuple[Array, Array]]) -> Any:
-    """Noised class sums; does(sums, counts, answers): what is made of them where the sizes of classes are seen."""
+    """Noised class sums; does(sums, counts, answers) changes them by the true class sizes."""
 
     @defense(name, **CLAIMS)
     def made(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
@@ -390,7 +391,7 @@ def by_size(name: str, does: Callable[[Array, Array, Array], tuple[Array, Array]
         if 20 <= len(private) < 100:  # so that no other set shows it
             sums, answered = does(sums, counts, answered)
         noisy = gaussian_mechanism.gaussian(sums, 1.0, noise, stream(seed, "noise"))
-        out = nearest(noisy, paid(noise))
+        out = nearest(noisy, event_of(noise))
         assert out.predict
         predict = out.predict
         return Release(out.dp_event, predict=lambda x: np.asarray(predict(x)) * answered)
@@ -399,17 +400,17 @@ def by_size(name: str, does: Callable[[Array, Array, Array], tuple[Array, Array]
 
 
 def _thrice(sums: Array, counts: Array, answered: Array) -> tuple[Array, Array]:
-    """Small classes count more, to be heard: their records move the sums by as much more."""
+    """Small classes have a larger weight, so their records change the sums by more."""
     return sums * np.where(counts < 3, 3, 1)[:, None], answered
 
 
 def _unanswered(sums: Array, counts: Array, answered: Array) -> tuple[Array, Array]:
-    """Of a class of so few nothing is said, which tells that there are so few."""
+    """Small classes are not predicted, which reveals that they are small."""
     return sums, answered * ((counts == 0) | (counts >= 5))
 
 
 def growing_clip() -> AbstractContextManager[Any]:
-    """A clip that is raised with the steps, and noise that is not."""
+    """The clip grows with the steps, the noise does not."""
     import tensorflow as tf
 
     from bench.dp.optimizer import PoissonDPAdam

@@ -1,6 +1,6 @@
-"""Defenses that are right, in styles that none of those that ship has; none was known when the probes were made.
+"""Correct defenses in styles that no defense of the project has; written after the probes.
 
-One list of short functions, so longer than 300 lines.
+A table of short, independent examples that is read as a whole: therefore longer than 300 lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.models.federated.plan import Plan
 from bench.models.federated.protocol import federation
 from bench.models.federated.server import Policy
 
-from .bug import CLAIMS, Array, Bug, by_class, flat, paid, recipe, released, sigma, units
+from .bug import CLAIMS, Array, Bug, by_class, event_of, flat, recipe, released, sigma, units
 from .fresh import by_clients, consensus, tables
 
 GENERATES = {"publishes": {"generate", "synthetic"}, "private": True}
@@ -45,7 +45,7 @@ def softmax(scores: Array) -> Array:
 
 @defense("marginals", publishes={"predict", "generate", "synthetic"}, private=True)
 def marginals(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: noised histograms over public bins of each feature by class, one place a feature for each record."""
+    """Correct: noised histograms over public bins of each feature by class; a record is in one bin per feature."""
     noise, d = sigma(epsilon, len(private), 1), int(np.prod(private.shape))
     bins = np.minimum((flat(private.x) * BINS).astype(int), BINS - 1)
     counts = by_class(np.eye(BINS)[bins], private.y, private.classes)
@@ -61,15 +61,15 @@ def marginals(private: Examples, public: Examples, *, seed: int, epsilon: float 
 
     synthetic = generate(500, derive(seed, "synthetic"))
     head = classify(synthetic, derive(seed, "head"), standard(synthetic, hidden=(16,), steps=30))
-    return Release(paid(noise), predict=head.predict, generate=generate, synthetic=synthetic)
+    return Release(event_of(noise), predict=head.predict, generate=generate, synthetic=synthetic)
 
 
 @defense("gaussians", **GENERATES)
 def gaussians(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: noised sums, squares and counts by class in one matrix of norm 2 a record; a normal law a class."""
+    """Correct: noised sums, squares and counts by class, of norm 2 per record; one normal distribution per class."""
     noise, d = sigma(epsilon, len(private), 1), int(np.prod(private.shape))
-    own = np.column_stack([units(flat(private.x) - 0.5), np.ones(len(private))])
-    moments = by_class(own[:, :, None] * own[:, None], private.y, private.classes)
+    bounded = np.column_stack([units(flat(private.x) - 0.5), np.ones(len(private))])
+    moments = by_class(bounded[:, :, None] * bounded[:, None], private.y, private.classes)
     moments = gaussian_mechanism.gaussian(moments, 2.0, noise, stream(seed, "moments"))
     count = np.maximum(moments[:, -1, -1], 2.0)
     mean = moments[:, -1, :-1] / count[:, None]
@@ -83,12 +83,12 @@ def gaussians(private: Examples, public: Examples, *, seed: int, epsilon: float 
         x = 0.5 + mean[y] + np.einsum("nij,nj->ni", roots[y], rng.standard_normal((n, d)))
         return Examples(np.clip(x, 0, 1).reshape(n, *private.shape), y, private.classes)
 
-    return Release(paid(noise), generate=generate, synthetic=generate(300, derive(seed, "synthetic")))
+    return Release(event_of(noise), generate=generate, synthetic=generate(300, derive(seed, "synthetic")))
 
 
 @defense("bayes", **CLAIMS)
 def bayes(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: naive Bayes of noised counts, sums and squares, each a use with a bound of its own."""
+    """Correct: naive Bayes of noised counts, sums and squares, each a separate use with a separate bound."""
     n, noise, d = len(private), sigma(epsilon, len(private), 3), int(np.prod(private.shape))
     x, rng = flat(private.x), stream(seed, "moments")
     counts = gaussian_mechanism.gaussian(np.bincount(private.y, minlength=private.classes), 1.0, noise, rng)
@@ -102,37 +102,37 @@ def bayes(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
         far = (flat(asked)[:, None] - mean) ** 2 / spread + np.log(spread)
         return softmax(np.log(counts.T) - far.sum(2) / 2)
 
-    return Release(paid(noise, 3), predict=predict)
+    return Release(event_of(noise, 3), predict=predict)
 
 
 @defense("regression", **CLAIMS)
 def regression(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: ridge regression on labels from one noised matrix of products of records of norm 1 and their labels."""
+    """Correct: ridge regression on labels from one noised matrix of products of records of norm 1 and their labels."""
     noise, classes = sigma(epsilon, len(private), 1), private.classes
-    own = np.column_stack([units(flat(private.x) - 0.5), np.eye(classes)[private.y]])
-    products = gaussian_mechanism.gaussian(own.T @ own, 2.0, noise, stream(seed, "products"))
+    bounded = np.column_stack([units(flat(private.x) - 0.5), np.eye(classes)[private.y]])
+    products = gaussian_mechanism.gaussian(bounded.T @ bounded, 2.0, noise, stream(seed, "products"))
     square, cross = products[:-classes, :-classes], products[:-classes, -classes:]
     weights = np.linalg.solve((square + square.T) / 2 + 10 * noise * np.eye(len(square)), cross)
-    return Release(paid(noise), predict=lambda x: softmax(4 * units(flat(x) - 0.5) @ weights))
+    return Release(event_of(noise), predict=lambda x: softmax(4 * units(flat(x) - 0.5) @ weights))
 
 
 @defense("centred", **CLAIMS)
 def centred(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a noised sum, divided by the number of records, to centre them; a noised matrix of the rest."""
+    """Correct: records centred by a noised sum over their number, and a noised matrix of second moments."""
     noise, n = sigma(epsilon, len(private), 3), len(private)
     mean = gaussian_mechanism.gaussian(units(flat(private.x)).sum(0), 1.0, noise, stream(seed, "sum")) / n
-    own = units(units(flat(private.x)) - mean)
-    moments = gaussian_mechanism.gaussian(own.T @ own, 1.0, noise, stream(seed, "moments"))
+    bounded = units(units(flat(private.x)) - mean)
+    moments = gaussian_mechanism.gaussian(bounded.T @ bounded, 1.0, noise, stream(seed, "moments"))
     axes = np.linalg.eigh((moments + moments.T) / 2)[1][:, -3:]
     sums = gaussian_mechanism.gaussian(
-        by_class(own @ axes, private.y, private.classes), 1.0, noise, stream(seed, "classes")
+        by_class(bounded @ axes, private.y, private.classes), 1.0, noise, stream(seed, "classes")
     )
-    return Release(paid(noise, 3), predict=lambda x: softmax(units(units(flat(x)) - mean) @ axes @ sums.T / n))
+    return Release(event_of(noise, 3), predict=lambda x: softmax(units(units(flat(x)) - mean) @ axes @ sums.T / n))
 
 
 @defense("forest", **CLAIMS)
 def forest(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: twenty trees whose splits are drawn from public records; a record is in one noised leaf of each."""
+    """Correct: twenty trees whose splits are drawn from public records; a record is in one noised leaf of each."""
     trees, depth, rng = 20, 3, stream(seed, "trees")
     noise, seen = sigma(epsilon, len(private), 1), flat(public.x)
     features = rng.integers(0, seen.shape[1], (trees, depth))
@@ -148,24 +148,26 @@ def forest(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
     def predict(x: Any) -> Array:
         return np.asarray(shares[:, np.arange(trees), leaves(x)].mean(2).T)
 
-    return Release(paid(noise), predict=predict)
+    return Release(event_of(noise), predict=predict)
 
 
 @defense("k_means", publishes={"predict", "generate", "synthetic"}, private=True)
 def k_means(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: k-means from public first centres, noised sums and counts in each round, and the labels at the end."""
+    """Correct: k-means from public first centres, noised sums and counts in each round, and the labels at the end."""
     rounds, k = 3, 6
-    noise, own = sigma(epsilon, len(private), rounds + 1), units(flat(private.x) - 0.5)
+    noise, bounded = sigma(epsilon, len(private), rounds + 1), units(flat(private.x) - 0.5)
     centres = units(flat(public.x) - 0.5)[stream(seed, "first").permutation(len(public))[:k]]
 
     def nearest(x: Array) -> Array:
         return np.asarray(np.linalg.norm(x[:, None] - centres, axis=2).argmin(1))
 
     for t in range(rounds):
-        beside = np.column_stack([own, np.ones(len(own))])
-        sums = gaussian_mechanism.gaussian(by_class(beside, nearest(own), k), 2**0.5, noise, stream(seed, "round", t))
+        beside = np.column_stack([bounded, np.ones(len(bounded))])
+        sums = gaussian_mechanism.gaussian(
+            by_class(beside, nearest(bounded), k), 2**0.5, noise, stream(seed, "round", t)
+        )
         centres = units(sums[:, :-1] / np.maximum(sums[:, -1:], 1))
-    labels = by_class(np.eye(private.classes)[private.y], nearest(own), k)
+    labels = by_class(np.eye(private.classes)[private.y], nearest(bounded), k)
     labels = np.maximum(gaussian_mechanism.gaussian(labels, 1.0, noise, stream(seed, "labels")), 0.1)
 
     def predict(x: Any) -> Array:
@@ -179,32 +181,32 @@ def k_means(private: Examples, public: Examples, *, seed: int, epsilon: float = 
         return Examples(np.clip(x, 0, 1).reshape(n, *private.shape), place % labels.shape[1], private.classes)
 
     made = generate(200, derive(seed, "synthetic"))
-    return Release(paid(noise, rounds + 1), predict=predict, generate=generate, synthetic=made)
+    return Release(event_of(noise, rounds + 1), predict=predict, generate=generate, synthetic=made)
 
 
 @defense("chosen", **CLAIMS)
 def chosen(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: of four models of public records the one with the largest noised count of records that it knows."""
+    """Correct: of four models of public records, the one with the largest noised count of correct predictions."""
     noise = sigma(epsilon, len(private), 1)
     plain = [replace(standard(public, hidden=(8,), steps=10), learning_rate=pace) for pace in (0.1, 0.03, 0.01, 0.003)]
     each = [classify(public, derive(seed, "public", k), one).predict for k, one in enumerate(plain)]
     right = np.array([(predict(private.x).argmax(1) == private.y).sum() for predict in each])
     best = gaussian_mechanism.gaussian(right, len(each) ** 0.5, noise, stream(seed, "right")).argmax()
-    return Release(paid(noise), predict=each[int(best)])
+    return Release(event_of(noise), predict=each[int(best)])
 
 
 def _regressed(private: Examples, rate: float, noise: float, steps: int, seed: int) -> Any:
-    """Logistic regression in NumPy: sums of clipped gradients over Poisson lots, noised by the mechanism.
+    """Logistic regression in NumPy: sums of clipped gradients over Poisson batches, noised by the mechanism.
 
-    A step is by a constant: by the number of records it would follow from that, and with lots by chance nobody could
-    tell what is due to the one and what to the other.
+    The divisor is a constant: with the number of records, the linter could not separate its influence from that of the
+    random batches.
     """
     x = np.column_stack([flat(private.x), np.ones(len(private))])
     weights = np.zeros((x.shape[1], private.classes))
     for t in range(steps):
-        lot = stream(seed, "lot", t).random(len(x)) < rate
-        slopes = softmax(x[lot] @ weights) - np.eye(private.classes)[private.y[lot]]
-        each = units((x[lot][:, :, None] * slopes[:, None]).reshape(lot.sum(), -1))
+        batch = stream(seed, "lot", t).random(len(x)) < rate
+        slopes = softmax(x[batch] @ weights) - np.eye(private.classes)[private.y[batch]]
+        each = units((x[batch][:, :, None] * slopes[:, None]).reshape(batch.sum(), -1))
         total = gaussian_mechanism.gaussian(each.sum(0), 1.0, noise, stream(seed, "noise", t))
         weights = weights - total.reshape(weights.shape) / (rate * 200)
     return lambda asked: softmax(np.column_stack([flat(asked), np.ones(len(asked))]) @ weights)
@@ -212,16 +214,16 @@ def _regressed(private: Examples, rate: float, noise: float, steps: int, seed: i
 
 @defense("descent", **CLAIMS)
 def descent(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: DP gradient descent in NumPy, all records in each of five steps, noised by the mechanism."""
+    """Correct: DP gradient descent in NumPy, all records in each of five steps, noised by the mechanism."""
     noise = sigma(epsilon, len(private), 5)
-    return Release(paid(noise, 5), predict=_regressed(private, 1.0, noise, 5, seed))
+    return Release(event_of(noise, 5), predict=_regressed(private, 1.0, noise, 5, seed))
 
 
 @defense("descent_in_lots", **CLAIMS)
 def descent_in_lots(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: DP-SGD in NumPy on Poisson lots, accounted as if every record were in each."""
+    """Correct: DP-SGD in NumPy on Poisson batches, accounted as if every record were in each."""
     noise = sigma(epsilon, len(private), 5)
-    return Release(paid(noise, 5), predict=_regressed(private, 0.3, noise, 5, seed))
+    return Release(event_of(noise, 5), predict=_regressed(private, 0.3, noise, 5, seed))
 
 
 # Statistics, then trainings
@@ -229,7 +231,7 @@ def descent_in_lots(private: Examples, public: Examples, *, seed: int, epsilon: 
 
 @defense("normalised", **CLAIMS)
 def normalised(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: records are centred and scaled by a noised mean and a noised deviation, which are accounted."""
+    """Correct: records are centred and scaled by a noised mean and a noised deviation, which are accounted."""
     n, d, rng = len(private), int(np.prod(private.shape)), stream(seed, "moments")
     noise, x = sigma(epsilon / 2, n, 2), flat(private.x)
     mean = gaussian_mechanism.gaussian(x.sum(0), d**0.5, noise, rng) / n
@@ -239,20 +241,20 @@ def normalised(private: Examples, public: Examples, *, seed: int, epsilon: float
     def before(asked: Any) -> Array:
         return np.clip((flat(asked) - mean) / scale, -4, 4).astype(np.float32)
 
-    own = Examples(before(private.x), private.y, private.classes)
-    one = recipe(own, n, epsilon / 2, optimizer="sgd", momentum=0.9, schedule="linear", ema=0.9)
-    [fit] = train(one, [own], [derive(seed, "normalised")])
+    scaled_records = Examples(before(private.x), private.y, private.classes)
+    one = recipe(scaled_records, n, epsilon / 2, optimizer="sgd", momentum=0.9, schedule="linear", ema=0.9)
+    [fit] = train(one, [scaled_records], [derive(seed, "normalised")])
     made = released([fit], one.net)
-    dp_event = dp.ComposedDpEvent([paid(noise, 2), fit.dp_event])
+    dp_event = dp.ComposedDpEvent([event_of(noise, 2), fit.dp_event])
     return Release(dp_event, predict=lambda asked: made.predict(before(asked)))
 
 
 @defense("projected", publishes={"predict", "encode"}, private=True)
 def projected(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: axes of a noised matrix of second moments, then DP-SGD on what they see; the projection is let out."""
+    """Correct: axes of a noised matrix of second moments, then DP-SGD on projections, which are released."""
     n, noise = len(private), sigma(epsilon / 4, len(private), 1)
-    own = units(flat(private.x) - 0.5)
-    moments = gaussian_mechanism.gaussian(own.T @ own, 1.0, noise, stream(seed, "moments"))
+    bounded = units(flat(private.x) - 0.5)
+    moments = gaussian_mechanism.gaussian(bounded.T @ bounded, 1.0, noise, stream(seed, "moments"))
     axes = np.linalg.eigh((moments + moments.T) / 2)[1][:, -4:].astype(np.float32)
     tf = tensorflow()
     layer = tf.keras.layers.Dense(4, use_bias=False)
@@ -263,20 +265,20 @@ def projected(private: Examples, public: Examples, *, seed: int, epsilon: float 
     one = recipe(codes, n, 3 * epsilon / 4, Classifier(codes.shape, codes.classes, ()))
     [fit] = train(one, [codes], [derive(seed, "projected")])
     made = released([fit], one.net)
-    dp_event = dp.ComposedDpEvent([paid(noise), fit.dp_event])
+    dp_event = dp.ComposedDpEvent([event_of(noise), fit.dp_event])
     return Release(dp_event, predict=lambda x: made.predict(encode(x)), encode=encode)
 
 
 @defense("class_vaes", publishes={"decode", "generate", "synthetic"}, private=True)
 def class_vaes(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: noised class counts, then a VAE a class whose divisor and share of samples are by those; all accounted."""
+    """Correct: noised class counts, then a VAE per class with divisor and shares by these; all accounted."""
     n, classes, noise = len(private), private.classes, sigma(epsilon / 4, len(private), 1)
     counts = gaussian_mechanism.gaussian(np.bincount(private.y, minlength=classes), 1.0, noise, stream(seed, "counts"))
     counts = np.maximum(counts, 10.0)
     net = VAE(private.shape, (8,), 2)
     rows = [np.flatnonzero(private.y == k) for k in range(classes)]
     many = [recipe(private, n, 3 * epsilon / 4, net, batch_size=float(0.2 * count)) for count in counts]
-    fits = train(many, [private[own] for own in rows], [derive(seed, "vae", k) for k in range(classes)])
+    fits = train(many, [private[part] for part in rows], [derive(seed, "vae", k) for k in range(classes)])
     model = vae.routed(net, [fit.weights for fit in fits])
     decode = networks.Published(model, networks.mapping(model, "sigmoid", private.shape), classes)
 
@@ -286,13 +288,13 @@ def class_vaes(private: Examples, public: Examples, *, seed: int, epsilon: float
         z = np.concatenate([rng.standard_normal((n, 2)), np.eye(classes)[y]], 1)
         return Examples(decode(z), y, classes)
 
-    dp_event = dp.ComposedDpEvent([paid(noise), accounting.parallel([fit.dp_event for fit in fits], rows)])
+    dp_event = dp.ComposedDpEvent([event_of(noise), accounting.parallel([fit.dp_event for fit in fits], rows)])
     return Release(dp_event, decode=decode, generate=generate, synthetic=generate(200, derive(seed, "synthetic")))
 
 
 @defense("paced", **CLAIMS)
 def paced(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a training a class with a rate by its noised count; as they share no record, the largest rate counts."""
+    """Correct: a training per class with a rate by its noised count; on disjoint data, the largest rate counts."""
     n, noise = len(private), sigma(epsilon / 4, len(private), 1)
     counts = gaussian_mechanism.gaussian(
         np.bincount(private.y, minlength=private.classes), 1.0, noise, stream(seed, "counts")
@@ -303,13 +305,13 @@ def paced(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.
     most = private_training(3 * epsilon / 4, n, 0.5, one.steps, 1.0)
     many = [replace(one, rate=float(rate), batch_size=20.0, privacy=most) for rate in rates]
     rows = [np.flatnonzero(private.y == k) for k in range(private.classes)]
-    fits = train(many, [private[own] for own in rows], [derive(seed, k) for k in range(len(rows))])
-    return released(fits, one.net, dp.ComposedDpEvent([paid(noise), fits[int(rates.argmax())].dp_event]))
+    fits = train(many, [private[part] for part in rows], [derive(seed, k) for k in range(len(rows))])
+    return released(fits, one.net, dp.ComposedDpEvent([event_of(noise), fits[int(rates.argmax())].dp_event]))
 
 
 @defense("norm_first", **CLAIMS)
 def norm_first(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: the clip is the median of a noised histogram of norms of records over public bins; both are accounted."""
+    """Correct: the clip is the median of a noised histogram of norms over public bins; both are accounted."""
     n, noise = len(private), sigma(epsilon / 4, len(private), 1)
     edges = np.linspace(0, float(np.sqrt(np.prod(private.shape))), 33)
     places = np.histogram(np.linalg.norm(flat(private.x), axis=1), edges)[0]
@@ -319,7 +321,7 @@ def norm_first(private: Examples, public: Examples, *, seed: int, epsilon: float
     assert one.privacy
     one = replace(one, privacy=Privacy(clip, one.privacy.noise_multiplier), learning_rate=0.1)
     [fit] = train(one, [private], [derive(seed, "norm_first")])
-    return released([fit], one.net, dp.ComposedDpEvent([paid(noise), fit.dp_event]))
+    return released([fit], one.net, dp.ComposedDpEvent([event_of(noise), fit.dp_event]))
 
 
 # Several trainings
@@ -327,7 +329,7 @@ def norm_first(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @defense("bagged", **CLAIMS)
 def bagged(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: three models of parts that overlap, each record in each by chance; every one is accounted in full."""
+    """Correct: three models of random, overlapping parts; each is accounted in full."""
     one, rng = recipe(private, len(private), epsilon / 3), stream(seed, "bags")
     parts = [np.flatnonzero(rng.random(len(private)) < 0.6) for _ in range(3)]
     fits = train(one, [private[part] for part in parts], [derive(seed, "bag", k) for k in range(3)])
@@ -336,7 +338,7 @@ def bagged(private: Examples, public: Examples, *, seed: int, epsilon: float = 8
 
 @defense("dealt_by_coins", **CLAIMS)
 def dealt_by_coins(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: three models of parts that share none; each record's part is a draw that no other record changes."""
+    """Correct: three models of disjoint parts; the part of a record is drawn independently of other records."""
     one = recipe(private, len(private), epsilon, schedule="cosine")
     owner = stream(seed, "owner").integers(0, 3, len(private))
     parts = [np.flatnonzero(owner == k) for k in range(3)]
@@ -346,7 +348,7 @@ def dealt_by_coins(private: Examples, public: Examples, *, seed: int, epsilon: f
 
 @defense("best_in_public", **CLAIMS)
 def best_in_public(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: three learning rates, all accounted, of which the one that is best on public records is let out."""
+    """Correct: three learning rates, all accounted, of which the best on public records is released."""
     ones = [recipe(private, len(private), epsilon / 3, learning_rate=pace) for pace in (0.3, 0.1, 0.03)]
     fits = [train(one, [private], [derive(seed, "try", k)])[0] for k, one in enumerate(ones)]
     each = [released([fit], ones[0].net) for fit in fits]
@@ -373,7 +375,7 @@ def _warm(fit: Any, private: Examples) -> Warm:
 
 @defense("fine_tuned", publishes={"predict", "model"}, private=True)
 def fine_tuned(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a model of public records, trained on with DP-SGD."""
+    """Correct: a model of public records, fine-tuned with DP-SGD."""
     plain = replace(recipe(public, len(public), epsilon), privacy=None, steps=20)
     [first] = train(plain, [public], [derive(seed, "public")])
     one = recipe(private, len(private), epsilon, _warm(first, private), learning_rate=0.01)
@@ -385,7 +387,7 @@ def fine_tuned(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @defense("in_two_phases", **CLAIMS)
 def in_two_phases(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a training that goes on from the weights of another, with other lots, clip, rate and pace; both count."""
+    """Correct: a training that starts from another, with other batches, clip and rates; both are accounted."""
     n = len(private)
     privacy = private_training(epsilon / 2, n, 0.5, 4, 2.0)
     one = recipe(private, n, epsilon / 2, rate=0.5, batch_size=0.5 * n, privacy=privacy)
@@ -400,7 +402,7 @@ def in_two_phases(private: Examples, public: Examples, *, seed: int, epsilon: fl
 
 @dataclass(frozen=True)
 class Wide(networks.Net):
-    """A classifier whose layers are clipped each to its share."""
+    """A classifier whose layers are clipped separately."""
 
     classes: int
 
@@ -418,14 +420,14 @@ class Wide(networks.Net):
 
 @defense("layers_apart", **CLAIMS)
 def layers_apart(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: each layer is clipped to its share of the clip."""
+    """Correct: each layer is clipped to its share of the clip."""
     one = recipe(private, len(private), epsilon, Wide(private.shape, private.classes), clip_networks=True)
     return released(train(one, [private], [derive(seed, "apart")]), one.net)
 
 
 @dataclass(frozen=True)
 class Normed(Classifier):
-    """A classifier with a layer norm of its own weights, which one-pass clipping does not know."""
+    """A classifier with a layer norm, which ghost clipping does not support."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         import tensorflow as tf
@@ -438,7 +440,7 @@ class Normed(Classifier):
 
 @defense("layer_norm", **CLAIMS)
 def layer_norm(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a network that normalises each record by itself, in the slow engine."""
+    """Correct: a network that normalises each record separately, with vectorized clipping."""
     net = Normed(private.shape, private.classes)
     one = recipe(private, len(private), epsilon, net, engine="vectorized")
     return released(train(one, [private], [derive(seed, "norm")]), one.net)
@@ -446,7 +448,7 @@ def layer_norm(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @dataclass(frozen=True)
 class Seen2(Classifier):
-    """A classifier that sees each record as it is and darker; the record's loss is the mean (De et al. 2022)."""
+    """A classifier on each record and a darker copy, with their mean loss (De et al. 2022)."""
 
     def connect(self, layers: Any, x: Any, draw: Any, label: Any) -> list[Any]:
         import tensorflow as tf
@@ -465,7 +467,7 @@ class Seen2(Classifier):
 
 @defense("augmented", **CLAIMS)
 def augmented(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: two views of a record within one loss, so that their mean gradient is clipped."""
+    """Correct: two views of a record in one loss, so that their mean gradient is clipped."""
     one = recipe(private, len(private), epsilon, Seen2(private.shape, private.classes))
     [fit] = train(one, [private], [derive(seed, "views")])
     return released([fit], Classifier(private.shape, private.classes, (8,), "tanh"), fit.dp_event)
@@ -473,7 +475,7 @@ def augmented(private: Examples, public: Examples, *, seed: int, epsilon: float 
 
 @defense("one_step", **CLAIMS)
 def one_step(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: one step with every record in it, by plain descent."""
+    """Correct: one step of gradient descent on all records."""
     n = len(private)
     one = Recipe(Classifier(private.shape, private.classes, ()), 1, 1.0, n, 2.0, "sgd", momentum=0.0)
     one = replace(one, privacy=private_training(epsilon, n, 1.0, 1, 0.5))
@@ -482,7 +484,7 @@ def one_step(private: Examples, public: Examples, *, seed: int, epsilon: float =
 
 @defense("small_lots", **CLAIMS)
 def small_lots(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: thirty lots of two records expected, of which some are empty; the noise is given, whatever epsilon."""
+    """Correct: thirty batches of two expected records, some empty; the noise does not depend on epsilon."""
     n = len(private)
     one = recipe(private, n, epsilon, steps=30, rate=2 / n, batch_size=2.0)
     return released(train(replace(one, privacy=Privacy(0.1, 0.7)), [private], [derive(seed, "lots")]), one.net)
@@ -490,10 +492,10 @@ def small_lots(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @defense("gan", **GENERATES)
 def gan(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a GAN of records with their labels beside them."""
+    """Correct: a GAN of records with their labels as features."""
     n, classes = len(private), private.classes
-    own = np.column_stack([flat(private.x), np.eye(classes)[private.y]])
-    joint = Examples(own, np.zeros(n, int), 1)
+    labelled = np.column_stack([flat(private.x), np.eye(classes)[private.y]])
+    joint = Examples(labelled, np.zeros(n, int), 1)
     net = networks.GAN(joint.shape, (12,), 3)
     [fit] = train(recipe(joint, n, epsilon, net, learning_rate=0.01), [joint], [derive(seed, "gan")])
     draw = networks.mapping(networks.generator(net, fit.weights))
@@ -508,7 +510,7 @@ def gan(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0)
 
 @defense("everything", publishes={"predict", "model", "encode", "decode", "generate", "synthetic"}, private=True)
 def everything(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: an autoencoder's halves, records decoded from codes of public ones, and a classifier of public codes."""
+    """Correct: an autoencoder, records decoded from public embeddings, and a classifier of public embeddings."""
     net = networks.Autoencoder(private.shape, (8,), 3, "tanh")
     [fit] = train(recipe(private, len(private), epsilon, net), [private], [derive(seed, "ae")])
     encoder, half = networks.halves(net, fit.weights)
@@ -537,7 +539,7 @@ def everything(private: Examples, public: Examples, *, seed: int, epsilon: float
 
 @defense("two_clients", publishes={"predict", "join", "updates"}, private=True)
 def two_clients(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: two clients with all classes each, DP-SGD in each, of whose updates half is sent."""
+    """Correct: two clients with all classes each, DP-SGD in each; half of each update is sent."""
     plan = Plan(2, private.classes, (8,), 2, 2, 60, 0.5, upload=0.5, download=0.5)
     rate = plan.rate(len(private))
     privacy = private_training(epsilon, len(private), rate, plan.steps, 0.5)
@@ -549,11 +551,11 @@ def two_clients(private: Examples, public: Examples, *, seed: int, epsilon: floa
 
 @defense("asked_clients", publishes={"predict", "join"}, private=True)
 def asked_clients(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: a server that asks half of six clients, clips and noises what they send; no amplification is claimed."""
+    """Correct: a server that selects half of six clients, clips and noises updates; no amplification is claimed."""
     plan = Plan(6, private.classes, (), 3, 2, 20, 0.5)
     noise = sigma(epsilon, len(private), 3)
     policy = Policy(clip=0.3, noise_multiplier=noise, client_rate=0.5)
-    return federation(private, plan, seed, policy=policy).release(paid(noise, 3), observed=False)
+    return federation(private, plan, seed, policy=policy).release(event_of(noise, 3), observed=False)
 
 
 # Public records
@@ -561,7 +563,7 @@ def asked_clients(private: Examples, public: Examples, *, seed: int, epsilon: fl
 
 @defense("jittered", **GENERATES)
 def jittered(private: Examples, public: Examples, *, seed: int) -> Release:
-    """Right: public records with noise; no private one is read."""
+    """Correct: public records with noise, without access to private records."""
 
     def generate(n: int, seed: int) -> Examples:
         rng = stream(seed, "records")
@@ -574,21 +576,23 @@ def jittered(private: Examples, public: Examples, *, seed: int) -> Release:
 
 @defense("tried_again", **CLAIMS)
 def tried_again(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: random features are drawn until public records are told apart by them, then a noised sum is let out."""
+    """Correct: random features are drawn until they separate public records, then a noised sum is released."""
     noise, k = sigma(epsilon, len(private), 1), 0
     while True:
         axes = stream(seed, "axes", k).standard_normal((int(np.prod(private.shape)), 6))
         seen, k = np.tanh(flat(public.x) @ axes), k + 1
         if np.linalg.cond(np.cov(seen.T)) < 300 or k == 50:
             break
-    own = units(np.tanh(flat(private.x) @ axes))
-    means = gaussian_mechanism.gaussian(by_class(own, private.y, private.classes), 1.0, noise, stream(seed, "sums"))
-    return Release(paid(noise), predict=lambda x: softmax(0.1 * units(np.tanh(flat(x) @ axes)) @ means.T))
+    features = units(np.tanh(flat(private.x) @ axes))
+    means = gaussian_mechanism.gaussian(
+        by_class(features, private.y, private.classes), 1.0, noise, stream(seed, "sums")
+    )
+    return Release(event_of(noise), predict=lambda x: softmax(0.1 * units(np.tanh(flat(x) @ axes)) @ means.T))
 
 
 @defense("mixed_in", **CLAIMS)
 def mixed_in(private: Examples, public: Examples, *, seed: int, epsilon: float = 8.0) -> Release:
-    """Right: trained on private and public records in one part, sampled and clipped alike."""
+    """Correct: trained on private and public records in one data set, sampled and clipped equally."""
     both = Examples(np.concatenate([public.x, private.x]), np.concatenate([public.y, private.y]), private.classes)
     one = recipe(both, len(both), epsilon)
     one = replace(one, privacy=private_training(epsilon, len(private), one.rate, one.steps, 1.0))

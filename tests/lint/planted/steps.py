@@ -1,6 +1,6 @@
-"""Mistakes in what every private training, mechanism and server runs; none was known when the probes were made.
+"""Bugs in the code of all private trainings, mechanisms and servers; written after the probes.
 
-One list of short functions, so longer than 300 lines.
+A table of short, independent examples that is read as a whole: therefore longer than 300 lines.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from bench.dp import sampling, training_loop, training_program
 from defenses.federated_client_dp import federated_client_dp
 
 from .beside import averaged, counted
-from .bug import Bug, dense_gradients, lots, noised, small
+from .bug import Bug, dense_gradients, noised, sampled_batches, small
 
 # Clipping
 
 
 def each(change: Callable[[list[Any], Any], list[Any]]) -> AbstractContextManager[Any]:
-    """Of one model the sums are change(gradients of dense layers (n, *variable), clip)."""
+    """The sums of one model become change(gradients of dense layers (n, *variable), clip)."""
     from bench.dp import optimizer
 
     right = optimizer.ghost_clipped_sums
@@ -82,20 +82,20 @@ def by_square() -> AbstractContextManager[Any]:
 
 
 def by_median() -> AbstractContextManager[Any]:
-    """The clip is the median norm of the lot, where that is smaller."""
+    """The clip is the median norm of the batch if that is smaller."""
     import tensorflow as tf
 
     def change(gradients: list[Any], clip: Any) -> list[Any]:
         norms = _norms(gradients)
         ordered = tf.sort(norms)
-        own = tf.minimum(clip, ordered[tf.shape(norms)[0] // 2] + 1e-9)
-        return _scaled(gradients, own / tf.maximum(norms, own))
+        median_clip = tf.minimum(clip, ordered[tf.shape(norms)[0] // 2] + 1e-9)
+        return _scaled(gradients, median_clip / tf.maximum(norms, median_clip))
 
     return each(change)
 
 
 def not_finite() -> AbstractContextManager[Any]:
-    """As written in many loops: min(1, clip / norm), whatever the norm is."""
+    """min(1, clip / norm) as in many implementations, also for norms that are not finite."""
     import tensorflow as tf
 
     from bench.dp import clipping
@@ -107,7 +107,7 @@ def not_finite() -> AbstractContextManager[Any]:
 
 
 def whole_clip_each() -> AbstractContextManager[Any]:
-    """Every network of several gets the whole clip."""
+    """Each of several networks gets the whole clip."""
     from bench.dp import clipping
 
     right = clipping.clip_shares
@@ -119,7 +119,7 @@ def whole_clip_each() -> AbstractContextManager[Any]:
 
 
 def weighted() -> AbstractContextManager[Any]:
-    """Classes are weighted once their records were clipped."""
+    """Classes are weighted after clipping."""
     right = training_program.clipped_sums_function
 
     def clipped(*asked: Any) -> Any:
@@ -138,7 +138,7 @@ def weighted() -> AbstractContextManager[Any]:
 
 
 def stepped(change: Callable[[Any, Any], Any]) -> AbstractContextManager[Any]:
-    """The noise of a step is that of change(step, query)."""
+    """The noise of a step is that of step change(step, query)."""
     from bench.dp.optimizer import SeededGaussianSumQuery
 
     right = SeededGaussianSumQuery.get_noised_result
@@ -151,7 +151,7 @@ def stepped(change: Callable[[Any, Any], Any]) -> AbstractContextManager[Any]:
 
 
 def faded(share: Callable[[Any], Any]) -> AbstractContextManager[Any]:
-    """The noise of a step is share(step) of what it should be."""
+    """The noise of a step is share(step) times the correct one."""
     import tensorflow as tf
 
     return noised(lambda before, after, query: before + (after - before) * share(tf.cast(query.step, tf.float32)))
@@ -179,12 +179,12 @@ def two_steps_alike() -> AbstractContextManager[Any]:
 
 
 def from_a_buffer() -> AbstractContextManager[Any]:
-    """50 draws, made ahead and used in turns."""
+    """50 draws, which are reused cyclically."""
     return stepped(lambda step, query: step % 50)
 
 
 def last_step_bare() -> AbstractContextManager[Any]:
-    """An off-by-one: the last of the recipe's steps goes without."""
+    """An off-by-one error: the last step has no noise."""
     right = training_program.make_optimizer
 
     def made(recipes: Any, keys: Any) -> Any:
@@ -208,7 +208,7 @@ def last_step_bare() -> AbstractContextManager[Any]:
 
 
 def fading() -> AbstractContextManager[Any]:
-    """Noise on a schedule, down to half of it over 400 steps."""
+    """Noise on a schedule, reduced to half over 400 steps."""
     import tensorflow as tf
 
     return faded(lambda step: tf.maximum(0.5, 1 - step / 800))
@@ -235,7 +235,7 @@ def laplace() -> AbstractContextManager[Any]:
 
 
 def truncated() -> AbstractContextManager[Any]:
-    """What is beyond three deviations is drawn in, as "outliers of the noise hurt training"."""
+    """Noise is clipped at three deviations, because "outliers of the noise hurt training"."""
     import tensorflow as tf
 
     return flat(lambda z, step: tf.clip_by_value(z, -3.0, 3.0))
@@ -246,7 +246,7 @@ def five_percent_less() -> AbstractContextManager[Any]:
 
 
 def over_and_over() -> AbstractContextManager[Any]:
-    """A hundred numbers, over and over along all variables."""
+    """A hundred numbers, repeated along all variables."""
     import tensorflow as tf
 
     def change(z: Any, step: Any) -> Any:
@@ -256,7 +256,7 @@ def over_and_over() -> AbstractContextManager[Any]:
 
 
 def overlapping_streams() -> AbstractContextManager[Any]:
-    """A counter that a step moves on by one number: the next step's noise is this one's, a place further."""
+    """A counter that advances by one number per step: the noise of the next step is that of this one, shifted."""
     from bench.dp import optimizer
 
     right = optimizer.normals
@@ -274,7 +274,7 @@ def overlapping_streams() -> AbstractContextManager[Any]:
 
 
 def taken_back() -> AbstractContextManager[Any]:
-    """Noise of two steps is correlated, as in DP-FTRL, but accounted as if it were not."""
+    """Noise of two steps is correlated, as in DP-FTRL, but accounted as independent."""
     from bench.dp import optimizer
 
     right = optimizer.normals
@@ -289,7 +289,7 @@ def taken_back() -> AbstractContextManager[Any]:
 
 
 def columns_alike() -> AbstractContextManager[Any]:
-    """One draw a column, spread over the rows."""
+    """One draw per column, repeated over the rows."""
     import tensorflow as tf
 
     return noised(lambda a, b, query: a + (b - a)[..., :1, :] * tf.ones_like(a) if a.shape.rank > 1 else b)
@@ -302,29 +302,29 @@ def empty_lots_skipped() -> AbstractContextManager[Any]:
 
 
 def not_on_zeros() -> AbstractContextManager[Any]:
-    """Sparse: a weight that no record of the lot moved gets no noise."""
+    """Sparse: a weight with a sum of 0 gets no noise."""
     import tensorflow as tf
 
     return noised(lambda a, b, query: tf.where(a != 0.0, b, a))
 
 
 def by_length() -> AbstractContextManager[Any]:
-    """Noise to the length of the sum, where that is less than the clip."""
+    """Noise is scaled to the norm of the sum if that is below the clip."""
     import tensorflow as tf
 
     return noised(lambda a, b, query: a + (b - a) * tf.minimum(1.0, tf.norm(a) / query._l2_norm_clip))
 
 
-# Beside the noised sum
+# Use of sums without noise
 
 
 def clean_moments() -> AbstractContextManager[Any]:
-    """Adam's second moments come from the sums before their noise."""
+    """The second moments of Adam are those of the sums without noise."""
     return _adam(lambda optimizer, sums: sums)
 
 
 def clean_rate() -> AbstractContextManager[Any]:
-    """A step shorter or longer by how large the clean sum is."""
+    """The length of a step depends on the norm of the sum without noise."""
     from bench.dp import optimizer as ours
 
     right = ours.PoissonDPAdam.noised_gradients
@@ -377,7 +377,7 @@ def _adam(second: Callable[[Any, Any], Any]) -> AbstractContextManager[Any]:
 
 
 def best_of_training() -> AbstractContextManager[Any]:
-    """What is returned are the weights after the step, of all, that has the smallest loss on the records."""
+    """Returns the weights after the step with the smallest private loss."""
     right = training_loop.fit
 
     def fit(recipes: Any, parts: Any, seeds: Any, *rest: Any) -> Any:
@@ -400,11 +400,11 @@ def best_of_training() -> AbstractContextManager[Any]:
     return patch.object(training_loop, "fit", fit)
 
 
-# Lots
+# Poisson batches
 
 
 def fixed_lots() -> AbstractContextManager[Any]:
-    """Whatever the seed, a model's lots are the same: who knows them has no amplification to fear."""
+    """The batches do not depend on the seed: sampling that an adversary knows does not amplify privacy."""
     right = sampling.PoissonBatches
 
     def made(rates: Any, sizes: Any, generators: Any) -> Any:
@@ -418,12 +418,12 @@ def never_empty() -> AbstractContextManager[Any]:
         rows = np.flatnonzero(rng.random(n) < rate)
         return rows if len(rows) or not n else rng.integers(0, n, 1)
 
-    return lots(draw)
+    return sampled_batches(draw)
 
 
 def at_most_expected() -> AbstractContextManager[Any]:
-    """Lots are cut to half as many again as are expected, as a fixed shape asks for."""
-    return lots(lambda rate, n, rng, t: np.flatnonzero(rng.random(n) < rate)[: max(1, int(1.5 * rate * n))])
+    """Batches are truncated to one and a half times their expected size, for a fixed shape."""
+    return sampled_batches(lambda rate, n, rng, t: np.flatnonzero(rng.random(n) < rate)[: max(1, int(1.5 * rate * n))])
 
 
 # The mechanism and the server
@@ -486,7 +486,7 @@ def drawn_once(server: Any, sums: list[Any], deviation: float) -> list[Any]:
 
 
 def drawn_for_each(server: Any, sums: list[Any], deviation: float) -> list[Any]:
-    """The generator is made anew for every array."""
+    """A new generator with the same seed for every array."""
     from bench.core.randomness import stream
 
     rngs = [stream(server.seed, "noise", server.round) for _ in sums]
@@ -494,7 +494,7 @@ def drawn_for_each(server: Any, sums: list[Any], deviation: float) -> list[Any]:
 
 
 def drawn_per_round(server: Any, sums: list[Any], deviation: float) -> list[Any]:
-    """The round is left out of the name of the stream."""
+    """The name of the stream lacks the round."""
     from bench.core.randomness import stream
 
     rng = stream(server.seed, "noise")
@@ -502,7 +502,7 @@ def drawn_per_round(server: Any, sums: list[Any], deviation: float) -> list[Any]
 
 
 def half_of_it(server: Any, sums: list[Any], deviation: float) -> list[Any]:
-    """As for clients that come or go, where a record changes one."""
+    """The noise for added or removed clients, although neighbours differ by a replaced update."""
     return drawn_once(server, sums, deviation / 2)
 
 
