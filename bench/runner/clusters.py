@@ -17,7 +17,7 @@ from multiprocessing import resource_tracker
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import UserError
+from bench.core.errors import UserError, warn_user
 from bench.runner import gpus, job_clusters
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 PRELOAD = "bench.runner.worker_setup"
 CONNECTING = 10.0  # seconds
 ENDING = 4.0  # seconds: then the process that waits goes on, and what it leaves ends with it
-REPLACING = 15.0  # seconds between two looks whether a job ended and another must take its place
+LOST = 60.0  # seconds after which a worker that ended, and was not started again, is given up
+REPLACING = 15.0  # seconds between two looks whether another must take its place
 SILENT = ("distributed", "tornado", "tornado.application", "asyncio", "dask_jobqueue")
 
 
@@ -122,7 +123,7 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
     runner = LoopRunner()
     with (
         tempfile.TemporaryDirectory(prefix="bench-workers-", ignore_cleanup_errors=True) as folder,
-        dask.config.set({"temporary-directory": folder}),
+        dask.config.set({"temporary-directory": folder, "distributed.deploy.lost-worker-timeout": f"{LOST}s"}),
     ):
         ending: list[Callable[[], None]] = []
         try:
@@ -134,11 +135,10 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
             try:
                 cluster.sync(_complete, cluster)
             except (OSError, RuntimeError, ValueError) as error:
-                raise UserError(f"no worker could be started: {' '.join(str(error).split())}") from error
+                _go_on_with_others(cluster, error)
             client = Client(cluster, timeout=CONNECTING, set_as_default=False)
             ending.insert(0, partial(client.close, timeout=1))
-            if workers.cluster:
-                ending.insert(0, _replacing(cluster, number))
+            ending.insert(0, _replacing(cluster, number))
             yield client
         finally:
             with _interrupts_delayed():
@@ -152,6 +152,17 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
 async def _complete(cluster: SpecCluster) -> None:
     """Wait until all processes run, or all jobs are submitted. Raises what the first that failed raised."""
     await cluster
+
+
+def _go_on_with_others(cluster: SpecCluster, error: Exception) -> None:
+    """Say why a worker did not start, where others did. Raises UserError where none did."""
+    from distributed.core import Status
+
+    why = " ".join(str(error).split())
+    up = [worker for worker in cluster.workers.values() if worker.status == Status.running]
+    if not up:
+        raise UserError(f"no worker could be started: {why}") from error
+    warn_user(f"note: {len(cluster.worker_spec) - len(up)} of {len(cluster.worker_spec)} workers did not start: {why}")
 
 
 def _cluster(workers: Workers, loop: Any, number: int, preload: str | None) -> SpecCluster:
@@ -183,7 +194,7 @@ def _cluster(workers: Workers, loop: Any, number: int, preload: str | None) -> S
 
 
 def _replacing(cluster: SpecCluster, number: int) -> Callable[[], None]:
-    """Submit a job in place of each that ran and ended (its time was up, or it was killed), until what this returns."""
+    """Until what this returns, start another process or job in place of each that is lost: killed, or out of time."""
     stopped = threading.Event()
 
     def again() -> None:

@@ -177,6 +177,20 @@ def test_a_killed_worker_comes_back_in_silence(scratch: Path, capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_worker_that_is_not_started_again_is_replaced(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask gives a lost worker up, with whatever would start it, after a while that a slow start can exceed."""
+    monkeypatch.setattr(clusters, "LOST", 0.01)
+    monkeypatch.setattr(clusters, "REPLACING", 0.2)
+    with connected(Workers(1), 1, preload=None) as client:
+        for _ in range(2):
+            [before] = client.run(os.getpid).values()
+            os.kill(before, signal.SIGKILL)
+            end = time.monotonic() + START
+            while time.monotonic() < end and before in (client.run(os.getpid, on_error="ignore").values() or [before]):
+                time.sleep(0.1)
+            assert client.submit(sum, (1, 2)).result(START) == 3
+
+
 def test_loggers_are_as_they_were(scratch: Path) -> None:
     import distributed  # noqa: F401
 
@@ -211,6 +225,19 @@ def test_a_worker_that_cannot_start_is_one_sentence(
         pass
     assert list(scratch.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_that_cannot_start_does_not_stop_the_others(
+    tmp_path: Path, scratch: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = "import os\ndef dask_setup(worker):\n    if worker.name == 1:\n        os._exit(1)\n"
+    (tmp_path / "broken.py").write_text(code)
+    with connected(Workers(2), 2, preload=str(tmp_path / "broken.py")) as client:
+        assert [worker["name"] for worker in client.scheduler_info()["workers"].values()] == [0]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("bench: note: 1 of 2 workers did not start: ")
+    assert err.count("\n") == 1
 
 
 def test_the_module_that_is_loaded_first_loads_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from boards import cells, stored
 from private_slurm import missing, private_slurm
 
 from bench.core.errors import UserError
@@ -36,6 +37,8 @@ def slurm(configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Commands find it; what jobs print is written to an empty folder."""
     monkeypatch.setenv("SLURM_CONF", str(configuration))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
 
 
 def queue() -> list[str]:
@@ -80,13 +83,9 @@ def test_no_more_jobs_than_groups_and_several_workers_in_a_job() -> None:
 
 
 def test_a_job_that_is_cancelled_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dask
-
     monkeypatch.setattr("bench.runner.clusters.REPLACING", 0.5)
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
-        connected(Workers(1, cluster="slurm"), 1, preload=None) as client,
-    ):
+    monkeypatch.setattr("bench.runner.clusters.LOST", 1)
+    with connected(Workers(1, cluster="slurm"), 1, preload=None) as client:
         client.wait_for_workers(1, START)
         [before] = queue()
         subprocess.run(["scancel", before], check=True, timeout=30)
@@ -138,3 +137,32 @@ def test_no_signal_leaves_a_job_behind(number: signal.Signals) -> None:
     finally:
         client.kill()
         client.communicate()
+
+
+BOARD = (
+    "--defense=none,steps=200 --defense=top1,steps=200 --attack=confidence --attack=entropy --seeds=0-2 --no-reference"
+)
+PROGRAM = (sys.executable, "-m", "bench", "run", *BOARD.split())
+
+
+def test_a_board_of_12_cells_is_the_inline_one_though_a_job_is_killed(tmp_path: Path) -> None:
+    subprocess.run([*PROGRAM, "--results=inline", "--workers=1"], check=True, capture_output=True)
+    run = subprocess.Popen(
+        [*PROGRAM, "--results=jobs", "--workers=2", "--cluster=slurm"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while stored(tmp_path / "jobs") < 2:
+            assert run.poll() is None, run.communicate()[1]
+            time.sleep(0.05)
+        jobs = queue()
+        subprocess.run(["scancel", "--signal=KILL", "--full", jobs[0]], check=True, timeout=30)
+        err = run.communicate(timeout=500)[1]
+    finally:
+        run.kill()
+        run.communicate()
+    assert run.returncode == 0, err
+    assert stored(tmp_path / "jobs") == stored(tmp_path / "inline") == 12
+    assert cells(tmp_path / "jobs") == cells(tmp_path / "inline")
+    assert "Traceback" not in err
+    assert emptied(10)
