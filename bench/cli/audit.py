@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bench.cli import completion
-from bench.cli.options import Commands, add_locations, add_rows, add_workers, new_parser, requested
+from bench.cli.options import Commands, add_locations, add_rows, new_parser, requested
+from bench.cli.worker_options import add_workers
 from bench.core.errors import UserError, suggest, warn_user
 
 if TYPE_CHECKING:

@@ -10,13 +10,12 @@ from bench.cli.options import (
     add_attack,
     add_data_dir,
     add_stored,
-    add_workers,
     data_dir,
     flags,
     load_registry,
     new_parser,
-    workers,
 )
+from bench.cli.worker_options import add_workers, workers
 
 
 def add(commands: Commands) -> argparse.ArgumentParser:

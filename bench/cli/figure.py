@@ -14,7 +14,6 @@ from bench.cli.options import (
     add_locations,
     add_reuse,
     add_seeds,
-    add_workers,
     flags,
     load_registry,
     new_parser,
@@ -23,6 +22,7 @@ from bench.cli.options import (
 )
 from bench.cli.run import measure, report_failures
 from bench.cli.table import publish
+from bench.cli.worker_options import add_workers
 from bench.core.errors import UserError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from bench.core.errors import UserError, warn_user
 
 if TYPE_CHECKING:
     from bench.runner.registry import Registry
-    from bench.runner.request import Grid, Request, Workers
+    from bench.runner.request import Grid, Request
     from bench.store.store import Store
 
 # Each setting of a run with the type that it has in a configuration.
@@ -137,25 +137,6 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which processes measure."""
-    from bench.runner.job_clusters import OPTIONS
-
-    workers = parser.add_argument_group("workers", "The processes that measure: all at once, one training each.")
-    workers.add_argument(
-        "--workers", metavar="N", help="how many (default: one per GPU, else per core; of a cluster 1; 1 starts none)"
-    )
-    workers.add_argument("--scheduler", metavar="ADDRESS", help="those of a Dask scheduler, as in tcp://HOST:8786")
-    cluster = workers.add_argument("--cluster", metavar="KIND", help=f"jobs of a cluster: {', '.join(OPTIONS)}")
-    completion.attach(cluster, completion.fixed(*OPTIONS))
-    workers.add_argument(
-        "--cluster-option", action="append", metavar="NAME=VALUE", help="of each job, as in queue=gpu; repeatable"
-    )
-    workers.add_argument(
-        "--dry-run", action=argparse.BooleanOptionalAction, help="only print the script of a job of the cluster"
-    )
-
-
 def load_registry(plugins: Sequence[str] | None) -> Registry:
     """All components, those of plugins too; a note where an edit of this checkout is not what runs."""
     from bench.runner import editable_install
@@ -203,6 +184,7 @@ def settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[s
 
 def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Request:
     """The typed request of these settings. Raises UserError for whatever no run could use."""
+    from bench.cli import worker_options
     from bench.core.dataset import DataLocation
     from bench.runner import selection
     from bench.runner.request import Request
@@ -217,35 +199,8 @@ def request(registry: Registry, settings: dict[str, Any], parts: Sequence[dict[s
         where=DataLocation(folder, bool(settings["offline"])),
         reuse_committed=bool(settings["reuse-committed"]),
         budget=None if settings["budget"] is None else selection.duration(settings["budget"]),
-        workers=workers(settings),
+        workers=worker_options.workers(settings),
     )
-
-
-def workers(settings: dict[str, Any]) -> Workers:
-    """The processes that measure. With `dry-run`, prints the script of a job and ends the program, as `--help` does.
-
-    Raises UserError where these settings contradict each other.
-    """
-    from bench.runner import clusters
-    from bench.runner.request import Workers
-
-    number = settings["workers"]
-    if number is not None and not (number.isascii() and number.isdecimal()):
-        raise UserError(f"--workers is a whole number from 1, not {number!r}.")
-    pairs = [option.partition("=") for option in settings["cluster-option"] or ()]
-    if unequal := [name for name, equals, _ in pairs if not equals]:
-        raise UserError(f"--cluster-option is NAME=VALUE, as in queue=gpu, not {unequal[0]!r}.")
-    selected = Workers(
-        None if number is None else int(number),
-        settings["scheduler"],
-        settings["cluster"],
-        tuple((name, value) for name, _, value in pairs),
-    )
-    clusters.check(selected)
-    if settings["dry-run"]:
-        print(clusters.job_script(selected), end="")
-        raise SystemExit(0)
-    return selected
 
 
 def _grid(registry: Registry, part: dict[str, Any]) -> Grid:

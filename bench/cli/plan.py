@@ -10,11 +10,11 @@ from bench.cli.options import (
     add_grid,
     add_reference,
     add_reuse,
-    add_workers,
     check_playable,
     new_parser,
     requested,
 )
+from bench.cli.worker_options import add_workers
 
 if TYPE_CHECKING:
     from bench.runner.cell import Cell

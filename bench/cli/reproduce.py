@@ -6,8 +6,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from bench.cli.options import Commands, add_grid, add_workers, new_parser, open_store, requested
+from bench.cli.options import Commands, add_grid, new_parser, open_store, requested
 from bench.cli.run import measure
+from bench.cli.worker_options import add_workers
 from bench.core.errors import warn_user
 
 

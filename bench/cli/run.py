@@ -10,12 +10,12 @@ from bench.cli.options import (
     add_grid,
     add_reference,
     add_reuse,
-    add_workers,
     check_playable,
     new_parser,
     requested,
 )
 from bench.cli.table import publish
+from bench.cli.worker_options import add_workers
 from bench.core.errors import UserError, warn_user
 
 if TYPE_CHECKING:

@@ -243,8 +243,11 @@ def mapping(
     import tensorflow as tf
 
     finish = {None: tf.identity, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[after]
+    # Traced once for any number of records; else the first number is traced alone, and the second once more for all.
+    shapes = getattr(model, "input_shape", None)  # a list of several inputs, None of a plain function
+    signature = [tf.TensorSpec((None, *shapes[1:]), tf.float32)] if isinstance(shapes, tuple) else None
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=signature, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def call(x: Any) -> Any:
         return finish(tf.nest.flatten(model(x))[0])  # Keras unwraps a list of one
 

@@ -31,15 +31,14 @@ PHILOX = 1
 def normals(rows: Any, columns: int, keys: Any, counter: Any) -> Any:
     """Standard normal numbers (keys, rows, columns): a stream per key, another stretch of it per counter (below 2**63).
 
-    keys: numbers below 2**64, or a tensor of type uint64 with them.
-    More rows leave the first ones as they are. Philox words, 32 bits each, made normal by Box and Muller's rule on
-    whole tensors: faster than the generator of TensorFlow, and further into the tails (6.7 against 5.7 deviations).
+    keys: numbers below 2**64, or a uint64 tensor. More rows leave the first ones as they are. Philox words, 32 bits
+    each, are made normal by Box and Muller's rule on whole tensors: faster than the generator of TensorFlow, and
+    further into the tails (6.7 against 5.7 deviations).
     """
     pairs = (columns + 1) // 2
     keys = tf.convert_to_tensor(keys, tf.uint64)
-    models = keys.shape[0]
     if not pairs:
-        return tf.zeros((models, rows, 0))
+        return tf.zeros((keys.shape[0], rows, 0))
 
     def uniform(word: int) -> Any:
         # The counter is the high half of Philox's, so no two share a word however many numbers one takes.
@@ -49,7 +48,7 @@ def normals(rows: Any, columns: int, keys: Any, counter: Any) -> Any:
             tf.raw_ops.StatelessRandomUniformFullIntV2(
                 shape=[rows, pairs], key=keys[k : k + 1], counter=start, alg=PHILOX, dtype=tf.uint32
             )
-            for k in range(models)
+            for k in range(keys.shape[0])
         ]
         return tf.cast(tf.stack(words), tf.float32)
 
@@ -63,7 +62,7 @@ class SeededGaussianSumQuery(GaussianSumQuery):  # type: ignore[misc]
 
     The noise of a model depends on its key, the step and the place of the number alone, so models that train together
     get the noise that they would get alone, and no two models, steps or variables share any. stddev: one number, or
-    one per model. keys: as `normals` takes them.
+    one per model.
     """
 
     def __init__(self, l2_norm_clip: Any, stddev: Any, keys: Any, models: int) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST = 8  # programs that are kept, the last ones used
 MOST_BYTES = 2**28  # of the weights and optimizer states of all of them
 # What is traced comes from these modules and from the class of the network.
-TRACED = ("clipping", "layers", "networks", "optimizer", "training_program", "vae")
+TRACED = ("clipping", "forward", "layers", "networks", "optimizer", "training_program", "vae")
 
 
 class ProgramCache:

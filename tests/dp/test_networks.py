@@ -58,3 +58,17 @@ def test_encoder_and_decoder_compose_to_the_autoencoder() -> None:
     assert networks.mapping(encoder)(part.x[:0]).shape == (0, 3)
     fitted = train(recipe(SMALL_VAE), [part], [1])[0]
     assert networks.mapping(vae.decoder(SMALL_VAE, fitted.weights))(np.zeros((4, 2))).shape == (4, 6)
+
+
+def test_a_map_is_traced_once_for_any_number_of_records() -> None:
+    from tensorflow import keras
+
+    traced: list[object] = []
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Lambda(lambda t: traced.append(t) or 2 * t)(x))
+    traced.clear()
+    double = networks.mapping(model)
+    for n in (5, 1, 4097, 0):
+        values = np.full((n, 3), 0.5)
+        np.testing.assert_array_equal(double(values), 2 * values)
+    assert len(traced) == 1

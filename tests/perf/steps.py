@@ -1,7 +1,7 @@
 """Traced and warmed-up loops of training steps for the benchmarks; only this module uses internals of the engine.
 
 As a script, `python tests/perf/steps.py NET plain|dp BATCH` prints by how many MiB twenty steps raise the peak of
-resident memory.
+resident memory, or of a GPU's where there is one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.dataset import Examples
-from bench.dp import networks, training_loop
+from bench.dp import networks, train, training_loop
 from bench.dp.layers import Single
 from bench.dp.recipe import Privacy, Recipe
 from bench.dp.tensorflow_setup import tensorflow
@@ -104,8 +104,13 @@ if __name__ == "__main__":
     net = NETS[name]
     part = records(net.shape)
     ours(recipe(net, 8), [part])  # memory that TensorFlow allocates once
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
+    memory = tensorflow().config.experimental
+    on_gpu = train.device() != "CPU"
+    if on_gpu:
+        memory.reset_memory_stats("GPU:0")
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+    before = memory.get_memory_info("GPU:0")["current"] / 2**20 if on_gpu else _resident("VmRSS")
     made = recipe(net, int(batch))
     ours(replace(made, privacy=Privacy(1.0, 1.0)) if kind == "dp" else made, [part])
-    print(_resident("VmHWM") - before)
+    print((memory.get_memory_info("GPU:0")["peak"] / 2**20 if on_gpu else _resident("VmHWM")) - before)

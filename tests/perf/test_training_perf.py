@@ -1,7 +1,7 @@
 """The cost of DP relative to plain training, and of joint relative to separate trainings, as ratios in one run.
 
-Run with `pytest tests/perf --benchmark-enable -s`; without it they are skipped. The limits are for two
-idle cores, so run them on a quiet machine.
+Run with `pytest tests/perf --benchmark-enable -s`; without it they are skipped. The limits are for one
+idle core, so run them on a quiet machine. A GPU is used where there is one; the name of the device is printed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def ratio(benchmark: Any, slow: Callable[[], object], quick: Callable[[], object
     benchmark.extra_info["ratio"] = median(found)
     sides = [1e3 * median(side) for side in zip(*pairs, strict=True)]
     spread = f"{min(found):.2f} to {max(found):.2f}; {sides[0]:,.0f} ÷ {sides[1]:,.0f} ms"
-    print(f"\n{benchmark.name}: {median(found):.2f} ({spread})")
+    print(f"\n{benchmark.name} on {train.device()}: {median(found):.2f} ({spread})")
     return median(found)
 
 
@@ -81,7 +81,7 @@ def test_peak_memory_of_a_dp_step_over_a_plain_step(benchmark: Any, name: str, b
     found = median(a / b for a, b in pairs)
     benchmark.extra_info["ratio"] = found
     sides = [median(side) for side in zip(*pairs, strict=True)]
-    print(f"\n{benchmark.name}: {found:.2f} ({sides[0]:.0f} ÷ {sides[1]:.0f} MiB)")
+    print(f"\n{benchmark.name} on {train.device()}: {found:.2f} ({sides[0]:.0f} ÷ {sides[1]:.0f} MiB)")
     assert found <= 1.5
 
 
