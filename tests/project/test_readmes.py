@@ -87,7 +87,7 @@ def check(argv: list[str]) -> None:
     """Parse a command as the program does, and look up the names in it unless they are placeholders."""
     arguments = commands.read(argv)
     if hasattr(arguments, "defense") and not any(re.match(r"my[_.]|.*\b[A-Z]{3,}\b", word) for word in argv):
-        with pytest.raises(SystemExit, match="^0$") if "--dry-run" in argv else nullcontext():  # it prints and ends
+        with pytest.raises(SystemExit, match=r"^0$") if "--dry-run" in argv else nullcontext():  # it prints and ends
             commands.request(arguments)
 
 
