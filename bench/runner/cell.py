@@ -38,7 +38,8 @@ class Cell:
         game = self.attack.component.game
         if game is None:
             return ""
-        sizes = {name: size for name, size in self.data.settings.items() if isinstance(size, int)}
+        # 0 of a user's file stands for a share of it: how many that is, is known once it is read.
+        sizes = {name: size for name, size in self.data.settings.items() if isinstance(size, int) and size}
         lacking = game.lacks(sizes, str(self.attack.settings.get("of", "private")))
         return lacking and f"{game.name} on {self.data.label} needs at least {lacking}"
 

@@ -71,8 +71,8 @@ def test_an_overfitted_model_leaks_the_attributes_of_its_training_records(prior:
     """A network trained on random labels can only memorise the records."""
     from bench.models.classifier import classify, standard
 
-    data = people(seed=2, sizes=(300, 300, 300))
-    recipe = standard(data.private, hidden=(128,), steps=1500, batch_size=100, learning_rate=0.003)
+    data = people(seed=2, sizes=(450, 450, 450))
+    recipe = standard(data.private, hidden=(128,), steps=2500, batch_size=100, learning_rate=0.003)
     trained = classify(data.private, 0, recipe)
     found = play(attack("confidence_attribute"), data, trained.predict, prior=prior, weight=1.0)
     assert min(sigmas(found["gain"]), sigmas(found["gain_over_holdout"])) > SIGMAS

@@ -74,13 +74,15 @@ def test_training_equals_federated_averaging(digits: Split) -> None:
     fed = small_federation(digits, clients=3, classes_each=4)
     seed = derive(derive(fed.seed, "honest"), "clients")
     streams = [sampling.streams(derive(seed, k)).batches for k in range(3)]
+    batches = [sampling.PoissonBatches([fed.rate], [len(p)], [rng]) for p, rng in zip(fed.shards, streams, strict=True)]
     weights, model = fed.start(), fed.terms.model()
     for _ in range(3):
         ends = []
-        for part, rng in zip(fed.shards, streams, strict=True):
+        for part, drawn in zip(fed.shards, batches, strict=True):
             model.set_weights(weights)
             for _ in range(2):
-                rows = np.flatnonzero(rng.random(len(part)) < fed.rate)
+                rows = drawn.rows(1)[0, 0]
+                rows = rows[rows >= 0]
                 with tf.GradientTape() as tape:
                     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(part.y[rows], model(part.x[rows]))
                     loss = tf.reduce_sum(losses) / fed.batch_size
