@@ -41,12 +41,14 @@ class Budget:
         self._overlapping: dict[tuple[str, str], float] | None = None  # of the leaderboard, until a cell is measured
 
     def batches(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-        """Cells that share one training, each at most once; the results of a batch decide the next one."""
+        """Cells that share one training, each at most once; the results that are stored decide the next batch."""
         past = Past(self._store)
         stored = self._store.results()
         numbered = {(result.data, result.defense, result.attack) for result in stored if self._fresh(result)}
         left = list(cells)
+        awaited: list[Cell] = []
         while left:
+            awaited = [cell for cell in awaited if not self._arrived(cell, past)]
             ahead = itertools.chain(_first(left, numbered, past), self._further(left, past))
             batch = next((batch for group in ahead if (batch := self._in_time(group))), None)
             if batch is None:
@@ -55,11 +57,16 @@ class Budget:
             measured = {cell.name for cell in batch}
             left = [cell for cell in left if cell.name not in measured]
             numbered |= {_pair(cell) for cell in batch}
-            for cell in batch:
-                if result := self._store.load(*cell.name):
-                    past.add(result)
-                    if self._fresh(result):
-                        self._overlapping = None
+            awaited += batch  # of several workers, others may be measuring still
+
+    def _arrived(self, cell: Cell, past: Past) -> bool:
+        """Whether a cell is stored by now; its cost then counts for the estimates of the others."""
+        result = self._store.load(*cell.name)
+        if result is None or not self._fresh(result):
+            return False
+        past.add(result)
+        self._overlapping = None
+        return True
 
     def allows(self, cell: Cell) -> bool:
         """Whether a cell of the last batch will still end in time, now that its model is trained."""

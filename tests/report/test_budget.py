@@ -157,7 +157,14 @@ def test_plan_takes_a_budget(
     store: Store, registry: Registry, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stale_cells(store, registry, {"shield": 20.0, "wall": 5.0}, {"spear": 2.0})
-    words = ["plan", f"--plugin={plugin}", f"--results={store.root}", "--defense=shield", "--defense=wall"]
+    words = [
+        "plan",
+        "--no-reference",
+        f"--plugin={plugin}",
+        f"--results={store.root}",
+        "--defense=shield",
+        "--defense=wall",
+    ]
     words += ["--attack=spear", "--seeds=0,1"]
     for budget, left in (([], 4), (["--budget=37s"], 3), (["--budget=1h"], 4)):
         assert main([*words, *budget]) == 0
