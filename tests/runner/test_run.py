@@ -131,13 +131,12 @@ def test_two_runs_at_once_lose_nothing(run: Run, results: Path, plugin: Path, tm
 def test_the_outcome_counts_measured_stored_and_failed_cells(
     results: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bench.cli.options import request
+    from bench.cli.options import SETTINGS, request
 
     registry = discover([plugin])
-    words = dict.fromkeys(("seeds", "epsilon", "data-dir", "offline", "reuse-committed", "config", "budget"))
     settings: dict[str, Any] = {
-        **words, "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA], "seeds": "0",
-        "results": str(results),
+        **dict.fromkeys(SETTINGS), "defense": ["says", "mute"], "attack": ["honest", "broken"], "data": [DATA],
+        "seeds": "0", "results": str(results),
     }  # fmt: skip
     requested = request(registry, settings, [settings])
     with Progress() as progress:
