@@ -13,6 +13,7 @@ from data_fixtures import data_location, nothing_prepared, people, prepared_sets
 from releases import findings, release  # noqa: F401 - fixtures
 from reproductions import check, kept  # noqa: F401 - fixtures
 from toy_runs import plugin, run, trainings  # noqa: F401 - fixtures
+from worker_fixtures import cores, scratch  # noqa: F401 - fixtures
 
 from bench.conformance.short_runs import small_data as split
 from bench.core.dataset import Split

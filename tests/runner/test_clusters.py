@@ -9,18 +9,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import psutil
 import pytest
+from worker_fixtures import where_am_i
 
 from bench.core.environment import prepare
 from bench.core.errors import UserError
-from bench.runner import clusters, gpus, job_clusters
+from bench.runner import clusters
 from bench.runner.clusters import check, connected
 from bench.runner.request import Workers
+
+pytestmark = pytest.mark.usefixtures("cores")
 
 START = 60.0  # seconds that a start may take on a busy machine
 CLIENT = '''
@@ -39,23 +41,6 @@ if __name__ == "__main__":
             raise LookupError("what the caller does failed")
         time.sleep(1000)
 '''
-
-
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of temporary files, of this process and of those that it starts."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No GPU, whatever this machine has, and no number of workers in the environment."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.delenv("BENCH_WORKERS")
 
 
 def started(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
@@ -132,10 +117,6 @@ def test_ctrl_c_while_workers_start_leaves_nothing(tmp_path: Path, scratch: Path
     assert list(scratch.iterdir()) == []
     assert err.splitlines()[-1] == "KeyboardInterrupt"
     assert err.count("Traceback") == 1, err
-
-
-def where_am_i() -> tuple[int, str | None, str | None]:
-    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")
 
 
 def test_workers_are_processes_of_one_thread_that_listen_on_this_machine_alone(
@@ -263,58 +244,6 @@ def test_as_many_workers_as_cores_or_as_asked_for_and_no_more_than_jobs(
     assert clusters.count(workers, jobs) == number
 
 
-# A scheduler that runs already
-
-
-@pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[str]:
-    """The address of `dask scheduler` with one worker."""
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
-    file = tmp_path / "scheduler.json"
-    log = (tmp_path / "log").open("w")
-    one = subprocess.Popen(
-        [*command, "--no-dashboard", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)],
-        stdout=log, stderr=log,
-    )  # fmt: skip
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--no-nanny",
-         "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path)],
-        stdout=log, stderr=log,
-    )  # fmt: skip
-    try:
-        end = time.monotonic() + START
-        while not file.exists() and time.monotonic() < end:
-            time.sleep(0.1)
-        import json
-
-        yield json.loads(file.read_text())["address"]
-    finally:
-        for process in (worker, one):
-            process.kill()
-            process.wait()
-        log.close()
-
-
-def test_a_scheduler_that_runs_already_keeps_its_workers(scheduler: str, capfd: pytest.CaptureFixture[str]) -> None:
-    for _ in range(2):
-        with connected(Workers(scheduler=scheduler), 5) as client:
-            client.wait_for_workers(1, START)
-            assert client.submit(sum, (1, 2)).result() == 3
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_scheduler_that_is_not_there_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(clusters, "CONNECTING", 1.0)
-    with (
-        pytest.raises(UserError, match=r"the scheduler tcp://127.0.0.1:9 cannot be reached: start it"),
-        connected(Workers(scheduler="tcp://127.0.0.1:9"), 5),
-    ):
-        pass
-    assert capfd.readouterr() == ("", "")
-
-
 CONTRADICTIONS = {
     Workers(0): "from 1, not 0",
     Workers(-2): "from 1, not -2",
@@ -344,143 +273,3 @@ def test_what_cannot_be_is_refused_before_anything_starts(workers: Workers, why:
     assert why in str(caught.value)
     with pytest.raises(UserError), connected(workers, 1):
         pass
-
-
-# Job scripts
-
-
-def given(cluster: str, *options: str) -> Workers:
-    return Workers(
-        2, cluster=cluster, cluster_options=tuple((o.partition("=")[0], o.partition("=")[2]) for o in options)
-    )
-
-
-def test_a_job_has_one_core_and_four_gigabytes_for_each_worker() -> None:
-    script = job_clusters.job_script(given("slurm"), clusters.PRELOAD)
-    for line in ("#SBATCH -J bench-worker", "#SBATCH --cpus-per-task=1", "#SBATCH --mem=4G", "#SBATCH -t 04:00:00"):
-        assert line in script.splitlines()
-    assert f"{sys.executable} -m distributed.cli.dask_worker tcp://ADDRESS-OF-THE-SCHEDULER" in script
-    assert "--nthreads 1 " in script
-    assert script.strip().endswith(f"--no-dashboard --memory-limit 0 --preload {clusters.PRELOAD}")
-    four = job_clusters.job_script(given("slurm", "cores=4"), None)
-    assert "#SBATCH --cpus-per-task=4" in four
-    assert "#SBATCH --mem=15G" in four  # 16 GB are 15 GiB, rounded up
-    assert "--nthreads 1 " in four
-    assert "--nworkers 4" in four
-
-
-def test_options_of_a_job_reach_its_script() -> None:
-    script = job_clusters.job_script(
-        given("slurm", "queue=gpu", "account=me", "walltime=00:10:00", "memory=8GB",
-              "job_extra_directives=--gres=gpu:1",
-              "job_extra_directives=--qos=low", "job_script_prologue=module load python", "worker_extra_args=--name x"),
-        None,
-    )  # fmt: skip
-    lines = script.splitlines()
-    for line in ("-p gpu", "-A me", "-t 00:10:00", "--mem=8G", "--gres=gpu:1", "--qos=low"):
-        assert f"#SBATCH {line}" in lines
-    assert "module load python" in lines
-    assert script.strip().endswith("--memory-limit 0 --name x")
-    assert "#PBS -q gpu" in job_clusters.job_script(given("pbs", "queue=gpu"), None)
-    assert "#$ -q gpu" in job_clusters.job_script(given("sge", "queue=gpu"), None)
-    assert "#BSUB -W 04:00" in job_clusters.job_script(given("lsf"), None)
-    assert "rank = KFlops" in job_clusters.job_script(given("htcondor", "job_extra_directives=rank=KFlops"), None)
-
-
-@pytest.mark.parametrize("cluster", job_clusters.OPTIONS)
-def test_every_option_is_one_of_dask_jobqueue(cluster: str) -> None:
-    """By the signatures of its classes, whose options all are keywords."""
-    import inspect
-
-    _, job = job_clusters._classes(cluster)
-    known = {
-        name for one in job.__mro__ if "__init__" in vars(one) for name in inspect.signature(one.__init__).parameters
-    }
-    assert set(job_clusters.OPTIONS[cluster]) <= known
-
-
-def test_what_dask_jobqueue_refuses_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="refuses these cluster options") as caught:
-        job_clusters.job_script(given("slurm", "memory=much"), None)
-    assert "\n" not in str(caught.value)
-
-
-def test_where_no_job_can_be_submitted_that_is_one_sentence(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(scratch))
-    with pytest.raises(UserError, match="there is no command 'qsub' here"), connected(given("pbs"), 1):
-        pass
-    assert list(scratch.iterdir()) == []
-
-
-def test_what_the_queue_refuses_is_one_sentence(
-    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    refusing = tmp_path / "sbatch"
-    refusing.write_text("#!/bin/sh\necho no such partition >&2\nexit 1\n")
-    refusing.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with (
-        pytest.raises(UserError, match=r"no worker could be started: .*no such partition") as caught,
-        connected(given("slurm"), 1),
-    ):
-        pass
-    assert "\n" not in str(caught.value)
-    assert list(scratch.iterdir()) == []
-    assert capfd.readouterr() == ("", "")
-
-
-def test_without_dask_jobqueue_a_cluster_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    with pytest.raises(UserError, match=r"pip install 'dp-generative-bench\[cluster\]'"):
-        job_clusters.job_script(given("slurm"), None)
-
-
-# GPUs
-
-LISTING = """\
-GPU 0: NVIDIA H200 (UUID: GPU-5f1b2c3d-0000-1111-2222-333344445555)
-GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaaaaaa-0000-1111-2222-333344445555)
-  MIG 3g.20gb     Device  0: (UUID: MIG-11111111-0000-1111-2222-333344445555)
-  MIG 3g.20gb     Device  1: (UUID: MIG-22222222-0000-1111-2222-333344445555)
-"""
-
-
-def test_devices_are_listed_with_the_parts_of_a_divided_one() -> None:
-    assert gpus.listed(LISTING) == (
-        "GPU-5f1b2c3d-0000-1111-2222-333344445555",
-        "MIG-11111111-0000-1111-2222-333344445555",
-        "MIG-22222222-0000-1111-2222-333344445555",
-    )
-    assert gpus.listed("No devices found.\n") == ()
-
-
-@pytest.mark.parametrize(
-    ("stated", "devices"),
-    [("", ()), ("-1", ()), ("0", ("0",)), ("2, 0", ("2", "0")), ("0,-1,1", ("0",)), ("0,1,1", ("0", "1")),
-     ("GPU-5f1b,MIG-11/1/0", ("GPU-5f1b", "MIG-11/1/0")), ("NoDevFiles", ())],
-)  # fmt: skip
-def test_the_variable_of_cuda_decides(monkeypatch: pytest.MonkeyPatch, stated: str, devices: tuple[str, ...]) -> None:
-    monkeypatch.setattr(gpus, "LISTING", ("echo", LISTING))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", stated)
-    assert gpus.available() == devices
-
-
-def test_without_the_variable_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(gpus, "LISTING", ("echo", LISTING))
-    assert len(gpus.available()) == 3
-    for command in (("false",), ("/no/such/program",)):
-        monkeypatch.setattr(gpus, "LISTING", command)
-        assert gpus.available() == ()
-
-
-def test_each_gpu_has_one_worker_and_each_worker_one_gpu(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    with connected(Workers(), 99, preload=None) as client:
-        assert sorted(device or "" for _, device, _ in client.run(where_am_i).values()) == ["1", "3"]
-        assert [one["resources"] for one in client.scheduler_info()["workers"].values()] == [{"GPU": 1}] * 2
-        assert client.submit(sum, (1, 2), resources={"GPU": 1}).result(START) == 3
-    with pytest.raises(UserError, match="one GPU, and 2 are visible"):
-        check(Workers(3))
-    check(Workers(2))
-    check(Workers(3, cluster="slurm"))
