@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench.runner import clusters
+from bench.runner import clusters, garbage
 from bench.runner.group import Tools
 from bench.runner.job import Job, Setup
 from bench.runner.messages import Message, Name
@@ -39,8 +39,9 @@ def results(
     """
     if inline(workers, count, seconds):
         tools = Tools(setup.where, setup.weights, setup.machine, setup.code, meter.inline, may_start)
-        for job in jobs:
-            yield from meter.counted(job.messages(tools))
+        with garbage.collected_by_this_thread():
+            for job in jobs:
+                yield from meter.counted(job.messages(tools))
         return
     from bench.runner.pool import Pool
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.environment import instruction_set
 from bench.data import user_file
-from bench.runner import play
+from bench.runner import garbage, play
 from bench.runner.cell import Cell
 from bench.runner.messages import Failed, Finished, Message, Name, Trained, failed
 from bench.runner.selection import choose, choose_data
@@ -60,6 +60,7 @@ class Tools:
 
     def on_training_step(self, what: str, done: int, steps: int) -> None:
         """Hear of the progress of one training."""
+        garbage.collect()
         self.on_progress(f"{what}, step {done} of {steps}")
 
 
@@ -133,6 +134,7 @@ class Group:
         yield message
         for cell in cells:
             if tools.may_start(cell.name):
+                garbage.collect()
                 try:
                     finished = _play(data, cell, trained, challenges[play.question(cell)], tools)
                 except Exception as error:  # noqa: BLE001

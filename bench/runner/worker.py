@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import gc
 import hashlib
 import importlib
 import json
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.dataset import DataLocation
 from bench.core.source_code import BENCH
 from bench.dp.weights_cache import WeightsCache
+from bench.runner import garbage
 from bench.runner.group import Tools
 from bench.runner.messages import Failed, Message, Wire, failed, pack
 from bench.runner.registry import Registry, discover
@@ -99,7 +101,10 @@ def prepare(run: str, settings: str, plugins: Mapping[str, bytes], files: Mappin
     $BENCH_DATA_DIR.
     """
     given = json.loads(settings)
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=_local_folder()))
+    local_folder = _local_folder()
+    if local_folder:
+        gc.disable()  # for as long as the process lives: Dask's threads are always there (`bench.runner.garbage`)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=local_folder))
     for name, data in {**plugins, **files}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +139,7 @@ def advance(run: str, key: str, job: str | None, left_out: str) -> Wire | None:
             _begin(state, json.loads(job))
         assert state.messages
         assert state.context
+        garbage.collect()
         # A context of its own: the calls come in different threads.
         message = state.context.run(next, state.messages, None)
         return None if message is None else pack(message)
