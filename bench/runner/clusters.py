@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -13,12 +12,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import resource_tracker
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UserError, warn_user
-from bench.runner import gpus, job_clusters
+from bench.runner import gpus, job_clusters, signals
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -96,7 +93,7 @@ def connected(workers: Workers, jobs: int, preload: str | None = PRELOAD) -> Ite
                 with suppress(Exception):
                     client.close(timeout=1)
         else:
-            with _ending_by_signal(), _started(workers, count(workers, jobs), preload) as client:
+            with signals.ending_by_signal(), _started(workers, count(workers, jobs), preload) as client:
                 yield client
 
 
@@ -127,7 +124,7 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
     ):
         ending: list[Callable[[], None]] = []
         try:
-            with _interrupts_blocked():  # processes inherit this: Ctrl-C reaches us alone, and we end them
+            with signals.interrupts_blocked():  # processes inherit this: Ctrl-C reaches us alone, and we end them
                 runner.start()
             ending.append(runner.stop)
             cluster = _cluster(workers, runner.loop, number, preload)
@@ -141,7 +138,7 @@ def _started(workers: Workers, number: int, preload: str | None) -> Iterator[Cli
             ending.insert(0, _replacing(cluster, number))
             yield client
         finally:
-            with _interrupts_delayed():
+            with signals.interrupts_delayed():
                 for end in ending:
                     with suppress(Exception):
                         end()
@@ -246,47 +243,3 @@ def _silent() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def _ending_by_signal() -> Iterator[None]:
-    """SIGTERM ends the block as an error does, where it would end this process at once: jobs would run on."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Threads that start within, and all processes that these start, never see Ctrl-C."""
-    resource_tracker.ensure_running()  # it would undo this where the first process starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _interrupts_delayed() -> Iterator[None]:
-    """A second Ctrl-C waits for the end of the block, which is near."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    seen = list[tuple[int, FrameType | None]]()
-    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if seen and callable(before):
-            before(*seen[-1])

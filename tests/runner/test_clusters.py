@@ -273,3 +273,18 @@ def test_what_cannot_be_is_refused_before_anything_starts(workers: Workers, why:
     assert why in str(caught.value)
     with pytest.raises(UserError), connected(workers, 1):
         pass
+
+
+def test_what_killed_workers_leave_is_cleared_up_in_silence(tmp_path: Path, scratch: Path) -> None:
+    """Python's resource tracker warns of each semaphore of a killed process, when the program ends."""
+    leaving = CLIENT.replace(
+        'if "fails" in sys.argv:',
+        "from multiprocessing import resource_tracker\n"
+        "        resource_tracker.register('/of_a_killed_one', 'semaphore')\n"
+        "        if True:",
+    ).replace('raise LookupError("what the caller does failed")', "sys.exit(0)")
+    script = tmp_path / "client.py"
+    script.write_text(leaving)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=START)
+    assert done.returncode == 0
+    assert done.stderr == ""
