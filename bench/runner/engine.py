@@ -57,6 +57,9 @@ def inline(workers: Workers, count: int, seconds: float | None) -> bool:
 
 
 def longest_first(jobs: Sequence[Job], seconds: Callable[[Job], float | None]) -> list[Job]:
-    """The order that ends soonest on several workers, nearly: of unknown length first, then the longest ones."""
+    """The order that ends soonest on several workers, nearly: the longest job first.
+
+    Before them those of unknown length, the ones with the most records first.
+    """
     known = {id(job): seconds(job) for job in jobs}
-    return sorted(jobs, key=lambda job: (known[id(job)] is not None, -(known[id(job)] or 0.0)))
+    return sorted(jobs, key=lambda job: (known[id(job)] is not None, -(known[id(job)] or 0.0), -len(job.names)))

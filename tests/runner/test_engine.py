@@ -17,7 +17,7 @@ from bench.core.dataset import DataLocation
 from bench.core.errors import UserError
 from bench.dp.weights_cache import WeightsCache
 from bench.runner import clusters, engine, worker
-from bench.runner.cell import playable
+from bench.runner.cell import Cell, playable
 from bench.runner.control_job import Controls
 from bench.runner.group import Group, Tools
 from bench.runner.job import Job
@@ -136,14 +136,18 @@ def test_what_takes_less_than_starting_workers_runs_in_this_process(
     assert not engine.inline(Workers(scheduler="tcp://there:1"), 1, 0.0), "it was asked for"
 
 
-def test_the_longest_job_comes_first_and_an_unknown_one_before_it() -> None:
+def test_the_longest_job_comes_first_and_before_it_unknown_ones_with_the_most_records() -> None:
     registry = discover()
     [data] = choose(registry, "data", "digits")
-    [defense], [attack] = choose(registry, "defense", "none"), choose(registry, "attack", "confidence")
-    jobs = [Group(tuple(playable([Grid((defense,), (attack,), (data,), (seed,))]))) for seed in range(4)]
-    seconds = dict(zip((job.names for job in jobs), (3.0, None, 9.0, 5.0), strict=True))
+    [defense], attacks = choose(registry, "defense", "none"), choose(registry, "attack", "membership")[:3]
+    counts = (1, 1, 1, 3, 1)
+    jobs = [
+        Group(tuple(Cell(data, defense, attack, seed) for attack in attacks[:count]))
+        for seed, count in enumerate(counts)
+    ]
+    seconds = dict(zip((job.names for job in jobs), (3.0, None, 9.0, None, 5.0), strict=True))
     ordered = engine.longest_first(jobs, lambda job: seconds[job.names])
-    assert [job.names[0][3] for job in ordered] == [1, 2, 3, 0]
+    assert [job.names[0][3] for job in ordered] == [3, 1, 2, 4, 0]
 
 
 def tools(folder: Path) -> Tools:
