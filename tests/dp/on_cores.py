@@ -23,6 +23,7 @@ def main(cores: str, threads: str) -> dict[str, str]:
     if threads == "many":
         for name in environment.THREADS:
             os.environ.pop(name, None)
+        environment.prepare = lambda: None
         environment.configure = lambda tensorflow: tensorflow.config.experimental.enable_op_determinism()
     import numpy as np
 
