@@ -170,12 +170,15 @@ def layer_by_layer() -> AbstractContextManager[Any]:
 
 def fixed_noise() -> AbstractContextManager[Any]:
     """The streams of noise do not depend on the seed."""
+    import tensorflow as tf
+
     from bench.dp import optimizer
 
     right = optimizer.SeededGaussianSumQuery.__init__
 
-    def wrong(query: Any, clip: Any, stddev: Any, keys: Any) -> None:
-        right(query, clip, stddev, list(range(len(keys))))
+    def wrong(query: Any, clip: Any, stddev: Any, keys: Any, models: int) -> None:
+        fixed = np.arange(np.size(keys)).reshape(np.shape(keys))
+        right(query, clip, stddev, tf.constant(fixed, keys.dtype), models)
 
     return patch.object(optimizer.SeededGaussianSumQuery, "__init__", wrong)
 
