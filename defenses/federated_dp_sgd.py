@@ -39,8 +39,8 @@ def federated_dp_sgd(
     """Federated averaging where every local step of every client is one of DP-SGD: clipped records, noised sums.
 
     Clients share no record, so one that is added or removed touches the steps of one client alone: parallel
-    composition. Everything that a client sends is covered, whoever looks, for one run of the protocol; the honest run
-    and a joined one beside it would spend twice.
+    composition. Everything that a client sends is covered for one run of the protocol, against server and clients; the
+    honest run and a joined one beside it would spend twice.
     """
     rate = plan.rate(len(private))
     privacy = private_training(epsilon, len(private), rate, plan.steps, l2_norm_clip)

@@ -17,7 +17,7 @@ from typing import Any
 from bench.core.errors import UserError
 
 # Of OpenBLAS (NumPy, SciPy), OpenMP (scikit-learn) and MKL, which read them when they are loaded, and of TensorFlow,
-# which reads them at its first operation, whoever imported it.
+# which reads them at its first operation, also where a component imported it.
 THREADS = (
     "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
 )  # fmt: skip

@@ -25,7 +25,7 @@ TRACED = ("clipping", "forward", "layers", "networks", "optimizer", "training_pr
 
 
 class ProgramCache:
-    """Programs by their key. A program belongs to whoever took it until it is put back, so no two trainings share it.
+    """Programs by their key. A program belongs to the training that took it until it is put back: no two share it.
 
     Safe to use from several threads.
     """

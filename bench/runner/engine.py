@@ -7,7 +7,6 @@ depend on its specification alone, and the client alone writes them down.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from bench.runner import clusters, garbage
 from bench.runner.group import Tools
@@ -15,9 +14,6 @@ from bench.runner.job import Job, Setup
 from bench.runner.messages import Message, Name
 from bench.runner.meter import Meter
 from bench.runner.request import Workers
-
-if TYPE_CHECKING:
-    pass
 
 STARTING = 8.0  # seconds that a worker takes to start, TensorFlow included
 

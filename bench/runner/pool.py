@@ -12,7 +12,7 @@ import queue
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import UserError, warn_user
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 TRIES = 3  # of a job whose worker is killed
 POLL = 0.25  # seconds between two looks at which workers are there
 GATHER = 30.0  # seconds for one message to arrive
+
+
+def _only(message: Message, job: Job) -> Message:
+    """The message; of a failure only what was not reported before."""
+    if not isinstance(message, Failed):
+        return message
+    return replace(message, names=tuple(name for name in message.names if name in job.names))
 
 
 @dataclass
@@ -171,7 +178,7 @@ class Pool:
             del self._tasks[address]
             self._meter.worker(address, "")
         else:
-            message = unpack(wire)
+            message = _only(unpack(wire), task.job)
             yield message
             self._go_on(address, task, message, may_start)
 
