@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bench.runner import clusters, garbage
+from bench.runner import clusters
 from bench.runner.group import Tools
 from bench.runner.job import Job, Setup
 from bench.runner.messages import Message, Name
 from bench.runner.meter import Meter
 from bench.runner.request import Workers
+from bench.store.store import uncollected
 
 STARTING = 8.0  # seconds that a worker takes to start, TensorFlow included
 
@@ -35,7 +36,7 @@ def results(
     """
     if inline(workers, count, seconds):
         tools = Tools(setup.where, setup.weights, setup.machine, setup.code, meter.inline, may_start)
-        with garbage.collected_by_this_thread():
+        with uncollected():
             for job in jobs:
                 yield from meter.counted(job.messages(tools))
         return

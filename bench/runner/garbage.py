@@ -2,29 +2,16 @@
 
 TensorFlow holds a graph's lock while it waits for Python's, and the collector, which holds Python's, waits for the
 graph's: a collection in any other thread than the one that builds graphs (Dask's, or that of a progress display) can
-stop both for good. So the collector is off, and the thread that works calls `collect` between two steps.
+stop both for good. So the collector is off (`bench.store.store.uncollected`), and the thread that works calls
+`collect` between two steps.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 MANY = 30_000  # objects since the last collection of young ones
 FULL = 20  # of those collections between two of all objects
-
-
-@contextmanager
-def collected_by_this_thread() -> Iterator[None]:
-    """Within this block garbage is collected by `collect` alone."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def collect() -> None:

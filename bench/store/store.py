@@ -225,7 +225,11 @@ class Store:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """What is read of thousands of cells stays: the collector would look through all of it, over and over."""
+    """Within this block Python collects no garbage by itself.
+
+    What is read of thousands of cells stays, and the collector would look through all of it, over and over. While jobs
+    run, `bench.runner.garbage` says when it may.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -11,6 +11,7 @@ import pytest
 from toy_runs import PLUGIN, Run
 
 from bench.runner import clusters, engine, garbage
+from bench.store.store import uncollected
 
 SEES = '''
 
@@ -44,7 +45,7 @@ def test_the_collector_is_off_while_a_job_runs(
 
 
 def test_garbage_does_not_pile_up() -> None:
-    with garbage.collected_by_this_thread():
+    with uncollected():
         first = Cycle()
         dead = weakref.ref(first)
         del first
@@ -68,6 +69,6 @@ def test_nothing_is_collected_by_hand_where_python_does_it(monkeypatch: pytest.M
     monkeypatch.setattr(gc, "collect", collected.append)
     garbage.collect()
     assert not collected
-    with garbage.collected_by_this_thread():
+    with uncollected():
         garbage.collect()
     assert len(collected) == 1
