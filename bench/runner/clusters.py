@@ -192,11 +192,20 @@ def _cluster(workers: Workers, loop: Any, number: int, preload: str | None) -> S
 
 def _replacing(cluster: SpecCluster, number: int) -> Callable[[], None]:
     """Until what this returns, start another process or job in place of each that is lost: killed, or out of time."""
+    from distributed.core import Status
+
     stopped = threading.Event()
+
+    def replace() -> None:
+        """In the loop of the cluster, which keeps what failed to start: there it would hold the place for good."""
+        for name, process in [*cluster.workers.items()]:
+            if process.status in (Status.failed, Status.closed):
+                del cluster.workers[name]
+        cluster.scale(number)
 
     def again() -> None:
         while not stopped.wait(REPLACING):
-            cluster.scale(number)
+            cluster.loop.add_callback(replace)
 
     threading.Thread(target=again, daemon=True).start()
     return stopped.set

@@ -21,7 +21,7 @@ from bench.core.game import Challenge
 from bench.dp.weights_cache import WeightsCache
 from bench.games import MEMBERSHIP
 from bench.report import aggregate, markdown
-from bench.runner import controls
+from bench.runner import control_job, controls
 from bench.runner.controls import ControlSetting
 from bench.runner.registry import Registry
 from bench.store.records import ControlResult
@@ -193,7 +193,7 @@ def test_the_program_measures_once_and_exits_1_on_red(
             GREEN, attack=attack.label, digest=controls.expected_digest(attack, registry), red=red
         )
 
-    monkeypatch.setattr(controls, "measure", measure)
+    monkeypatch.setattr(control_job, "measure", measure)
     there = ["controls", "--results", str(tmp_path)]
     assert main([*there, "--attack", "confidence"]) == 0
     assert main([*there, "--attack", "confidence", "--attack", "art_membership"]) == 1

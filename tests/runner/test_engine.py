@@ -13,6 +13,7 @@ import pytest
 from toy_runs import DATA, PLUGIN, Run, names, numbers
 
 from bench.cli.main import main
+from bench.core import progress
 from bench.core.dataset import DataLocation
 from bench.core.errors import UserError
 from bench.dp.weights_cache import WeightsCache
@@ -77,6 +78,7 @@ def test_two_workers_measure_what_one_process_does(
     words = ("says", "constant", "against", "honest", "doubtful", "broken")
     again = tmp_path / "inline"
     more = ("--data", str(file), "--no-reference")
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     assert run(*words, seeds="0-1", more=more) == 1
     err = capsys.readouterr().err
     assert "broken/0 and 7 more: the attack failed, RuntimeError: out of luck" in err
