@@ -30,6 +30,7 @@ from bench.cli import (
     why,
 )
 from bench.cli.options import Execute, help_formatter
+from bench.core import memory
 from bench.core.errors import Caveat, UserError, suggest, warn_user
 
 COMMANDS = {
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is done, 1 a cell failed, 2 a mistake of the user, 3 a claim refuted or a release refused, 4 drift, 130 stopped.
     """
     _prepare_streams()
+    memory.keep_freed()
     if "_ARGCOMPLETE" in os.environ:
         completion.answer(build_parser()[0])
     argv = [*(sys.argv[1:] if argv is None else argv)]
