@@ -30,8 +30,8 @@ from bench.cli import (
     why,
 )
 from bench.cli.options import Execute, help_formatter
-from bench.core import memory
 from bench.core.errors import Caveat, UserError, suggest, warn_user
+from bench.runner import memory
 
 COMMANDS = {
     "run": run, "plan": plan, "table": table, "list": list, "why": why, "plot": plot, "figure": figure,

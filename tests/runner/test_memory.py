@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from bench.core import memory
+from bench.runner import memory
 
 # Faults of pages while 24 arrays of 1 MiB are made and freed 50 times: 6,144 pages each time, where none is kept.
 FAULTS = """
 import ctypes, resource, sys
 import numpy as np
-from bench.core import memory
+from bench.runner import memory
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages, of which a machine may use fewer
 if "keep" in sys.argv:
     memory.keep_freed()
