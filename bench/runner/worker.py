@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.dataset import DataLocation
 from bench.core.source_code import BENCH
 from bench.dp.weights_cache import WeightsCache
-from bench.runner import garbage
+from bench.runner import garbage, memory
 from bench.runner.group import Tools
 from bench.runner.messages import Failed, Message, Wire, failed, pack
 from bench.runner.registry import Registry, discover
@@ -104,6 +104,8 @@ def prepare(run: str, settings: str, plugins: Mapping[str, bytes], files: Mappin
     local_folder = _local_folder()
     if local_folder:
         gc.disable()  # for as long as the process lives: Dask's threads are always there (`bench.runner.garbage`)
+        memory.keep_freed()
+        _stop_profiler()
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=local_folder))
     for name, data in {**plugins, **files}.items():
         path = folder / name
@@ -171,6 +173,16 @@ def _local_folder() -> str | None:
         return str(get_worker().local_directory)
     except ValueError:
         return None
+
+
+def _stop_profiler() -> None:
+    """Stop Dask's profiler, which interrupts the thread that works 100 times a second."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    for name in ("profile", "profile-cycle"):
+        if callback := worker.periodic_callbacks.get(name):
+            worker.loop.add_callback(callback.stop)
 
 
 def _progress(run: str) -> Callable[[str], None]:

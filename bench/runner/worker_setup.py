@@ -11,10 +11,6 @@ if TYPE_CHECKING:
 def dask_setup(worker: Worker) -> None:
     """Load TensorFlow, in each process at the same time, so that the first group does not wait for it."""
     from bench.dp.tensorflow_setup import tensorflow
-    from bench.runner import (
-        memory,
-        play,  # noqa: F401 - it loads the accountant and SciPy
-    )
+    from bench.runner import play  # noqa: F401 - it loads the accountant and SciPy
 
-    memory.keep_freed()
     tensorflow()

@@ -13,14 +13,14 @@ from on_demand import on_demand  # noqa: F401 - an autouse fixture
 from bench.core.component import Choice
 from bench.core.dataset import DataLocation
 from bench.games import MEMBERSHIP
+from bench.runner import play
 from bench.runner.registry import discover
-from bench.runner.run import run
 
 
 def test_lira_with_64_shadows_on_digits(benchmark: Any) -> None:
     found = discover()
-    data = found.data["digits"].function(DataLocation(), np.random.default_rng(0))
-    release = run.release(data, Choice(found.defenses["none"]), 0)
+    data, _ = play.split(Choice(found.data["digits"]), DataLocation(), 0)
+    release = play.release(data, Choice(found.defenses["none"]), 0)
     challenge = MEMBERSHIP.challenge(data, np.random.default_rng(0))
     lira = found.attacks["lira"].function
     benchmark.pedantic(lambda: lira(release, challenge.targets, challenge.public, seed=0, shadows=64), rounds=1)

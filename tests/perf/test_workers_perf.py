@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -29,7 +30,15 @@ def test_two_workers_take_at_most_0_62_of_the_time_of_one(
 ) -> None:
     if not (request.config.getoption("benchmark_enable") or request.config.getoption("benchmark_only")):
         pytest.skip("a timing: pytest tests/perf --benchmark-enable")
-    one = seconds(tmp_path / "one", 1)
-    two = benchmark.pedantic(seconds, args=(tmp_path / "two", 2), rounds=1)
-    print(f"\n12 groups: {one:.1f} s by one worker, {two:.1f} s by two: {two / one:.2f}")
-    assert two <= 0.62 * one
+    pairs: list[tuple[float, float]] = []
+
+    def once() -> None:
+        folder = tmp_path / str(len(pairs))
+        pairs.append((seconds(folder / "one", 1), seconds(folder / "two", 2)))
+
+    benchmark.pedantic(once, rounds=3, iterations=1)
+    found = [two / one for one, two in pairs]
+    benchmark.extra_info["ratio"] = median(found)
+    one, two = (median(side) for side in zip(*pairs, strict=True))
+    print(f"\n12 groups: {one:.1f} s by one worker, {two:.1f} s by two: {median(found):.2f}")
+    assert median(found) <= 0.62
