@@ -404,13 +404,23 @@ def best_of_training() -> AbstractContextManager[Any]:
 
 
 def fixed_lots() -> AbstractContextManager[Any]:
-    """The batches do not depend on the seed: sampling that an adversary knows does not amplify privacy."""
-    right = sampling.PoissonBatches
+    """Batches by coins that no seed changes: sampling that an adversary knows does not amplify privacy."""
 
-    def made(rates: Any, sizes: Any, generators: Any) -> Any:
-        return right(rates, sizes, [np.random.default_rng(k) for k in range(len(sizes))])
+    class Fixed:
+        def __init__(self, rates: Any, sizes: Any, generators: Any) -> None:
+            self.models = [
+                (rate, n, np.random.default_rng(k)) for k, (rate, n) in enumerate(zip(rates, sizes, strict=True))
+            ]
 
-    return patch.object(sampling, "PoissonBatches", made)
+        def rows(self, steps: int) -> Any:
+            lots = [[np.flatnonzero(rng.random(n) < rate) for rate, n, rng in self.models] for _ in range(steps)]
+            out = np.full((steps, len(self.models), max(1, *(len(lot) for step in lots for lot in step))), -1, np.int32)
+            for t, step in enumerate(lots):
+                for k, lot in enumerate(step):
+                    out[t, k, : len(lot)] = lot
+            return out
+
+    return patch.object(sampling, "PoissonBatches", Fixed)
 
 
 def never_empty() -> AbstractContextManager[Any]:
