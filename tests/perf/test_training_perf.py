@@ -71,11 +71,9 @@ def test_tensorflow_privacy_over_ghost_clipping(benchmark: Any) -> None:
     assert ratio(benchmark, lambda: reference(1), lambda: private(1), 5) >= 80
 
 
-@pytest.mark.parametrize(
-    ("name", "batch", "limit"), [("autoencoder", 256, 2.5), ("autoencoder", 1024, 1.5), ("cnn", 256, 1.5)]
-)
-def test_peak_memory_of_a_dp_step_over_a_plain_step(benchmark: Any, name: str, batch: int, limit: float) -> None:
-    """The peak memory that a training adds, each in a new process; at 256 the noise is as large as the activations."""
+@pytest.mark.parametrize(("name", "batch"), [("autoencoder", 256), ("autoencoder", 1024), ("cnn", 256)])
+def test_peak_memory_of_a_dp_step_over_a_plain_step(benchmark: Any, name: str, batch: int) -> None:
+    """The peak memory that a training adds, each in a new process."""
 
     def peak(kind: str) -> float:
         command = [sys.executable, str(Path(__file__).with_name("steps.py")), name, kind, str(batch)]
@@ -87,7 +85,7 @@ def test_peak_memory_of_a_dp_step_over_a_plain_step(benchmark: Any, name: str, b
     benchmark.extra_info["ratio"] = found
     sides = [median(side) for side in zip(*pairs, strict=True)]
     print(f"\n{benchmark.name} on {train.device()}: {found:.2f} ({sides[0]:.0f} ÷ {sides[1]:.0f} MiB)")
-    assert found <= limit
+    assert found <= 1.5
 
 
 def small(k: int, n: int) -> Examples:
