@@ -62,7 +62,7 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         grids = tuple(grid for one in requests for grid in one.grids)
         store, outcome = measure(replace(requests[0], grids=grids), registry)
-        publish(store, registry, outcome.failed, lambda section: False)
+        publish(store, registry, outcome.failed, ())
         code = report_failures(outcome)
     cells = {plan: cell.playable(one.grids) for plan, one in zip(plans, requests, strict=True)}
     repeated = [f" --seeds {by_flag['seeds']}"] if by_flag["seeds"] else []

@@ -52,9 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     store, outcome = measure(request, registry)
     games = ((cell.data.label, cell.attack.component.game) for cell in cells.playable(request.grids))
     played = {(data, game.name) for data, game in games if game}
-    violated = publish(
-        store, registry, outcome.failed, lambda section: (section.data, section.game.split()[0]) in played
-    )
+    violated = publish(store, registry, outcome.failed, played)
     return max(report_failures(outcome), 3 * (refuted or violated))
 
 

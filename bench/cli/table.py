@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from bench.cli.options import Commands, add_stored, load_registry, new_parser, open_store
 from bench.core.errors import warn_user
 
 if TYPE_CHECKING:
-    from bench.report.leaderboard import Section
+    from bench.report.leaderboard import Place
     from bench.runner.registry import Registry
     from bench.store.store import Key, Store
 
@@ -35,9 +35,9 @@ def publish(
     store: Store,
     registry: Registry,
     failed: Mapping[Key, str],
-    wanted: Callable[[Section], bool] = lambda section: True,
+    wanted: Collection[Place] | None = None,
 ) -> bool:
-    """Write the leaderboard of all that is stored, print the wanted sections; whether they show a refuted claim."""
+    """Write the leaderboard of all that is stored, print the wanted sections, by default all; see `report.publish`."""
     from bench.lint import verdicts
     from bench.report import publish as report
     from bench.runner import controls

@@ -45,7 +45,7 @@ def poisson_sampling(recipes: Sequence[Recipe], seed: int) -> list[LintFinding]:
         for one in recipes
     }
     for recipe in keys:
-        rates = [recipe.rate], [OTHER, OTHER, SMALL]
+        rates = [recipe.rate], [recipe.rate, OTHER, OTHER, SMALL]
         counted = [
             _counts([replace(recipe, rate=rate) for rate in own], derive(seed, "sampler", k))
             for k, own in enumerate(rates)
@@ -56,9 +56,12 @@ def poisson_sampling(recipes: Sequence[Recipe], seed: int) -> list[LintFinding]:
 
 
 def _seed_defects(counted: Sequence[Counts], rate: float) -> Iterator[str]:
-    """Compare trainings with two seeds, of which the first samples with this rate and the second with OTHER."""
+    """Compare the first models of trainings with two seeds, both of this rate.
+
+    At two rates batches of equal random numbers need not have records in common.
+    """
     one, other = (np.round(counts[:, 0]) for counts in counted)
-    if rate < 1 and _dependent(one, other, rate * OTHER):
+    if rate < 1 and _dependent(one, other, rate * rate):
         yield (
             "batches are the same for two seeds: sample them from the seed, since privacy is amplified only against "
             "an adversary who does not know them"

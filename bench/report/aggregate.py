@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.core.component import missing
@@ -10,7 +11,7 @@ from bench.core.notices import SEEDED
 from bench.dp.accounting import DELTA_RULE, SELECTED
 from bench.games.intervals import over_seeds
 from bench.report.epsilon_column import NOT_AUDITED, Claim
-from bench.report.leaderboard import UNDEFENDED, Cell, Estimate, Leaderboard, Row, Section, component_name
+from bench.report.leaderboard import UNDEFENDED, Cell, Estimate, Leaderboard, Place, Row, Section, component_name
 from bench.store import score_rows
 
 if TYPE_CHECKING:
@@ -45,15 +46,17 @@ def build(
     fresh: Callable[[CellResult], bool] | None = None,
     control: Callable[[str], str | None] = lambda attack: None,
     claim: Callable[[str, str], Claim] = lambda data, defense: NOT_AUDITED,
+    data: Collection[str] | None = None,
 ) -> Leaderboard:
     """The leaderboard of all stored cells, and of the components in the registry that nobody has run yet.
 
     failed: the error of each cell that failed in the run that has just ended. control: the caveat that an attack's
-    controls give. claim: what is known of a row's claim. Without a registry only stored cells are shown.
+    controls give. claim: what is known of a row's claim. data: the labels of data sets, by default of all.
+    Without a registry only stored cells are shown.
     """
     results = tuple(
         (result, fresh is None or fresh(result))
-        for result in sorted(store.results(), key=lambda r: (r.data, r.game, r.defense, r.attack, r.seed))
+        for result in sorted(store.results(data), key=lambda r: (r.data, r.game, r.defense, r.attack, r.seed))
     )
     stored: dict[tuple[str, str], list[tuple[CellResult, bool]]] = {}
     for result, is_fresh in results:
@@ -67,6 +70,14 @@ def build(
     )
     notes = _notes([result for result, _ in results])
     return Leaderboard(sections, notes, results, (), score_rows.every(store), claim)
+
+
+def limited(board: Leaderboard, wanted: Collection[Place]) -> Leaderboard:
+    """The leaderboard of these sections alone, with notes on their data sets' cells."""
+    data = {label for label, _ in wanted}
+    results = tuple(one for one in board.results if one[0].data in data)
+    sections = tuple(one for one in board.sections if (one.data, one.game.split()[0]) in wanted)
+    return replace(board, sections=sections, results=results, notes=_notes([result for result, _ in results]))
 
 
 def _game(registry: Registry | None, attack: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench.store.records import CellResult
     from bench.store.score_rows import ScoreRow
 
+Place = tuple[str, str]  # a data set's label and the name of a game
 UNDEFENDED = ("none", "federated")  # defenses without protection, on which an attack has to work
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.text import one_line
@@ -16,10 +16,8 @@ Word = tuple[str, str]  # a text and its style
 PROSE = {wording.AUDITED: 18, "sampler": 24}  # columns that are folded, with their widths
 
 
-def show(
-    board: Leaderboard, console: Console | None = None, wanted: Callable[[Section], bool] = lambda section: True
-) -> None:
-    """Print the wanted sections, the submitted scores and the notes."""
+def show(board: Leaderboard, console: Console | None = None) -> None:
+    """Print the sections, the submitted scores and the notes."""
     from rich.console import Console
     from rich.text import Text
 
@@ -27,7 +25,7 @@ def show(
     if not board.sections and not board.score_rows:
         console.print(Text(wording.EMPTY))
         return
-    for section in filter(wanted, board.sections):
+    for section in board.sections:
         _section(section.measured, section.unmeasured, console)
     if board.score_rows:
         console.print(Text(wording.SUBMITTED, style="italic"))

@@ -11,9 +11,10 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,11 +81,17 @@ class Store:
         """One cell, or None where it is missing or, with a Caveat, unreadable."""
         return self._cell(self._name(data, defense, attack, seed))
 
-    def results(self) -> list[CellResult]:
-        """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Caveat."""
+    def results(self, data: Iterable[str] | None = None) -> list[CellResult]:
+        """All readable cells, sorted by data, defense, attack, seed; each unreadable file is named in a Caveat.
+
+        data: the labels of the data sets whose cells are read, by default of all.
+        """
         with uncollected():
-            read = map(self._cell, _files(os.fspath(self.root), 3, _NO_CELLS))
-            found = [result for result in read if result is not None]
+            if data is None:
+                files = _files(os.fspath(self.root), 3, _NO_CELLS)
+            else:
+                files = chain.from_iterable(_files(os.path.join(self.root, file_name(one)), 2) for one in data)
+            found = [result for path in files if (result := self._cell(path)) is not None]
         return sorted(found, key=lambda cell: (cell.data, cell.defense, cell.attack, cell.seed))
 
     def _cell(self, path: str) -> CellResult | None:
@@ -151,6 +158,16 @@ class Store:
     def _beside(self, kind: str, cell: Key) -> Path:
         return self._local / kind / self.path(*cell).relative_to(self.root).with_suffix(".npz")
 
+    def files(self) -> dict[str, tuple[int, ...]]:
+        """The state of every file but those of this checkout, by path; it changes whenever a file is written."""
+        found: dict[str, tuple[int, ...]] = {}
+        for folder, folders, files in os.walk(self.root, followlinks=True):
+            folders[:] = [name for name in folders if name[0] != "."]
+            for path in (os.path.join(folder, name) for name in files):
+                with suppress(OSError):  # a writer's temporary file is gone by now
+                    found[path] = _state(os.stat(path))
+        return found
+
     def check_writable(self) -> None:
         """Raise UserError now rather than after hours of training; clear away what killed writers left a day ago."""
         for folder in (self.root, self._local):
@@ -189,6 +206,17 @@ class Store:
                     file.truncate(0)
                     file.write(known.encode())
         return known
+
+    @property
+    def pages(self) -> str:
+        """What `save_pages` noted; "" where nothing did."""
+        with suppress(OSError, UnicodeDecodeError):
+            return (self._local / "pages").read_text("ascii")
+        return ""
+
+    def save_pages(self, state: str) -> None:
+        """Note the state of results and code of which the pages were written (`bench.report.page_state`)."""
+        write(self._local / "pages", state.encode("ascii"))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -37,7 +37,7 @@ EVIL = f"evil {HOSTILE}"
 class Results(Store):
     """A store that returns invalid records: pages must escape text even if the reader did not refuse it."""
 
-    def results(self) -> list[Any]:
+    def results(self, data: Any = None) -> list[Any]:
         words = {"data": EVIL, "game": EVIL, "caveats": (EVIL, "few records"), "public_knowledge": (EVIL,)}
         made = [
             cell(f"{name} {EVIL}", f"one {EVIL}", epsilon=1.0, auc=0.5 + i / 10, **words)

@@ -6,7 +6,6 @@ import errno
 import os
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +14,10 @@ from cells import cell
 from bench.cli.main import main
 from bench.report import aggregate, csv, epsilon_column, markdown, publish, ranking
 from bench.report.comparisons import Comparisons
+from bench.runner.registry import Registry
 from bench.store.store import Store
 
-REGISTRY: Any = SimpleNamespace(defenses={}, attacks={}, data={}, find=lambda kind, name: None, broken=[])
+REGISTRY = Registry({}, {}, {}, [])
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_full_disk_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) 
 def test_a_refuted_claim_is_reported(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     violated = epsilon_column.Claim("9.00", violated=True)
     monkeypatch.setattr(epsilon_column, "known", lambda *_: lambda data, defense: violated)
-    never = publish.publish(store, REGISTRY, {}, lambda attack: None, lambda defense: None, lambda section: False)
+    never = publish.publish(store, REGISTRY, {}, lambda attack: None, lambda defense: None, ())
     assert (never, publish.publish(store, REGISTRY, {}, lambda attack: None, lambda defense: None)) == (False, True)
     assert "**VIOLATION** 9.00" in (store.root / "leaderboard.md").read_text()
 
@@ -115,7 +115,7 @@ class Many(Store):
 
     rows = 0
 
-    def results(self) -> list[Any]:
+    def results(self, data: Any = None) -> list[Any]:
         names = ["none", *(f"dp_sgd,epsilon={i}" for i in range(1, self.rows))]
         return [
             cell(name, f"attack{j}", seed, epsilon=float(i + 1), auc=0.5 + i % 40 / 100)
@@ -129,7 +129,7 @@ def seconds(folder: Path, rows: int) -> float:
     store = Many(folder)
     object.__setattr__(store, "rows", rows)
     cells = store.results()
-    object.__setattr__(store, "results", lambda: cells)
+    object.__setattr__(store, "results", lambda data=None: cells)
     start = time.process_time()
     leaderboard = ranking.compared(aggregate.build(store, None), Comparisons(store))
     markdown.write(leaderboard, store)

@@ -5,8 +5,8 @@ A table of short, independent examples that is read as a whole: therefore longer
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -404,23 +404,20 @@ def best_of_training() -> AbstractContextManager[Any]:
 
 
 def fixed_lots() -> AbstractContextManager[Any]:
-    """Batches by coins that no seed changes: sampling that an adversary knows does not amplify privacy."""
+    """Batches that no seed changes: sampling that an adversary knows does not amplify privacy."""
+    right = sampling.PoissonBatches
 
-    class Fixed:
-        def __init__(self, rates: Any, sizes: Any, generators: Any) -> None:
-            self.models = [
-                (rate, n, np.random.default_rng(k)) for k, (rate, n) in enumerate(zip(rates, sizes, strict=True))
-            ]
+    def fixed(rates: Any, sizes: Any, generators: Any) -> Any:
+        return right(rates, sizes, [np.random.default_rng(k) for k in range(len(sizes))])
 
-        def rows(self, steps: int) -> Any:
-            lots = [[np.flatnonzero(rng.random(n) < rate) for rate, n, rng in self.models] for _ in range(steps)]
-            out = np.full((steps, len(self.models), max(1, *(len(lot) for step in lots for lot in step))), -1, np.int32)
-            for t, step in enumerate(lots):
-                for k, lot in enumerate(step):
-                    out[t, k, : len(lot)] = lot
-            return out
+    return patch.object(sampling, "PoissonBatches", fixed)
 
-    return patch.object(sampling, "PoissonBatches", Fixed)
+
+@contextmanager
+def fixed_coins() -> Iterator[None]:
+    """The same, of batches with a coin for each record, of which two rates have records in common."""
+    with sampled_batches(lambda rate, n, rng, t: np.flatnonzero(rng.random(n) < rate)), fixed_lots():
+        yield
 
 
 def never_empty() -> AbstractContextManager[Any]:
@@ -563,6 +560,7 @@ STEPS = (
     Bug("the length of a step from the clean sum", small, clean_rate),
     Bug("the best step by private loss", small, best_of_training),
     Bug("lots that no seed changes", small, fixed_lots),
+    Bug("coins that no seed changes", small, fixed_coins),
     Bug("lots that are never empty", small, never_empty),
     Bug("lots that are cut", small, at_most_expected),
     Bug("one row of noise for all rows of a mechanism", counted, one_row_for_all, whole=True),
