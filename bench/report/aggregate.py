@@ -11,7 +11,7 @@ from bench.core.notices import SEEDED
 from bench.dp.accounting import DELTA_RULE, SELECTED
 from bench.games.intervals import over_seeds
 from bench.report.epsilon_column import NOT_AUDITED, Claim
-from bench.report.leaderboard import UNDEFENDED, Cell, Estimate, Leaderboard, Place, Row, Section, component_name
+from bench.report.leaderboard import Cell, Estimate, Leaderboard, Place, Row, Section, component_name
 from bench.store import score_rows
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _section(
                 for attack in attacks
             ),
             claim(data, defense),
+            undefended=_is_undefended(registry, defense),
         )
         for defense in defenses
     ]
@@ -184,7 +185,7 @@ def _by_sentence(sentences: Mapping[str, str]) -> list[str]:
 
 
 def _undefended(rows: Sequence[Row], played: Sequence[str]) -> tuple[str, ...]:
-    undefended = [row for row in rows if component_name(row.defense) in UNDEFENDED]
+    undefended = [row for row in rows if row.undefended]
     cells = [cell for row in undefended for cell in row.cells if cell.headline]
     if not cells and not any(cell.above_baseline for row in rows for cell in row.cells):
         return ("no undefended row was measured: without one nobody knows whether these attacks work at all.",)
@@ -244,17 +245,24 @@ def _estimate(results: Sequence[CellResult], metric: str, *, between: bool = Tru
     return mean(measured, least, between=between) if measured else f"not measurable: {found[0]['not_measurable']}"
 
 
-def _row(defense: str, cells: tuple[Cell, ...], claim: Claim) -> Row:
+def _is_undefended(registry: Registry | None, defense: str) -> bool:
+    component = registry.defenses.get(component_name(defense)) if registry else None
+    return component is not None and component.undefended
+
+
+def _row(defense: str, cells: tuple[Cell, ...], claim: Claim, *, undefended: bool) -> Row:
     used = [result for cell in cells for result in cell.results]
     if not used:
-        return Row(defense, "-", None, None, "-", cells, 0, claim=claim)
+        return Row(defense, "-", None, None, "-", cells, 0, claim=claim, undefended=undefended)
     claims = [result.privacy for result in used]
     epsilon, delta, selected = (
         max(float(one[name]) for one in claims) for name in ("epsilon", "delta", "epsilon_selected")
     )
     sampler = "; ".join(dict.fromkeys(str(one["sampler"]) for one in claims))
     seeds = len({result.seed for result in used})
-    return Row(defense, utility(used), epsilon, delta, sampler, cells, seeds, selected, claim=claim)
+    return Row(
+        defense, utility(used), epsilon, delta, sampler, cells, seeds, selected, claim=claim, undefended=undefended
+    )
 
 
 def utility(results: Sequence[CellResult]) -> Estimate | str:

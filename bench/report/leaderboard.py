@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from bench.store.score_rows import ScoreRow
 
 Place = tuple[str, str]  # a data set's label and the name of a game
-UNDEFENDED = ("none", "federated")  # defenses without protection, on which an attack has to work
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Row:
 
     epsilon, delta: what it claims, None where nothing was measured; epsilon_selected: the same epsilon, had its options
     been selected privately. rank: shared by rows that no test tells apart (`bench.report.ranking`). claim: what audits
-    and probes found of the claim.
+    and probes found of the claim. undefended: it protects nothing, so an attack has to work on it.
     """
 
     defense: str
@@ -81,6 +80,7 @@ class Row:
     epsilon_selected: float | None = None
     rank: int | None = None
     claim: Claim = NOT_AUDITED
+    undefended: bool = False
 
     @cached_property
     def worst(self) -> Cell | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bench.games.paired import ranks
 from bench.report.comparisons import Comparisons, Side
-from bench.report.leaderboard import UNDEFENDED, Cell, EqualClaims, Estimate, Leaderboard, Row, Section, component_name
+from bench.report.leaderboard import Cell, EqualClaims, Estimate, Leaderboard, Row, Section
 from bench.store.differences import PairedDifference
 from bench.store.records import CellResult
 
@@ -26,7 +26,7 @@ def _ranked(rows: Sequence[Row], compare: Comparisons) -> tuple[Row, ...]:
     """Rows in the order of their worst attacks, with ranks by these and each cell's reduction."""
     sides = {row.defense: Side(row.worst.results) for row in rows if row.worst}
     rank = _ranks(list(sides), lambda one, other: compare.leakage(sides[one], sides[other]))
-    undefended = [(row, _attacks(row)) for row in rows if component_name(row.defense) in UNDEFENDED]
+    undefended = [(row, _attacks(row)) for row in rows if row.undefended]
     found = []
     for row in rows:
         reference = _reference(row, undefended)
@@ -47,7 +47,7 @@ def _ranks(labels: Sequence[str], difference: Callable[[str, str], PairedDiffere
 
 def _reference(row: Row, undefended: Sequence[tuple[Row, set[str]]]) -> dict[str, Cell]:
     """The cells, by attack, of the undefended row that shares the most attacks with this one; empty where none does."""
-    if not row.seeds or component_name(row.defense) in UNDEFENDED:
+    if not row.seeds or row.undefended:
         return {}
     attacks = _attacks(row)
     shared = [(len(attacks & others), other) for other, others in undefended if attacks & others]

@@ -22,7 +22,10 @@ GAME = SimpleNamespace(name="membership", requires=frozenset(), reference_attack
 def known(defenses: dict[str, set[str]], attacks: dict[str, set[str]]) -> Any:
     """A registry with the fields that the leaderboard reads."""
     return SimpleNamespace(
-        defenses={name: SimpleNamespace(publishes=frozenset(given)) for name, given in defenses.items()},
+        defenses={
+            name: SimpleNamespace(publishes=frozenset(given), undefended=name in ("none", "federated"))
+            for name, given in defenses.items()
+        },
         attacks={name: SimpleNamespace(needs=frozenset(needs), game=GAME) for name, needs in attacks.items()},
         data={"digits": SimpleNamespace(has=frozenset({"pictures"}))},
     )

@@ -192,7 +192,7 @@ def test_the_leaderboard_shows_ranks_and_reductions(tmp_path: Path) -> None:
         ):  # fmt: skip
             answer = common + shift * member
             measured(store, name, seed, answer, member, epsilon=epsilon, utility=utility)
-    leaderboard = ranking.compared(build(store, None), Comparisons(store))
+    leaderboard = ranking.compared(build(store, PLAIN), Comparisons(store))
     [section] = leaderboard.sections
     place = {row.defense: row.rank for row in section.rows}
     assert place["none"] == 4

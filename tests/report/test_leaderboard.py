@@ -183,8 +183,16 @@ def test_an_attack_that_does_not_show_undefended_is_called_out(tmp_path: Path) -
     """An attack is evidence for a defense only if it succeeds on `none`; otherwise a caveat is required."""
     store = Store(tmp_path)
     store.save(cell(defense="dp_sgd", auc=0.5))
-    assert "no undefended row was measured" in " ".join(build(store, None).sections[0].column_caveats)
+    assert "no undefended row was measured" in " ".join(build(store, PLAIN).sections[0].column_caveats)
     store.save(cell(defense="none", auc=0.51))
-    assert "confidence does not succeed" in " ".join(build(store, None).sections[0].column_caveats)
+    assert "confidence does not succeed" in " ".join(build(store, PLAIN).sections[0].column_caveats)
     store.save(cell(defense="none", auc=0.6))
-    assert build(store, None).sections[0].column_caveats == ()
+    assert build(store, PLAIN).sections[0].column_caveats == ()
+
+
+def test_a_plugin_may_bring_an_undefended_defense(tmp_path: Path) -> None:
+    registry = known({"dp_sgd": {"predict"}, "raw": {"predict"}}, {"confidence": {"predict"}})
+    store = keep(tmp_path, [cell(defense="dp_sgd", auc=0.5), cell(defense="raw", auc=0.51)])
+    assert "no undefended row was measured" in " ".join(build(store, registry).sections[0].column_caveats)
+    registry.defenses["raw"].undefended = True
+    assert "does not succeed on `raw`" in " ".join(build(store, registry).sections[0].column_caveats)
