@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compared_cells import measured, scores
+from leaderboards import PLAIN
 from msgspec.structs import replace
 from scipy import stats
 
