@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bench.core.digest import digest
+from bench.core.errors import UserError
 from bench.core.source_code import BENCH
 from bench.store.freshness import versions
 
@@ -29,8 +31,11 @@ def state(store: Store, registry: Registry) -> str:
 def remember(store: Store, registry: Registry, before: Files) -> None:
     """Note the present state as that of the pages just written; before: the files when reading them began."""
     files = store.files()
-    if _records(files) == _records(before):  # else another process stored something that the pages lack
-        store.save_pages(_state(files, registry))
+    now = _state(files, registry)
+    if now in ("", store.pages) or _records(files) != _records(before):
+        return  # nobody can know, or nothing is new, or another process stored something that the pages lack
+    with suppress(UserError):  # a note: where it cannot be written the next run writes the pages again
+        store.save_pages(now)
 
 
 def _state(files: Files, registry: Registry) -> str:

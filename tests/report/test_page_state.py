@@ -10,6 +10,7 @@ import pytest
 from cells import cell
 
 from bench.core.component import defense
+from bench.core.errors import UserError
 from bench.report import page_state, publish
 from bench.runner.registry import Registry
 from bench.store.store import Store
@@ -123,6 +124,18 @@ def test_a_failure_is_shown_until_the_next_run(store: Store) -> None:
 
 def test_a_table_is_always_written(store: Store) -> None:
     assert written(store, wanted=None)
+
+
+def test_a_note_that_cannot_be_written_costs_nothing_else(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise UserError("cannot write")
+
+    store.save(cell("pate"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save_pages", refused)
+        assert written(store)
+    assert written(store)
+    assert not written(store)
 
 
 def test_nobody_knows_what_code_a_plugin_runs(store: Store) -> None:
